@@ -1,0 +1,1 @@
+"""Joules: what a device used over a window, with its uncertainty."""

@@ -1,0 +1,87 @@
+"""What a meter is, and what the GPU meter asks of a driver and a clock."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from pytest_lem.model.measurement import DeviceReading, MeterDevice, Source
+
+
+class Meter(Protocol):
+    """Reads the joules of some devices over one window at a time.
+
+    The runner calls it from pytest's process, while the engine is idle on both sides of the window: `begin`, then the
+    work, then `end`. Nothing is called between them. Third-party meters register a factory (see
+    `pytest_lem.meters.registry`) under the entry-point group `pytest_lem.meters`.
+    """
+
+    name: str
+    source: Source
+
+    def devices(self) -> tuple[MeterDevice, ...]:
+        """The devices that this meter reads."""
+        ...
+
+    def begin(self, phase: int) -> int:
+        """Read the head edge; return the earliest instant (monotonic ns) at which work may start.
+
+        `phase` is the round's index: a meter whose counter ticks spreads its windows over the tick by it.
+        """
+        ...
+
+    def end(self, start_ns: int, end_ns: int) -> tuple[DeviceReading, ...]:
+        """Read the tail edge after work that ran from `start_ns` to `end_ns`; one reading a device.
+
+        A device that cannot be read gives a reading with null joules and a reason; it does not raise.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of whatever `begin` and `end` hold; called once, also after a failure."""
+        ...
+
+
+class Clock(Protocol):
+    """The host's monotonic clock; a simulation has its own."""
+
+    def now_ns(self) -> int:
+        """Nanoseconds of `time.monotonic_ns()`."""
+        ...
+
+    def sleep_until_ns(self, instant: int) -> None:
+        """Return at `instant` or soon after; at once when it has passed."""
+        ...
+
+
+class GpuState(Protocol):
+    """Facts of one instant, for guards and notes. None where the driver does not tell."""
+
+    sm_clock_mhz: int | None
+    temperature_c: int | None
+    throttle_reasons: tuple[str, ...]
+
+
+class GpuDriver(Protocol):
+    """One GPU as the GPU meter sees it. Methods raise MeterError where the card lacks the reading.
+
+    Only `pytest_lem.meters.nvml` implements it for real; the tests' simulated GPU implements it with its own clock.
+    """
+
+    uuid: str
+    name: str
+
+    def energy_mj(self) -> int:
+        """Total energy counter in millijoules. Slow: a call takes about 3 ms."""
+        ...
+
+    def power_w(self) -> float:
+        """Instantaneous board power in watts (field 186), a new value about every 100 ms; a call takes 5 µs."""
+        ...
+
+    def process_ids(self) -> tuple[int, ...]:
+        """PIDs of the compute processes on the GPU; () where there are none or a container hides them."""
+        ...
+
+    def state(self) -> GpuState:
+        """Clocks, temperature and throttle reasons of now."""
+        ...

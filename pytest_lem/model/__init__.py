@@ -1,0 +1,1 @@
+"""What is measured, as frozen data."""

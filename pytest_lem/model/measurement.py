@@ -1,0 +1,218 @@
+"""What was measured, from one device's reading up to a measurement. Frozen data, nothing computed here."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from pytest_lem.model.errors import Unavailable
+from pytest_lem.model.metrics import METRICS
+from pytest_lem.model.quantity import Quantity
+from pytest_lem.model.specs import EngineSpec, Frozen, ProtocolSpec, WorkloadSpec
+
+Source = Literal["measured", "estimated"]
+DeviceKind = Literal["gpu", "cpu", "ram", "psys"]
+
+
+class MeterDevice(Frozen):
+    """A device that a meter reads: `id` is a GPU's UUID, or a name such as `package-0`, `dram-0`."""
+
+    id: str
+    kind: DeviceKind
+    name: str = ""
+
+
+class Edge(Frozen):
+    """One edge of a window as the meter saw it, kept raw so that joules can be recomputed.
+
+    `time_ns` (monotonic) is the counter tick, `joules` the counter there, `power_w` the idle power beside it,
+    `time_std_ns` and `power_std_w` their standard uncertainties.
+    """
+
+    time_ns: int
+    joules: float
+    power_w: float
+    time_std_ns: float
+    power_std_w: float
+
+
+class DeviceReading(Frozen):
+    """Joules of one device over one window.
+
+    `joules` is gross energy between the window's start and end, `std` its standard uncertainty (J, k = 1); null with
+    `reason` where it could not be read. `source` says measured or estimated, `method` how: `counter`,
+    `power-integral`, `rapl`, or an estimate's model. `faults` are guards that make the round invalid; `notes` are
+    remarks that do not.
+    """
+
+    device: str
+    kind: DeviceKind
+    meter: str
+    method: str
+    source: Source | None
+    joules: float | None
+    std: float | None = None
+    reason: str | None = None
+    head: Edge | None = None
+    tail: Edge | None = None
+    faults: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+class RequestTimes(Frozen):
+    """Token times of `count` requests that got their tokens together (static batching), or of one.
+
+    `ttft_ms`: first token since the pass began. `gaps_ms`: the time between consecutive tokens, output_tokens − 1 of
+    them.
+    """
+
+    ttft_ms: float
+    gaps_ms: tuple[float, ...] = ()
+    count: int = 1
+
+
+class LatencyPass(Frozen):
+    """One pass with token hooks, run beside a measured round: its length (s) and its requests' token times.
+
+    `passes` runs were hooked back to back; `seconds` is the mean length of one.
+    """
+
+    seconds: float
+    passes: int = 1
+    requests: tuple[RequestTimes, ...] = ()
+
+
+class Round(Frozen):
+    """One measured window: `passes` runs of the workload back to back.
+
+    `start_ns` and `end_ns` are the child's own stamps on the host's monotonic clock, the end after its device was
+    synchronised. `tokens` are new output tokens, `prompt_tokens` the prompts' real tokens (padding never counts),
+    both summed over all passes and requests. `valid` is false where a guard spoke, with `reason`.
+    """
+
+    index: int
+    start_ns: int
+    end_ns: int
+    passes: int
+    requests: int
+    prompt_tokens: int
+    tokens: int
+    valid: bool = True
+    reason: str | None = None
+    devices: tuple[DeviceReading, ...] = ()
+    latency: LatencyPass | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Length of the window in seconds."""
+        return (self.end_ns - self.start_ns) / 1e9
+
+
+class DeviceMemory(Frozen):
+    """Peak memory of the engine on one GPU in bytes: what its tensors took and what its allocator reserved."""
+
+    device: str
+    allocated_bytes: int | None
+    reserved_bytes: int | None
+
+
+class Cycle(Frozen):
+    """One launch of an engine: its warm-up and its rounds.
+
+    `steady` is false when warm-up was cut at its cap, null when nothing was warmed up (a window). `stopped` says why
+    the rounds ended: `precision`, `forecast`, `rounds`, `max-rounds`, `max-seconds`, `interrupted`, `failed`.
+    """
+
+    index: int
+    launch: str
+    gpus: tuple[str, ...] = ()
+    load_seconds: float | None = None
+    warmup_rounds: tuple[Round, ...] = ()
+    steady: bool | None = None
+    rounds: tuple[Round, ...] = ()
+    memory: tuple[DeviceMemory, ...] = ()
+    stopped: str = ""
+
+
+class MeterRecord(Frozen):
+    """What became of one meter: `used` with its devices, or not, with the reason."""
+
+    name: str
+    used: bool
+    source: Source | None = None
+    devices: tuple[MeterDevice, ...] = ()
+    reason: str | None = None
+
+
+class MetricValue(Frozen):
+    """One metric of a measurement: `low` and `high` bound a 95 % interval, `n` counts what it rests on.
+
+    `covers` says what the interval speaks for (`this session only`, `cycles`). A null `value` has a `reason`.
+    """
+
+    value: float | None
+    unit: str
+    low: float | None = None
+    high: float | None = None
+    n: int = 0
+    source: Source | None = None
+    covers: str | None = None
+    reason: str | None = None
+
+
+class EngineRecord(Frozen):
+    """The engine as asked for and as it really ran (read from live objects by the engine's adapter)."""
+
+    requested: EngineSpec
+    observed: dict[str, Any] = Field(default_factory=dict)
+
+
+class Measurement(Frozen):
+    """Everything one call of `lem_energy.measure` found; `engine` and `workload` are null for a plain window.
+
+    Metrics are attributes too: `measurement.joules_per_token` is a Quantity, and raises Unavailable (with the reason)
+    when it could not be measured; `.get(key)` gives None instead.
+    """
+
+    id: str
+    test: str
+    name: str = ""
+    engine: EngineRecord | None = None
+    workload: WorkloadSpec | None = None
+    protocol: ProtocolSpec
+    meters: tuple[MeterRecord, ...] = ()
+    cycles: tuple[Cycle, ...] = ()
+    metrics: dict[str, MetricValue] = Field(default_factory=dict)
+
+    def quantity(self, key: str) -> Quantity:
+        """The metric `key`. Raises Unavailable with the reason, or KeyError for a name that is no metric."""
+        found = self.metrics.get(key)
+        if found is None:
+            if key not in METRICS:
+                raise KeyError(key)
+            raise Unavailable(key, "it was not part of this measurement")
+        if found.value is None:
+            raise Unavailable(key, found.reason or "no reason was recorded")
+        return Quantity(
+            found.value,
+            key=key,
+            unit=found.unit,
+            low=found.low,
+            high=found.high,
+            n=found.n,
+            source=found.source or "measured",
+            covers=found.covers,
+        )
+
+    def get(self, key: str) -> Quantity | None:
+        """The metric `key`, or None where it could not be measured. Raises KeyError for a name that is no metric."""
+        try:
+            return self.quantity(key)
+        except Unavailable:
+            return None
+
+    def __getattr__(self, name: str) -> Quantity:
+        if name in METRICS:
+            return self.quantity(name)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")

@@ -1,0 +1,75 @@
+"""The one table of metrics: key, unit, which way is better, definition.
+
+Budgets, gates, JSON, the terminal table and the documentation all read it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Literal
+
+from pytest_lem.model.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric's `key`, `unit`, whether `lower` or `higher` is `better`, `kind` of raw data, and its definition."""
+
+    key: str
+    unit: str
+    better: Literal["lower", "higher"]
+    kind: Literal["energy", "rate", "latency", "memory", "load"]
+    definition: str
+
+    @property
+    def is_joules(self) -> bool:
+        """Whether it needs an energy reading."""
+        return self.kind == "energy"
+
+
+def _latency() -> list[Metric]:
+    stems = {
+        "ttft": "time to first token: first token − the pass's start, per request (MLPerf, AIPerf)",
+        "tpot": "time per output token: (last token − first token) / (n − 1), per request (MLPerf, vLLM)",
+        "itl": "inter-token latency: gaps between consecutive tokens, pooled over requests (AIPerf)",
+    }
+    rows = []
+    for stem, text in stems.items():
+        rows.append(Metric(f"{stem}_ms", "ms", "lower", "latency", f"{text}; mean"))
+        rows += [Metric(f"{stem}_p{p}_ms", "ms", "lower", "latency", f"{text}; percentile {p}") for p in (50, 90, 99)]
+    return rows
+
+
+_PASS = "for one pass of the workload (all its requests once)"
+_TABLE = [
+    Metric(
+        "joules_per_token", "J/tok", "lower", "energy", "joules of the engine's devices per output token (headline)"
+    ),
+    Metric("joules_per_total_token", "J/tok", "lower", "energy", "the same joules per prompt and output token"),
+    Metric("joules_per_request", "J/req", "lower", "energy", "the same joules per request"),
+    Metric("tokens_per_second", "tok/s", "higher", "rate", "output tokens per second of the window"),
+    Metric("total_tokens_per_second", "tok/s", "higher", "rate", "prompt and output tokens per second of the window"),
+    Metric("requests_per_second", "req/s", "higher", "rate", "requests completed per second of the window"),
+    Metric("seconds", "s", "lower", "rate", f"time {_PASS}, or of the window"),
+    Metric("power_w", "W", "lower", "energy", "mean power of the engine's devices over the window"),
+    Metric("gpu_joules", "J", "lower", "energy", f"joules of the engine's GPUs {_PASS}"),
+    Metric("cpu_joules", "J", "lower", "energy", f"joules of the host's CPU packages {_PASS}"),
+    Metric("ram_joules", "J", "lower", "energy", f"joules of the host's memory {_PASS}"),
+    Metric("system_joules", "J", "lower", "energy", f"GPU + CPU + RAM joules {_PASS}; null unless every part exists"),
+    Metric("co2_grams", "g", "lower", "energy", f"CO2 of the engine's devices {_PASS}: joules × the grid's factor"),
+    *_latency(),
+    Metric("peak_memory_bytes", "B", "lower", "memory", "peak allocated device memory, summed over the engine's GPUs"),
+    Metric("peak_reserved_bytes", "B", "lower", "memory", "peak reserved device memory, summed over the engine's GPUs"),
+    Metric("load_seconds", "s", "lower", "load", "from the start of the engine's process until it could take work"),
+]
+METRICS: dict[str, Metric] = {metric.key: metric for metric in _TABLE}
+
+
+def metric(key: str, *, place: str) -> Metric:
+    """The metric named `key`. Raises UsageError that names `place` and the nearest known key."""
+    found = METRICS.get(key)
+    if found is not None:
+        return found
+    near = get_close_matches(key, METRICS, n=1, cutoff=0.0)
+    raise UsageError(f"{place}: unknown metric {key!r}; the nearest known one is {near[0]!r}")

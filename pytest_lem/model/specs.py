@@ -1,0 +1,99 @@
+"""What is asked for: an engine, a workload, a protocol. Frozen, validated, with a stable key."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from pytest_lem.model.precision import PRECISION_IDS, canonical_precision
+
+
+class Frozen(BaseModel):
+    """Base of all data that crosses a border between rooms: immutable, and strict about unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def replace(self, **changes: Any) -> Self:
+        """The same data with `changes`, validated again. Raises pydantic's ValidationError."""
+        return type(self).model_validate({**self.model_dump(), **changes})
+
+    @property
+    def key(self) -> str:
+        """Twelve hexadecimal digits that name this data: equal data, equal key, on any machine."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:12]
+
+
+class EngineSpec(Frozen):
+    """One engine process: which engine loads which model, how, and on how many devices.
+
+    `device` is `cuda` or `cpu`; `auto` is resolved before the engine starts (cuda where a GPU is leased to it).
+    `gpus` counts the GPUs it gets. `options` is the engine's own section (marker `pytorch={...}`), validated by the
+    engine's entry. `python` is the interpreter that holds the engine, None for pytest's own.
+    """
+
+    backend: str
+    model: str = "synthetic:tiny"
+    precision: str = "bfloat16"
+    device: Literal["auto", "cuda", "cpu"] = "auto"
+    gpus: int = Field(default=1, ge=1)
+    options: dict[str, Any] = Field(default_factory=dict)
+    seed: int = 0
+    python: str | None = None
+
+    _precision = field_validator("precision")(canonical_precision)
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    @property
+    def precision_id(self) -> str:
+        """The precision as ids write it: bf16, fp16, fp32."""
+        return PRECISION_IDS[self.precision]
+
+
+class WorkloadSpec(Frozen):
+    """What one pass asks of the engine: `batch` requests submitted together, each with exactly `output_tokens` new tokens.
+
+    Prompts are `prompt_tokens` token ids a request, drawn from `seed`, unless `prompts` gives them: texts (the model's
+    tokenizer counts their tokens) or token ids. With fewer prompts than `batch` they repeat in order.
+    """
+
+    batch: int = Field(default=1, ge=1)
+    prompt_tokens: int = Field(default=128, ge=1)
+    output_tokens: int = Field(default=32, ge=1)
+    prompts: tuple[str | tuple[int, ...], ...] = ()
+    seed: int = 0
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+
+class ProtocolSpec(Frozen):
+    """How a cycle is measured. Seconds unless a name says otherwise.
+
+    A round repeats the workload until it lasts `round_seconds`. Warm-up ends after `warmup_rounds` rounds and
+    `warmup_seconds`, whichever comes last, and is cut at `warmup_cap_seconds`. Rounds stop between `min_rounds` and
+    `max_rounds`, when the standard error of the log of the cost is at most `precision`, when the forecast shows that
+    `max_rounds` would not reach it, or at `max_seconds`. `rounds` fixes their number instead.
+    """
+
+    cycles: int = Field(default=1, ge=1)
+    rounds: int | None = Field(default=None, ge=1)
+    min_rounds: int = Field(default=8, ge=1)
+    max_rounds: int = Field(default=30, ge=1)
+    round_seconds: float = Field(default=4.0, gt=0)
+    warmup_rounds: int = Field(default=5, ge=0)
+    warmup_seconds: float = Field(default=15.0, ge=0)
+    warmup_cap_seconds: float = Field(default=120.0, gt=0)
+    precision: float = Field(default=0.015, gt=0)
+    max_seconds: float | None = Field(default=None, gt=0)
+    latency: bool = True
+    quick: bool = False
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.min_rounds > self.max_rounds:
+            raise ValueError(f"min_rounds ({self.min_rounds}) is above max_rounds ({self.max_rounds})")
+        return self

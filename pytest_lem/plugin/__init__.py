@@ -1,0 +1,1 @@
+"""Pytest's side: the only room that imports pytest."""

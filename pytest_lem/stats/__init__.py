@@ -1,0 +1,1 @@
+"""Intervals, robust estimates and stopping rules: pure functions of arrays."""
