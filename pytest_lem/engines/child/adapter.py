@@ -1,0 +1,50 @@
+"""What an adapter is: the one class that a file named by an `EngineEntry` defines, called `Adapter`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+
+class AdapterProtocol(Protocol):
+    """One engine, driven by `lem_child.loop` in the main thread of its own process, in the order written here.
+
+    Any method may raise MemoryError (the device is full: the parent ends the engine), `lem_child.faults.Refused` (the
+    request cannot be met, the engine lives on), or anything else (the engine is broken, its traceback goes to its log).
+    """
+
+    def load(self, request: dict[str, Any], progress: Callable[[str], None]) -> dict[str, Any]:
+        """Load the model; return the observed configuration.
+
+        `request` holds `source` (`synthetic`, `folder`, `hub`), `location` (a config file, folder or name), `model`,
+        `precision`, `device` (`cuda`, `cpu`), `gpus` (UUIDs), `options`, `seed`. Observed, read from live objects, are
+        `precision`, `device`, `gpus`, `options` (every option that was asked for), `vocab_size`, and what else the
+        adapter can tell. `progress` shows the user a line about a long step.
+        """
+        ...
+
+    def prepare(self, workload: dict[str, Any]) -> list[int]:
+        """Put the work on the device; return the real prompt tokens of each request.
+
+        `workload` holds `batch`, `prompt_tokens`, `output_tokens`, `seed` and `prompts`: `batch` texts or lists of ids.
+        """
+        ...
+
+    def arm(self, passes: int, hooks: bool) -> None:
+        """Make all ready for `passes` runs: allocate what hooks need, reset memory peaks, synchronise the device."""
+        ...
+
+    def run(self) -> None:
+        """Run the passes back to back, and return when the device has finished. Nothing else: this is the window."""
+        ...
+
+    def collect(self) -> dict[str, Any]:
+        """After the window: `tokens` (over all passes), `token_ids` (last pass, one list a request), `texts` or None,
+        `request_times` (hooked runs: `ttft_ms`, `gaps_ms`, `count`), `memory` (`device`, `allocated_bytes`,
+        `reserved_bytes`).
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of the model before the process ends."""
+        ...

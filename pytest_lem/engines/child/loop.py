@@ -1,0 +1,118 @@
+"""Serve commands one by one: load, prepare, run, stop."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import time
+import traceback
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from .faults import Refused
+
+if TYPE_CHECKING:
+    from .adapter import AdapterProtocol
+    from .wire import Wire
+
+SPIN_NS = 2_000_000
+
+
+def serve(wire: Wire, adapter_file: str) -> None:
+    """Answer every command until `stop`."""
+    wire.hello()
+    session = Session(adapter_file, wire)
+    while True:
+        request = wire.receive()
+        answer = _attempt(session, request)
+        wire.send({"id": request["id"], **answer})
+        if request["command"] == "stop":
+            return
+
+
+def _attempt(session: Session, request: dict[str, Any]) -> dict[str, Any]:
+    """The answer to one command; every failure becomes a message, and its traceback goes to the log."""
+    try:
+        return {"type": "done", "value": session.obey(request)}
+    except Refused as fault:
+        return {"type": "failed", "kind": "usage", "message": str(fault), "fatal": request["command"] == "load"}
+    except MemoryError as fault:
+        traceback.print_exc()
+        return {"type": "failed", "kind": "memory", "message": str(fault) or "out of memory"}
+    except Exception as fault:  # noqa: BLE001 - whatever an engine raises, the parent has to be told
+        traceback.print_exc()
+        kind = "start" if request["command"] == "load" else "died"
+        return {"type": "failed", "kind": kind, "message": f"{type(fault).__name__}: {fault}"}
+
+
+class Session:
+    """One adapter and the commands that drive it."""
+
+    def __init__(self, adapter_file: str, wire: Wire) -> None:
+        self._adapter_file = adapter_file
+        self._wire = wire
+        self._adapter: AdapterProtocol | None = None
+
+    def obey(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Carry out one command; returns the answer's value."""
+        commands: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+            "load": self._load,
+            "prepare": self._prepare,
+            "run": self._run,
+            "stop": self._stop,
+        }
+        return commands[request["command"]](request)
+
+    def _load(self, request: dict[str, Any]) -> dict[str, Any]:
+        number = request["id"]
+        self._adapter = load_adapter(self._adapter_file)
+        observed = self._adapter.load(
+            request, lambda text: self._wire.send({"type": "progress", "id": number, "text": text})
+        )
+        return {"observed": observed}
+
+    def _prepare(self, request: dict[str, Any]) -> dict[str, Any]:
+        return {"prompt_tokens": self._ready().prepare(request)}
+
+    def _run(self, request: dict[str, Any]) -> dict[str, Any]:
+        adapter = self._ready()
+        adapter.arm(request["passes"], request["hooks"])
+        start_ns = wait_until(request["start_ns"])
+        adapter.run()
+        end_ns = time.monotonic_ns()
+        return {"start_ns": start_ns, "end_ns": end_ns, **adapter.collect()}
+
+    def _stop(self, _request: dict[str, Any]) -> dict[str, Any]:
+        if self._adapter is not None:
+            self._adapter.close()
+        return {}
+
+    def _ready(self) -> AdapterProtocol:
+        if self._adapter is None:
+            raise RuntimeError("nothing is loaded yet")
+        return self._adapter
+
+
+def load_adapter(path: str) -> AdapterProtocol:
+    """Make the `Adapter` of the file at `path`; one that lies in this folder is a module of this package."""
+    name = os.path.splitext(os.path.basename(path))[0]
+    if os.path.dirname(os.path.abspath(path)) == os.path.dirname(os.path.abspath(__file__)):
+        module = importlib.import_module(f"{__package__}.{name}")
+    else:
+        spec = importlib.util.spec_from_file_location(name, path)
+        if spec is None or spec.loader is None:
+            raise ImportError(f"no adapter can be loaded from {path}")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    adapter: AdapterProtocol = module.Adapter()
+    return adapter
+
+
+def wait_until(start_ns: int | None) -> int:
+    """Sleep, then spin, until `start_ns`; returns the instant at which work really starts (monotonic ns)."""
+    if start_ns is not None:
+        time.sleep(max(0, start_ns - SPIN_NS - time.monotonic_ns()) / 1e9)
+        while time.monotonic_ns() < start_ns:
+            pass
+    return time.monotonic_ns()

@@ -1,0 +1,26 @@
+"""What an engine is to the rest of pytest-lem: a name, an adapter file, and the options it takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel
+
+
+@dataclass(frozen=True)
+class EngineEntry:
+    """One engine that can be asked for by name.
+
+    `adapter` is the Python file that defines `class Adapter` (see `engines/child/adapter.py`); the engine's process
+    loads it by its path, so it imports the standard library and its engine, nothing else. `options` validates
+    `EngineSpec.options`; None means that the engine takes none. `precisions` are the long names it runs. `needs` is the
+    command that installs the engine, shown when its interpreter lacks it. A third-party distribution registers its
+    entry under the entry-point group `pytest_lem.engines`.
+    """
+
+    name: str
+    adapter: Path
+    options: type[BaseModel] | None = None
+    precisions: tuple[str, ...] = ("float32", "float16", "bfloat16")
+    needs: str = ""

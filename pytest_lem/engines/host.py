@@ -1,0 +1,226 @@
+"""The parent's side of an engine: start it, talk to it, stop it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+from pydantic import ValidationError
+
+from pytest_lem.engines import faults, registry
+from pytest_lem.engines.channel import Closed, Garbled, Silent
+from pytest_lem.engines.child.wire import PROTOCOL
+from pytest_lem.engines.models import locate
+from pytest_lem.engines.observed import check_observed, check_tokens
+from pytest_lem.engines.process import EngineProcess, child_environment, exit_words
+from pytest_lem.engines.protocol import Done, Failed, Hello, Loaded, PassResult, Prepared, Progress, RunReply
+from pytest_lem.model.errors import EngineError
+from pytest_lem.model.specs import EngineSpec, WorkloadSpec
+from pytest_lem.workloads.prompts import build_prompts
+
+STOP_SECONDS = 10.0
+TERM_SECONDS = 3.0
+RUN_SECONDS = 600.0
+
+Reply = TypeVar("Reply", Loaded, Prepared, RunReply)
+
+
+class Engine:
+    """A running engine process. Made by `Engine.start`; whoever made it stops it.
+
+    `observed` is the configuration that really runs, as the adapter read it from live objects; `load_seconds` the time
+    from starting the process until the model was loaded. After a failure the process is dead (`alive` is False), but
+    for a request it refused (`EngineError.kind == "usage"`).
+    """
+
+    def __init__(
+        self,
+        spec: EngineSpec,
+        gpus: tuple[str, ...],
+        process: EngineProcess,
+        on_progress: Callable[[str], None] | None = None,
+    ) -> None:
+        self.spec = spec
+        self.gpus = gpus
+        self.pid = process.pid
+        self.log_path = process.log_path
+        self.observed: dict[str, Any] = {}
+        self.load_seconds = 0.0
+        self._process = process
+        self._on_progress = on_progress
+        self._command = 0
+        self._busy = False
+        self._workload: WorkloadSpec | None = None
+        self._prepared = Prepared(prompt_tokens=())
+
+    @classmethod
+    def start(
+        cls,
+        spec: EngineSpec,
+        *,
+        gpus: Sequence[str],
+        log_path: Path,
+        start_timeout: float = 600,
+        on_progress: Callable[[str], None] | None = None,
+    ) -> Engine:
+        """Start the engine and load its model. `gpus` are UUIDs, empty for a CPU; device `auto` follows them.
+
+        Raises EngineError (the process is gone by then), and UsageError for a backend or model that cannot be.
+        """
+        entry = registry.entry(spec.backend)
+        source = locate(spec.model, gguf_file=spec.options.get("gguf_file"))
+        device = spec.device if spec.device != "auto" else ("cuda" if gpus else "cpu")
+        used = tuple(gpus) if device == "cuda" else ()
+        environment = child_environment(used, hide_gpus=device == "cpu", other_python=spec.python is not None)
+        began = time.monotonic()
+        try:
+            process = EngineProcess(spec.python, entry.adapter, environment, log_path)
+        except OSError as fault:
+            raise EngineError(f"--lem-python {spec.backend}={spec.python}: cannot be run: {fault}") from fault
+        engine = cls(spec, used, process, on_progress)
+        request = {**spec.model_dump(), **source.as_request(), "device": device, "gpus": used}
+        try:
+            engine._load(request, began + start_timeout)
+        except BaseException:
+            engine.kill()
+            raise
+        engine.load_seconds = time.monotonic() - began
+        return engine
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process runs."""
+        return self._process.running()
+
+    def pids(self) -> set[int]:
+        """All processes of the engine: itself, its group, its descendants."""
+        return self._process.pids()
+
+    def prepare(self, workload: WorkloadSpec, *, timeout: float = RUN_SECONDS) -> Prepared:
+        """Hand the engine its work (tensors on the device, requests built); replaces what was prepared before.
+
+        Raises EngineError, and UsageError for prompts that cannot be.
+        """
+        self._workload, self._prepared = workload, Prepared(prompt_tokens=())
+        prompts = build_prompts(workload, self.observed.get("vocab_size"))
+        request = {**workload.model_dump(exclude={"prompts"}), "prompts": prompts}
+        value = self._ask("prepare", request, time.monotonic() + timeout)
+        self._prepared = self._validated(Prepared, value)
+        if len(self._prepared.prompt_tokens) != workload.batch:
+            self._fail("protocol", f"prepared {len(self._prepared.prompt_tokens)} requests, asked {workload.batch}")
+        return self._prepared
+
+    def run(
+        self, passes: int, *, start_ns: int | None = None, hooks: bool = False, timeout: float = RUN_SECONDS
+    ) -> PassResult:
+        """Run the prepared work `passes` times back to back, from `start_ns` (monotonic ns; None: at once).
+
+        `hooks` records every token's time, at a cost: rounds that are measured run without. `timeout` counts seconds
+        from `start_ns`. Raises EngineError; out of memory (`kind == "memory"`) ends the engine too.
+        """
+        if self._workload is None or not self._prepared.prompt_tokens:
+            raise EngineError(f"{self._name}: run() before prepare(): there is no work yet", kind="usage")
+        begin = time.monotonic_ns() if start_ns is None else max(start_ns, time.monotonic_ns())
+        request = {"passes": passes, "start_ns": start_ns, "hooks": hooks}
+        reply = self._validated(RunReply, self._ask("run", request, begin / 1e9 + timeout))
+        problem = check_tokens(reply, self._workload, passes, hooks=hooks)
+        if problem:
+            self._fail("mismatch", problem)
+        return PassResult(
+            passes=passes,
+            requests=passes * self._workload.batch,
+            prompt_tokens=passes * sum(self._prepared.prompt_tokens),
+            **dict(reply),
+        )
+
+    def stop(self) -> None:
+        """End the engine: ask, wait, SIGTERM to its group, SIGKILL to its group. Returns when no process is left."""
+        if self._process.running() and not self._busy:
+            self._command += 1
+            try:
+                self._process.channel.send({"id": self._command, "command": "stop"})
+            except Closed:
+                self._process.terminate()
+            if self._process.wait(STOP_SECONDS):
+                self._process.reap()
+                return
+        self._process.terminate()
+        self._process.wait(TERM_SECONDS)
+        self._process.reap()
+
+    def kill(self) -> None:
+        """End the engine at once with SIGKILL to its group. Returns when no process is left."""
+        self._process.reap()
+
+    @property
+    def _name(self) -> str:
+        return f"engine {self.spec.backend!r}"
+
+    def _load(self, request: dict[str, Any], deadline: float) -> None:
+        hello = self._next("start", deadline)
+        if not isinstance(hello, Hello):
+            self._fail("protocol", f"began with a {hello.type!r} message")
+        if hello.protocol != PROTOCOL:
+            self._fail("protocol", f"speaks protocol {hello.protocol}, this pytest-lem speaks {PROTOCOL}")
+        loaded = self._validated(Loaded, self._ask("load", request, deadline))
+        problem = check_observed(request, loaded.observed)
+        if problem:
+            self._fail("mismatch", problem)
+        self.observed = loaded.observed
+
+    def _ask(self, command: str, request: dict[str, Any], deadline: float) -> dict[str, Any]:
+        """Send a command and wait for its answer's value. Raises EngineError."""
+        if not self.alive:
+            self._fail("died", f"is not running any more ({command} was asked)")
+        self._command += 1
+        self._busy = True
+        try:
+            self._process.channel.send({"id": self._command, "command": command, **request})
+        except Closed:
+            self._fail("died", f"died before {command}")
+        while True:
+            message = self._next(command, deadline)
+            if isinstance(message, Hello) or message.id != self._command:
+                self._fail("protocol", f"sent a message out of turn during {command}")
+            if isinstance(message, Progress):
+                if self._on_progress:
+                    self._on_progress(message.text)
+                continue
+            self._busy = False
+            if isinstance(message, Done):
+                return message.value
+            self._refuse(command, message)
+
+    def _next(self, step: str, deadline: float) -> Hello | Progress | Done | Failed:
+        try:
+            return self._process.channel.receive(deadline)
+        except Closed:
+            self._fail("died", f"died during {step}")
+        except Silent:
+            self._fail("timeout", f"did not answer in time during {step}, and was killed")
+        except Garbled as fault:
+            self._fail("protocol", f"wrote what is no message during {step}: {fault.args[0]!r}")
+
+    def _validated(self, model: type[Reply], value: dict[str, Any]) -> Reply:
+        try:
+            return model.model_validate(value)
+        except ValidationError as fault:
+            where = ".".join(str(part) for part in fault.errors()[0]["loc"])
+            self._fail("protocol", f"gave an answer that is no {model.__name__}: {where}: {fault.errors()[0]['msg']}")
+
+    def _refuse(self, command: str, failure: Failed) -> NoReturn:
+        """Turn the child's own report into an EngineError; the engine lives on only where it says so."""
+        entry = registry.entry(self.spec.backend)
+        message = faults.explain(failure, command, self.spec, self._workload, entry.needs)
+        if failure.fatal:
+            self.kill()
+        raise EngineError(f"{self._name}: {message}", kind=failure.kind, log_tail=self._process.log_tail())
+
+    def _fail(self, kind: str, message: str) -> NoReturn:
+        """End the engine and raise what went wrong; a process that died by itself is named with its exit."""
+        died = kind == "died" and self._process.wait(1.0)
+        status = self._process.reap()
+        words = f" ({exit_words(status)})" if died else ""
+        raise EngineError(f"{self._name} {message}{words}", kind=kind, log_tail=self._process.log_tail())

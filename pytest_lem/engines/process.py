@@ -1,0 +1,146 @@
+"""The operating-system side of an engine: start its process, watch its group, end it without a trace."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import psutil
+
+from pytest_lem.engines.channel import Channel
+
+CHILD = Path(__file__).parent / "child"
+TAIL_LINES = 30
+TAIL_BYTES = 8192
+
+
+def child_environment(gpus: Sequence[str], *, hide_gpus: bool, other_python: bool) -> dict[str, str]:
+    """The environment of an engine's process.
+
+    Devices are named by UUID. `hide_gpus` is for an engine on the CPU. Another interpreter does not inherit the paths
+    of ours, so that its own packages are the only ones it finds.
+    """
+    environment = dict(os.environ, CUDA_DEVICE_ORDER="PCI_BUS_ID")
+    if gpus or hide_gpus:
+        environment["CUDA_VISIBLE_DEVICES"] = "" if hide_gpus else ",".join(gpus)
+    if other_python:
+        for name in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"):
+            environment.pop(name, None)
+    return environment
+
+
+class EngineProcess:
+    """A child in a session and process group of its own, with its pipes and its log.
+
+    Its exit is noticed without reaping it: until `reap`, the dead leader keeps its number, so the group that is
+    signalled is always ours.
+    """
+
+    def __init__(self, python: str | None, adapter: Path, environment: Mapping[str, str], log_path: Path) -> None:
+        log_path.parent.mkdir(parents=True, exist_ok=True)
+        child_read, write_fd = os.pipe()
+        read_fd, child_write = os.pipe()
+        command = [python or sys.executable, "-u", str(CHILD), "--adapter", str(adapter)]
+        command += ["--read-fd", str(child_read), "--write-fd", str(child_write)]
+        try:
+            with log_path.open("wb") as log:
+                self._popen = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    env=dict(environment),
+                    pass_fds=(child_read, child_write),
+                    start_new_session=True,
+                )
+        except OSError:
+            os.close(read_fd)
+            os.close(write_fd)
+            raise
+        finally:
+            os.close(child_read)
+            os.close(child_write)
+        self.pid = self._popen.pid
+        self.log_path = log_path
+        self.channel = Channel(read_fd, write_fd, self.running)
+
+    def running(self) -> bool:
+        """Whether the process still executes; a dead one that waits to be reaped does not."""
+        if self._popen.returncode is not None:
+            return False
+        try:
+            return psutil.Process(self.pid).status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+        except psutil.NoSuchProcess:
+            return False
+
+    def pids(self) -> set[int]:
+        """All live processes of the engine: its group and session, and its descendants wherever they went."""
+        return {member.pid for member in self._members()}
+
+    def _members(self) -> set[psutil.Process]:
+        if self._popen.returncode is not None:
+            return set()
+        found: set[psutil.Process] = set()
+        for process in psutil.process_iter():
+            with contextlib.suppress(OSError, psutil.NoSuchProcess):
+                if os.getsid(process.pid) == self.pid and process.status() != psutil.STATUS_ZOMBIE:
+                    found.add(process)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found.update(psutil.Process(self.pid).children(recursive=True))
+        return found
+
+    def wait(self, seconds: float) -> bool:
+        """Whether the process ended within `seconds`. Does not reap it."""
+        deadline = time.monotonic() + seconds
+        while self.running():
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.01)
+        return True
+
+    def terminate(self) -> None:
+        """Ask the whole group to end (SIGTERM)."""
+        self._signal(signal.SIGTERM)
+
+    def reap(self) -> int:
+        """Kill whatever is left of the group and its descendants, take the exit status, close the pipes.
+
+        Returns the exit status as subprocess writes it (negative: the signal). May be called twice.
+        """
+        if self._popen.returncode is None:
+            members = self._members()
+            self._signal(signal.SIGKILL)
+            for member in members:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    member.kill()
+            self._popen.wait()
+            self.channel.close()
+        return self._popen.returncode
+
+    def _signal(self, number: int) -> None:
+        if self._popen.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, number)
+
+    def log_tail(self) -> str:
+        """The last lines of the engine's log."""
+        with self.log_path.open("rb") as log:
+            log.seek(max(0, self.log_path.stat().st_size - TAIL_BYTES))
+            lines = log.read().decode(errors="replace").splitlines()
+        return "\n".join(lines[-TAIL_LINES:])
+
+
+def exit_words(status: int) -> str:
+    """`exit code 3` or `signal SIGKILL`."""
+    if status >= 0:
+        return f"exit code {status}"
+    try:
+        return f"signal {signal.Signals(-status).name}"
+    except ValueError:
+        return f"signal {-status}"

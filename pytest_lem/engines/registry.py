@@ -1,0 +1,83 @@
+"""The engines that can be asked for: those of this package, and those of other installed distributions."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import shutil
+from importlib.metadata import entry_points
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from pytest_lem.engines.entry import EngineEntry
+from pytest_lem.engines.models import locate
+from pytest_lem.engines.pytorch import ENTRY as PYTORCH
+from pytest_lem.model.errors import UsageError
+from pytest_lem.model.specs import EngineSpec
+
+GROUP = "pytest_lem.engines"
+_BUILT_IN = {PYTORCH.name: PYTORCH}
+
+
+def names() -> tuple[str, ...]:
+    """The names of all engines, those of this package first."""
+    third_party = {point.name for point in entry_points(group=GROUP)} - set(_BUILT_IN)
+    return (*_BUILT_IN, *sorted(third_party))
+
+
+def entry(name: str, *, place: str = "--lem-backend") -> EngineEntry:
+    """The engine called `name`. Raises UsageError naming `place`, the installed ones and the nearest."""
+    if name in _BUILT_IN:
+        return _BUILT_IN[name]
+    found = entry_points(group=GROUP, name=name)
+    if not found:
+        known = names()
+        nearest = difflib.get_close_matches(name, known, 1, 0.0)[0]
+        raise UsageError(
+            f"{place}: unknown backend {name!r}; did you mean {nearest!r}? Installed backends: {', '.join(known)}"
+        )
+    point = next(iter(found))
+    loaded = point.load()
+    if not isinstance(loaded, EngineEntry):
+        raise UsageError(f"{place}: backend {name!r}: entry point {point.value!r} is no EngineEntry")
+    return loaded
+
+
+def validate(spec: EngineSpec) -> EngineSpec:
+    """`spec` with its options checked and their defaults filled in; options without a value are left out.
+
+    Raises UsageError, one line, for a backend, precision, option, interpreter or model that cannot be.
+    """
+    known = entry(spec.backend)
+    if spec.precision not in known.precisions:
+        raise UsageError(
+            f"--lem-precision: backend {spec.backend!r} does not run {spec.precision}; "
+            f"it runs {', '.join(known.precisions)}"
+        )
+    if spec.python is not None and not (shutil.which(spec.python) and os.path.isfile(spec.python)):
+        raise UsageError(f"--lem-python {spec.backend}={spec.python}: there is no interpreter at that path")
+    options = _options(known, spec)
+    locate(spec.model, gguf_file=options.get("gguf_file"))
+    return spec.replace(options=options)
+
+
+def _options(known: EngineEntry, spec: EngineSpec) -> dict[str, Any]:
+    if known.options is None:
+        if spec.options:
+            raise UsageError(f"{spec.backend}: this backend takes no options, got {', '.join(spec.options)}")
+        return {}
+    try:
+        return known.options.model_validate(spec.options).model_dump(exclude_none=True)
+    except ValidationError as fault:
+        raise UsageError(f"{spec.backend}: {_first_fault(fault, known.options)}") from fault
+
+
+def _first_fault(fault: ValidationError, options: type[BaseModel]) -> str:
+    first = fault.errors()[0]
+    name = ".".join(str(part) for part in first["loc"])
+    if first["type"] != "extra_forbidden":
+        return f"option {name}={first['input']!r}: {first['msg']}"
+    known = [field.alias or key for key, field in options.model_fields.items()]
+    nearest = difflib.get_close_matches(name, known, 1, 0.0)
+    return f"unknown option {name!r}; did you mean {nearest[0]!r}? Known options: {', '.join(known)}"

@@ -1,0 +1,154 @@
+"""A deterministic engine for tests: decodes by sleeping (or at once), and misbehaves as its options say.
+
+The same file is the adapter that runs in the child (standard library only) and, for tests, `install`, which makes it an
+installed third-party distribution. Options:
+
+`token_seconds`     how long a pass takes per output token (default 0: at once)
+`load_seconds`      how long a load takes
+`at`                the step that goes wrong: load, prepare, run, stop
+`fault`             what goes wrong there: exit (code 3), kill (SIGKILL), raise, hang, garbage, unknown, late, memory,
+                    refuse, orphan (leaves a grandchild that ignores SIGTERM)
+`fault_after`       the fault comes from this run on (0: the first)
+`wrong`             fields of the observed configuration to falsify, {name: value}; an option's name counts too
+`missing_tokens`    tokens short per request
+`missing_times`     hooked runs tell no token times
+`tokenizer`         texts can be given; one token a word
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+VOCABULARY = 1000
+
+
+class Adapter:
+    def load(self, request, progress):
+        self.options = request["options"]
+        self.runs = 0
+        progress("loading nothing")
+        say(f"loading {request['model']}")
+        self.misbehave("load")
+        time.sleep(self.options.get("load_seconds", 0))
+        ours = ("pytest_lem", "pydantic", "pytest")
+        observed = {
+            "precision": request["precision"],
+            "device": request["device"],
+            "gpus": list(request["gpus"]),
+            "options": dict(self.options),
+            "vocab_size": VOCABULARY,
+            "parameters": 0,
+            "environment": {name: os.environ.get(name) for name in ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER")},
+            "executable": sys.executable,
+            "imported": sorted(name for name in ours if name in sys.modules),
+        }
+        for name, value in self.options.get("wrong", {}).items():
+            place = observed if name in observed else observed["options"]
+            place[name] = value
+        return observed
+
+    def prepare(self, workload):
+        self.misbehave("prepare")
+        self.batch, self.output_tokens = workload["batch"], workload["output_tokens"]
+        if any(isinstance(prompt, str) for prompt in workload["prompts"]) and not self.options.get("tokenizer"):
+            from lem_child.faults import Refused
+
+            raise Refused("prompts: text needs a tokenizer, and the fake engine has none")
+        self.prompts = [prompt.split() if isinstance(prompt, str) else prompt for prompt in workload["prompts"]]
+        return [len(prompt) for prompt in self.prompts]
+
+    def arm(self, passes, hooks):
+        self.passes, self.hooks = passes, hooks
+
+    def run(self):
+        if self.runs >= self.options.get("fault_after", 0):
+            self.misbehave("run")
+        self.runs += 1
+        time.sleep(self.passes * self.output_tokens * self.options.get("token_seconds", 0))
+
+    def collect(self):
+        length = self.output_tokens - self.options.get("missing_tokens", 0)
+        ids = [[(len(prompt) + step) % VOCABULARY for step in range(length)] for prompt in self.prompts]
+        token_ms = 1e3 * self.options.get("token_seconds", 0.001)
+        times = {"ttft_ms": token_ms, "gaps_ms": [token_ms] * (self.output_tokens - 1), "count": self.batch}
+        hooked = self.hooks and not self.options.get("missing_times")
+        return {
+            "tokens": self.passes * self.batch * length,
+            "token_ids": ids,
+            "texts": [" ".join(map(str, row)) for row in ids] if self.options.get("tokenizer") else None,
+            "request_times": [times] * self.passes if hooked else [],
+        }
+
+    def close(self):
+        self.misbehave("stop")
+
+    def misbehave(self, step):
+        if self.options.get("at") == step:
+            say(f"about to {self.options['fault']} at {step}")
+            getattr(self, "do_" + self.options["fault"])()
+
+    def do_exit(self):
+        os._exit(3)
+
+    def do_kill(self):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def do_raise(self):
+        raise ValueError("the fake engine was told to fail")
+
+    def do_hang(self):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        time.sleep(3600)
+
+    def do_memory(self):
+        raise MemoryError("the fake device is full")
+
+    def do_refuse(self):
+        from lem_child.faults import Refused
+
+        raise Refused("the fake engine does not do that")
+
+    def do_garbage(self):
+        self.write(b"\xff this is no message\n")
+
+    def do_unknown(self):
+        self.write(json.dumps({"type": "gossip", "id": 1}).encode() + b"\n")
+
+    def do_late(self):
+        self.write(json.dumps({"type": "done", "id": 0, "value": {}}).encode() + b"\n")
+
+    def do_orphan(self):
+        program = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(3600)"
+        subprocess.Popen([sys.executable, "-c", program])
+
+    def write(self, data):
+        os.write(int(sys.argv[sys.argv.index("--write-fd") + 1]), data)
+
+
+def say(text):
+    sys.stderr.write(f"fake engine: {text}\n")
+
+
+def install(folder):
+    """Make `folder` (to be put on sys.path or PYTHONPATH) hold a distribution that registers the engine `fake`."""
+    info = folder / "lem_fake-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: lem-fake\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[pytest_lem.engines]\nfake = lem_fake:ENTRY\n")
+    (folder / "lem_fake.py").write_text(
+        "from pathlib import Path\n"
+        "from typing import Any\n"
+        "from pydantic import ConfigDict, create_model\n"
+        "from pytest_lem.engines.entry import EngineEntry\n"
+        "Options = create_model('Options', __config__=ConfigDict(extra='forbid'), **{\n"
+        "    'token_seconds': (float, 0.0), 'load_seconds': (float, 0.0), 'at': (str | None, None),\n"
+        "    'fault': (str, 'raise'), 'fault_after': (int, 0), 'wrong': (dict[str, Any] | None, None),\n"
+        "    'missing_tokens': (int, 0), 'missing_times': (bool, False), 'tokenizer': (bool, False)})\n"
+        f"ENTRY = EngineEntry('fake', Path({__file__!r}), Options, needs='pip install lem-fake')\n"
+    )
+    return folder
