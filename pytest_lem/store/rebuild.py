@@ -1,0 +1,147 @@
+"""A report from what a run left behind, for runs that were killed before they wrote one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeAlias
+
+from pytest_lem.model.measurement import Cycle, Measurement, MetricValue, Round
+from pytest_lem.model.verdict import Verdict
+from pytest_lem.store.report import Report
+from pytest_lem.store.run import Run
+from pytest_lem.store.samples import (
+    BeginLine,
+    CycleLine,
+    Line,
+    MeasurementLine,
+    MissingLine,
+    Phase,
+    RoundLine,
+    VerdictLine,
+    read_samples,
+)
+
+Aggregate: TypeAlias = Callable[[Measurement], Mapping[str, MetricValue]]
+_UNENDED = "the run ended before it wrote its report; this one was rebuilt from its samples"
+
+
+def rebuild(directory: Path, *, aggregate: Aggregate | None = None) -> Report:
+    """The report of the run in `directory`, from `run.json` and the samples files; writes nothing.
+
+    It is never complete, and `missing` says what was lost: measurements cut short, tests planned and never measured,
+    lines cut short. `aggregate` computes metrics from the rounds of a measurement that was cut short; without it such
+    a measurement has none. Raises StoreError for a directory that holds no run.
+    """
+    run = Run.open(directory)
+    logs = [_Log(path.stem.removeprefix("samples-")) for path in sorted(directory.glob("samples-*.jsonl"))]
+    missing, lines = [_UNENDED], []
+    for log in logs:
+        events, torn = read_samples(directory / f"samples-{log.worker}.jsonl")
+        missing += torn
+        lines += events
+        for event in events:
+            log.take(event)
+    measurements = [attempt.result(aggregate) for log in logs for attempt in log.attempts]
+    missing += [text for log in logs for text in log.remarks()]
+    missing += _unmeasured(run.record.plan, measurements, missing)
+    return Report(
+        run=run.info(ended=max((line.time for line in lines), default=None), complete=False),
+        environment=run.record.environment,
+        measurements=tuple(measurements),
+        verdicts=tuple(verdict for log in logs for verdict in log.verdicts),
+        missing=tuple(missing),
+    )
+
+
+@dataclass
+class _Attempt:
+    """One measurement from its beginning on; it has ended when its own line came."""
+
+    head: Measurement
+    cycles: dict[int, Cycle] = field(default_factory=dict)
+    ended: bool = False
+
+    def add(self, cycle: int, phase: Phase, round_: Round) -> None:
+        known = self.cycles.get(cycle) or Cycle(index=cycle, launch="", stopped="interrupted")
+        name = "warmup_rounds" if phase == "warmup" else "rounds"
+        self.cycles[cycle] = known.model_copy(update={name: (*getattr(known, name), round_)})
+
+    def result(self, aggregate: Aggregate | None) -> Measurement:
+        if self.ended:
+            return self.head
+        cycles = tuple(self.cycles[index] for index in sorted(self.cycles))
+        partial = self.head.model_copy(update={"cycles": cycles})
+        if aggregate is None or not any(cycle.rounds for cycle in cycles):
+            return partial
+        return partial.model_copy(update={"metrics": dict(aggregate(partial))})
+
+    def remark(self) -> str:
+        warmup = sum(len(cycle.warmup_rounds) for cycle in self.cycles.values())
+        rounds = sum(len(cycle.rounds) for cycle in self.cycles.values())
+        return f"{self.head.id}: cut short after {warmup} warm-up rounds and {rounds} measured rounds"
+
+
+@dataclass
+class _Log:
+    """What one worker's lines add up to."""
+
+    worker: str
+    attempts: list[_Attempt] = field(default_factory=list)
+    verdicts: list[Verdict] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+    strays: dict[str, int] = field(default_factory=dict)
+
+    def take(self, line: Line) -> None:
+        match line:
+            case BeginLine():
+                self.attempts.append(_Attempt(line.measurement))
+            case CycleLine():
+                self._cycle(line.measurement_id, line.cycle)
+            case RoundLine():
+                self._round(line)
+            case MeasurementLine():
+                self._end(line.measurement)
+            case VerdictLine():
+                self.verdicts.append(line.verdict)
+            case MissingLine():
+                self.texts.append(line.text)
+
+    def remarks(self) -> list[str]:
+        cut = [attempt.remark() for attempt in self.attempts if not attempt.ended]
+        lost = [f"{name}: {n} rounds whose measurement's beginning is lost" for name, n in self.strays.items()]
+        return [*self.texts, *cut, *lost]
+
+    def _open(self, measurement_id: str) -> _Attempt | None:
+        found = [each for each in self.attempts if each.head.id == measurement_id and not each.ended]
+        return found[-1] if found else None
+
+    def _cycle(self, measurement_id: str, cycle: Cycle) -> None:
+        attempt = self._open(measurement_id)
+        if attempt is not None:
+            attempt.cycles[cycle.index] = cycle.model_copy(update={"stopped": cycle.stopped or "interrupted"})
+
+    def _round(self, line: RoundLine) -> None:
+        attempt = self._open(line.measurement_id)
+        if attempt is None:
+            self.strays[line.measurement_id] = self.strays.get(line.measurement_id, 0) + 1
+        else:
+            attempt.add(line.cycle, line.phase, line.round)
+
+    def _end(self, measurement: Measurement) -> None:
+        attempt = self._open(measurement.id)
+        if attempt is None:
+            attempt = _Attempt(measurement)
+            self.attempts.append(attempt)
+        attempt.head, attempt.ended = measurement, True
+        self.strays.pop(measurement.id, None)
+
+
+def _unmeasured(plan: tuple[str, ...], measurements: list[Measurement], said: list[str]) -> list[str]:
+    measured = {measurement.test for measurement in measurements}
+    return [
+        f"{test}: planned, never measured"
+        for test in plan
+        if test not in measured and not any(text.startswith(f"{test}:") for text in said)
+    ]

@@ -1,0 +1,145 @@
+"""A run's directory: `<results>/runs/<UTC time>-<id>/`."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ConfigDict, Field
+
+from pytest_lem.model.errors import StoreError
+from pytest_lem.model.measurement import Measurement
+from pytest_lem.model.specs import Frozen
+from pytest_lem.model.verdict import Verdict
+from pytest_lem.store.environment import Environment
+from pytest_lem.store.files import from_json, slug, to_json, write_atomic
+from pytest_lem.store.finite import plain
+from pytest_lem.store.raw import write_raw
+from pytest_lem.store.report import REPORT, Report, RunInfo, save_report
+from pytest_lem.store.samples import Samples
+
+DEFAULT_RESULTS = Path(".lem")
+_RECORD = "run.json"
+
+
+class RunRecord(Frozen):
+    """`run.json`: what is known before anything ran. `plan` holds the ids of the tests that will measure."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    schema_id: Literal["lem.run/1"] = Field(default="lem.run/1", alias="schema")
+    id: str
+    started: datetime
+    quick: bool
+    options: dict[str, Any] = Field(default_factory=dict)
+    environment: Environment
+    plan: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Run:
+    """One pytest invocation on disk. The process that starts it creates it, workers open it by its directory."""
+
+    directory: Path
+    record: RunRecord
+
+    @classmethod
+    def create(
+        cls,
+        results: Path,
+        *,
+        options: Mapping[str, Any],
+        environment: Environment,
+        quick: bool,
+        plan: Iterable[str] = (),
+    ) -> Run:
+        """A new run under `results`. Raises StoreError in one line that names --lem-results."""
+        started = datetime.now(UTC)
+        name = f"{started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+        record = RunRecord(
+            id=name,
+            started=started,
+            quick=quick,
+            options=plain(dict(options)),
+            environment=environment,
+            plan=tuple(plan),
+        )
+        run = cls(results / "runs" / name, record)
+        try:
+            run.directory.mkdir(parents=True)
+            _ignore_runs(results)
+            run._write_record()
+        except OSError as error:
+            raise _unwritable(results, error.strerror) from error
+        except StoreError as error:
+            raise _unwritable(results, str(error)) from error
+        return run
+
+    @classmethod
+    def open(cls, directory: Path) -> Run:
+        """The run in `directory`. Raises StoreError where there is none."""
+        return cls(directory, from_json(RunRecord, directory / _RECORD))
+
+    @property
+    def id(self) -> str:
+        """The directory's own name: sorts by time."""
+        return self.record.id
+
+    def with_plan(self, plan: Iterable[str]) -> Run:
+        """The same run, its planned tests known now, so that a rebuilt report can name those never measured."""
+        run = Run(self.directory, self.record.replace(plan=tuple(plan)))
+        run._write_record()
+        return run
+
+    def samples(self, worker: str = "main") -> Samples:
+        """The event log of one process; `worker` is xdist's name for it, or `main`."""
+        return Samples(self.directory / f"samples-{slug(worker)}.jsonl")
+
+    def write_raw(self, measurement: Measurement) -> list[Path]:
+        """Each device's own readings, before any aggregation: one file a cycle and device."""
+        return write_raw(self.directory / "raw", measurement)
+
+    def write_report(
+        self, measurements: Iterable[Measurement], verdicts: Iterable[Verdict] = (), missing: Iterable[str] = ()
+    ) -> Path:
+        """Write `report.json`; the run counts as complete when nothing is missing. Raises StoreError."""
+        missing = tuple(missing)
+        info = self.info(ended=datetime.now(UTC), complete=not missing)
+        report = Report(
+            run=info,
+            environment=self.record.environment,
+            measurements=tuple(measurements),
+            verdicts=tuple(verdicts),
+            missing=missing,
+        )
+        return save_report(report, self.directory / REPORT)
+
+    def info(self, *, ended: datetime | None, complete: bool) -> RunInfo:
+        """The run as the report names it."""
+        record = self.record
+        return RunInfo(
+            id=record.id,
+            started=record.started,
+            ended=ended,
+            complete=complete,
+            quick=record.quick,
+            options=record.options,
+        )
+
+    def _write_record(self) -> None:
+        write_atomic(self.directory / _RECORD, to_json(self.record, indent=1) + "\n")
+
+
+def _ignore_runs(results: Path) -> None:
+    """Keep runs out of git; a file that is there already is the user's."""
+    ignore = results / ".gitignore"
+    if not ignore.exists():
+        ignore.write_text("runs/\n", encoding="utf-8")
+
+
+def _unwritable(results: Path, reason: str | None) -> StoreError:
+    return StoreError(f"--lem-results={results}: results cannot be written there ({reason}); name a writable directory")
