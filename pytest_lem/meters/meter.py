@@ -69,6 +69,8 @@ class GpuDriver(Protocol):
 
     uuid: str
     name: str
+    mig: bool
+    """Whether MIG is enabled, so that the whole GPU's joules are shared by its instances."""
 
     def energy_mj(self) -> int:
         """Total energy counter in millijoules. Slow: a call takes about 3 ms."""
@@ -76,6 +78,10 @@ class GpuDriver(Protocol):
 
     def power_w(self) -> float:
         """Instantaneous board power in watts (field 186), a new value about every 100 ms; a call takes 5 µs."""
+        ...
+
+    def average_power_w(self) -> float:
+        """Mean board power in watts over the last second, for cards without field 186."""
         ...
 
     def process_ids(self) -> tuple[int, ...]:
