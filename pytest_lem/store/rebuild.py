@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import TypeAlias
 
@@ -27,30 +28,55 @@ Aggregate: TypeAlias = Callable[[Measurement], Mapping[str, MetricValue]]
 _UNENDED = "the run ended before it wrote its report; this one was rebuilt from its samples"
 
 
+@dataclass(frozen=True)
+class Gathered:
+    """What every process of a run wrote: measurements, verdicts, and remarks on what was lost on the way."""
+
+    measurements: tuple[Measurement, ...]
+    verdicts: tuple[Verdict, ...]
+    remarks: tuple[str, ...]
+    last: datetime | None
+
+
+def gather(directory: Path, *, aggregate: Aggregate | None = None) -> Gathered:
+    """Read the samples files of the run in `directory`; a torn line becomes a remark.
+
+    `aggregate` computes metrics from the rounds of a measurement that was cut short; without it such a measurement has
+    none. Raises StoreError for a file that cannot be read.
+    """
+    logs = [_Log(path.stem.removeprefix("samples-")) for path in sorted(directory.glob("samples-*.jsonl"))]
+    remarks: list[str] = []
+    lines: list[Line] = []
+    for log in logs:
+        events, torn = read_samples(directory / f"samples-{log.worker}.jsonl")
+        remarks += torn
+        lines += events
+        for event in events:
+            log.take(event)
+    remarks += [text for log in logs for text in log.remarks()]
+    return Gathered(
+        measurements=tuple(attempt.result(aggregate) for log in logs for attempt in log.attempts),
+        verdicts=tuple(verdict for log in logs for verdict in log.verdicts),
+        remarks=tuple(remarks),
+        last=max((line.time for line in lines), default=None),
+    )
+
+
 def rebuild(directory: Path, *, aggregate: Aggregate | None = None) -> Report:
     """The report of the run in `directory`, from `run.json` and the samples files; writes nothing.
 
     It is never complete, and `missing` says what was lost: measurements cut short, tests planned and never measured,
-    lines cut short. `aggregate` computes metrics from the rounds of a measurement that was cut short; without it such
-    a measurement has none. Raises StoreError for a directory that holds no run.
+    lines cut short. `aggregate` as in `gather`. Raises StoreError for a directory that holds no run.
     """
     run = Run.open(directory)
-    logs = [_Log(path.stem.removeprefix("samples-")) for path in sorted(directory.glob("samples-*.jsonl"))]
-    missing, lines = [_UNENDED], []
-    for log in logs:
-        events, torn = read_samples(directory / f"samples-{log.worker}.jsonl")
-        missing += torn
-        lines += events
-        for event in events:
-            log.take(event)
-    measurements = [attempt.result(aggregate) for log in logs for attempt in log.attempts]
-    missing += [text for log in logs for text in log.remarks()]
-    missing += _unmeasured(run.record.plan, measurements, missing)
+    found = gather(directory, aggregate=aggregate)
+    missing = [_UNENDED, *found.remarks]
+    missing += _unmeasured(run.record.plan, found.measurements, missing)
     return Report(
-        run=run.info(ended=max((line.time for line in lines), default=None), complete=False),
+        run=run.info(ended=found.last, complete=False),
         environment=run.record.environment,
-        measurements=tuple(measurements),
-        verdicts=tuple(verdict for log in logs for verdict in log.verdicts),
+        measurements=found.measurements,
+        verdicts=found.verdicts,
         missing=tuple(missing),
     )
 
@@ -138,7 +164,7 @@ class _Log:
         self.strays.pop(measurement.id, None)
 
 
-def _unmeasured(plan: tuple[str, ...], measurements: list[Measurement], said: list[str]) -> list[str]:
+def _unmeasured(plan: tuple[str, ...], measurements: tuple[Measurement, ...], said: list[str]) -> list[str]:
     measured = {measurement.test for measurement in measurements}
     return [
         f"{test}: planned, never measured"

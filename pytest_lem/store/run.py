@@ -56,10 +56,14 @@ class Run:
         environment: Environment,
         quick: bool,
         plan: Iterable[str] = (),
+        name: str | None = None,
     ) -> Run:
-        """A new run under `results`. Raises StoreError in one line that names --lem-results."""
+        """A new run under `results`. Raises StoreError in one line that names --lem-results.
+
+        `name` is given where several processes share the run; whoever comes first creates it.
+        """
         started = datetime.now(UTC)
-        name = f"{started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+        name = name or new_name(started)
         record = RunRecord(
             id=name,
             started=started,
@@ -132,6 +136,11 @@ class Run:
 
     def _write_record(self) -> None:
         write_atomic(self.directory / _RECORD, to_json(self.record, indent=1) + "\n")
+
+
+def new_name(started: datetime) -> str:
+    """A run's name: sorts by time, and no two are alike."""
+    return f"{started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
 
 
 def _ignore_runs(results: Path) -> None:

@@ -1,0 +1,274 @@
+"""Cycles → metrics, always from the raw rounds: late aggregation.
+
+The engine's devices are its GPUs, or the host's CPU packages and memory where it runs on the CPU. Joules of several
+devices are summed here and nowhere earlier.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from math import sqrt
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pytest_lem.model.measurement import Cycle, DeviceReading, MeterRecord, MetricValue, RequestTimes, Round, Source
+from pytest_lem.model.metrics import METRICS, Metric
+from pytest_lem.stats.intervals import Interval, bootstrap_interval, mean_interval, rounds_interval
+
+JOULES_PER_KWH = 3.6e6
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the metrics of a measurement need beside its rounds.
+
+    `device` is where the engine runs (`cuda` or `cpu`), `meters` what was taken and refused, `grams_per_joule` the
+    grid's factor, or None with `carbon_reason`. `work` is false for a plain window, which has no tokens.
+    """
+
+    device: str
+    meters: Sequence[MeterRecord] = ()
+    grams_per_joule: float | None = None
+    carbon_reason: str = "no carbon intensity was given (--lem-carbon=ISO3|GRAMS)"
+    work: bool = True
+
+
+@dataclass(frozen=True)
+class Joules:
+    """Energy of some devices over one round: joules, standard uncertainty, source; or the reason why not."""
+
+    joules: float | None
+    std: float = 0.0
+    source: Source | None = None
+    reason: str | None = None
+
+
+def metrics(cycles: Sequence[Cycle], context: Context) -> dict[str, MetricValue]:
+    """Every metric of the table for these cycles; one that could not be measured is null with its reason."""
+    found = {}
+    for metric in METRICS.values():
+        match metric.kind:
+            case "energy":
+                found[metric.key] = _energy(metric, cycles, context)
+            case "rate":
+                found[metric.key] = _rate(metric, cycles, context)
+            case "latency":
+                found[metric.key] = _latency(metric, cycles)
+            case "memory":
+                found[metric.key] = _memory(metric, cycles, context)
+            case "load":
+                found[metric.key] = _load(metric, cycles)
+    return found
+
+
+def engine_joules(round_: Round, context: Context) -> Joules:
+    """Joules of the engine's devices over `round_`: its GPUs, or CPU packages (and memory, where it is counted)."""
+    if context.device == "cuda":
+        return _sum(round_, ("gpu",), context)
+    cpu = _sum(round_, ("cpu",), context)
+    ram = _sum(round_, ("ram",), context)
+    return cpu if ram.joules is None else _add([cpu, ram])
+
+
+def cost(round_: Round, context: Context) -> float:
+    """What a round's precision is judged on: joules per token where joules are measured, else seconds per token."""
+    per = round_.tokens or 1
+    joules = engine_joules(round_, context)
+    if joules.joules is not None and joules.source == "measured" and joules.joules > 0:
+        return joules.joules / per
+    return round_.seconds / per
+
+
+def valid_rounds(cycle: Cycle) -> list[Round]:
+    """The rounds that count."""
+    return [round_ for round_ in cycle.rounds if round_.valid]
+
+
+def _sum(round_: Round, kinds: Sequence[str], context: Context) -> Joules:
+    readings = [reading for reading in round_.devices if reading.kind in kinds]
+    if not readings:
+        return Joules(None, reason=_no_meter(kinds[0], context))
+    return _add([_joules(reading) for reading in readings])
+
+
+def _joules(reading: DeviceReading) -> Joules:
+    if reading.joules is None:
+        return Joules(None, reason=f"{reading.meter} on {reading.device}: {reading.reason}")
+    return Joules(reading.joules, reading.std or 0.0, reading.source)
+
+
+def _add(parts: Iterable[Joules]) -> Joules:
+    parts = list(parts)
+    for part in parts:
+        if part.joules is None:
+            return part
+    total = sum(part.joules for part in parts if part.joules is not None)
+    source: Source = "estimated" if any(part.source == "estimated" for part in parts) else "measured"
+    return Joules(total, sqrt(sum(part.std**2 for part in parts)), source)
+
+
+def _no_meter(kind: str, context: Context) -> str:
+    if kind == "gpu" and context.device == "cpu":
+        return "the engine uses no GPU"
+    refused = [f"{record.name}: {record.reason}" for record in context.meters if record.reason]
+    what = {"gpu": "GPUs", "cpu": "the CPU", "ram": "memory"}.get(kind, kind)
+    return f"no meter reads {what} here" + (f" ({'; '.join(refused)})" if refused else "")
+
+
+def _system(round_: Round, context: Context) -> Joules:
+    kinds = ("gpu", "cpu", "ram") if context.device == "cuda" else ("cpu", "ram")
+    return _add(_sum(round_, (kind,), context) for kind in kinds)
+
+
+def _co2(round_: Round, context: Context) -> Joules:
+    if context.grams_per_joule is None:
+        return Joules(None, reason=context.carbon_reason)
+    joules = engine_joules(round_, context)
+    if joules.joules is None:
+        return joules
+    factor = context.grams_per_joule
+    return Joules(joules.joules * factor, joules.std * factor, "estimated")
+
+
+_PARTS: dict[str, Callable[[Round, Context], Joules]] = {
+    "gpu_joules": lambda round_, context: _sum(round_, ("gpu",), context),
+    "cpu_joules": lambda round_, context: _sum(round_, ("cpu",), context),
+    "ram_joules": lambda round_, context: _sum(round_, ("ram",), context),
+    "system_joules": _system,
+    "co2_grams": _co2,
+}
+
+
+def _passes(round_: Round) -> float:
+    return round_.passes
+
+
+_DIVISORS: dict[str, Callable[[Round], float]] = {
+    "joules_per_token": lambda round_: round_.tokens,
+    "joules_per_total_token": lambda round_: round_.tokens + round_.prompt_tokens,
+    "joules_per_request": lambda round_: round_.requests,
+    "power_w": lambda round_: round_.seconds,
+}
+_RATES: dict[str, Callable[[Round], float]] = {
+    "tokens_per_second": lambda round_: round_.tokens / round_.seconds,
+    "total_tokens_per_second": lambda round_: (round_.tokens + round_.prompt_tokens) / round_.seconds,
+    "requests_per_second": lambda round_: round_.requests / round_.seconds,
+    "seconds": lambda round_: round_.seconds / round_.passes,
+}
+
+
+def _absent(metric: Metric, reason: str) -> MetricValue:
+    return MetricValue(value=None, unit=metric.unit, reason=reason)
+
+
+def _present(metric: Metric, interval: Interval, source: Source) -> MetricValue:
+    return MetricValue(
+        value=interval.value,
+        unit=metric.unit,
+        low=interval.low,
+        high=interval.high,
+        n=interval.n,
+        source=source,
+        covers=interval.covers,
+    )
+
+
+def _nothing_valid(cycles: Sequence[Cycle]) -> str | None:
+    rounds = [round_ for cycle in cycles for round_ in cycle.rounds]
+    if not rounds:
+        return "no round was measured"
+    if any(round_.valid for round_ in rounds):
+        return None
+    reasons = sorted({round_.reason or "unknown" for round_ in rounds})
+    return f"none of {len(rounds)} rounds is valid: {'; '.join(reasons)}"
+
+
+def _over_cycles(per_cycle: Sequence[Sequence[float]], floor: float = 0.0) -> Interval:
+    if len(per_cycle) == 1:
+        return rounds_interval(per_cycle[0], floor)
+    return mean_interval([rounds_interval(values).value for values in per_cycle])
+
+
+def _energy(metric: Metric, cycles: Sequence[Cycle], context: Context) -> MetricValue:
+    reason = _nothing_valid(cycles)
+    if reason:
+        return _absent(metric, reason)
+    if metric.key.startswith("joules_per") and not context.work:
+        return _absent(metric, "a window has no tokens or requests")
+    part = _PARTS.get(metric.key, engine_joules)
+    divisor = _DIVISORS.get(metric.key, _passes)
+    per_cycle, relative = [], []
+    for cycle in cycles:
+        values = []
+        for round_ in valid_rounds(cycle):
+            joules = part(round_, context)
+            if joules.joules is None or joules.joules <= 0:
+                return _absent(metric, joules.reason or "the meter read no energy")
+            values.append(joules.joules / divisor(round_))
+            relative.append(joules.std / joules.joules)
+            source: Source = joules.source or "measured"
+        if values:
+            per_cycle.append(values)
+    # What the meter itself does not know about its mean: independent edges, so it shrinks with the count of rounds.
+    floor = sqrt(float(np.mean(np.square(relative)))) / sqrt(len(relative))
+    return _present(metric, _over_cycles(per_cycle, floor), source)
+
+
+def _rate(metric: Metric, cycles: Sequence[Cycle], context: Context) -> MetricValue:
+    reason = _nothing_valid(cycles)
+    if reason:
+        return _absent(metric, reason)
+    if not context.work and metric.key != "seconds":
+        return _absent(metric, "a window has no tokens or requests")
+    value = _RATES[metric.key]
+    per_cycle = [[value(round_) for round_ in valid_rounds(cycle)] for cycle in cycles if valid_rounds(cycle)]
+    return _present(metric, _over_cycles(per_cycle), "measured")
+
+
+def _latency(metric: Metric, cycles: Sequence[Cycle]) -> MetricValue:
+    stem, _, rest = metric.key.partition("_")
+    passes = [r.latency for cycle in cycles for r in valid_rounds(cycle) if r.latency and r.latency.requests]
+    if not passes:
+        return _absent(metric, "token times were not recorded")
+    groups = [group for group in (_token_times(latency.requests, stem) for latency in passes) if group.size]
+    if not groups:
+        return _absent(metric, f"{stem} needs at least two output tokens a request")
+    if rest == "ms":
+        return _present(metric, bootstrap_interval(groups, lambda x: float(np.mean(x))), "measured")
+    percent = float(rest.removeprefix("p").removesuffix("_ms"))
+    return _present(metric, bootstrap_interval(groups, lambda x: float(np.percentile(x, percent))), "measured")
+
+
+def _token_times(requests: Sequence[RequestTimes], stem: str) -> NDArray[np.float64]:
+    values: list[float] = []
+    for times in requests:
+        ttft, gaps, count = times.ttft_ms, times.gaps_ms, times.count
+        if stem == "ttft":
+            values += [ttft] * count
+        elif stem == "tpot" and gaps:
+            values += [sum(gaps) / len(gaps)] * count
+        elif stem == "itl":
+            values += list(gaps) * count
+    return np.asarray(values, dtype=float)
+
+
+def _memory(metric: Metric, cycles: Sequence[Cycle], context: Context) -> MetricValue:
+    if context.device != "cuda":
+        return _absent(metric, "the engine uses no GPU")
+    field = {"peak_memory_bytes": "allocated_bytes", "peak_reserved_bytes": "reserved_bytes"}[metric.key]
+    peaks = []
+    for cycle in cycles:
+        values = [getattr(memory, field) for memory in cycle.memory]
+        if not values or None in values:
+            return _absent(metric, "the engine does not report it")
+        peaks.append(float(sum(values)))
+    return MetricValue(value=max(peaks), unit=metric.unit, n=len(peaks), source="measured")
+
+
+def _load(metric: Metric, cycles: Sequence[Cycle]) -> MetricValue:
+    loads = [cycle.load_seconds for cycle in cycles if cycle.load_seconds is not None]
+    if not loads:
+        return _absent(metric, "no engine was loaded for it")
+    return _present(metric, mean_interval(loads), "measured")

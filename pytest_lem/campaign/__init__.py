@@ -1,0 +1,1 @@
+"""Which experiments a run is made of."""

@@ -1,0 +1,48 @@
+"""The report of a run, put together by the process that reports, from what every process wrote."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pytest_lem.aggregate import Context, metrics
+from pytest_lem.model.measurement import Measurement, MetricValue
+from pytest_lem.plugin import options
+from pytest_lem.store.rebuild import gather
+from pytest_lem.store.report import Report, read_report, save_report
+from pytest_lem.store.run import Run
+
+CUT = ("interrupted", "failed")
+
+
+def finished_report(config: pytest.Config, folder: Path, outcomes: dict[str, str]) -> Report:
+    """Write `report.json` (and the copy of `--lem-json`) and return it. Raises StoreError.
+
+    `outcomes` maps a test to how it ended; what was planned, not skipped, and has no whole measurement is missing.
+    """
+    run = Run.open(folder)
+    found = gather(folder, aggregate=late_metrics)
+    whole = {m.test for m in found.measurements if not any(cycle.stopped in CUT for cycle in m.cycles)}
+    missing = [_reason(test, outcomes) for test in run.record.plan if test not in whole]
+    told = [line for line in missing if line is not None]
+    extra = [line for line in found.remarks if not any(line.startswith(f"{test}:") for test in run.record.plan)]
+    report = read_report(run.write_report(found.measurements, found.verdicts, [*told, *extra]))
+    copy = options.command(config, "json")
+    if copy:
+        save_report(report, Path(config.invocation_params.dir, copy))
+    return report
+
+
+def late_metrics(measurement: Measurement) -> dict[str, MetricValue]:
+    """The metrics of a measurement from its rounds alone."""
+    device = "cuda" if any(cycle.gpus for cycle in measurement.cycles) else "cpu"
+    context = Context(device=device, meters=measurement.meters, work=measurement.engine is not None)
+    return metrics(measurement.cycles, context)
+
+
+def _reason(test: str, outcomes: dict[str, str]) -> str | None:
+    outcome = outcomes.get(test)
+    if outcome is None:
+        return f"{test}: the run ended before it did"
+    return f"{test}: {outcome}, without a whole measurement" if outcome.startswith("failed") else None

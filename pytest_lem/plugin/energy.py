@@ -1,0 +1,170 @@
+"""The fixture that measures."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from pytest_lem.aggregate import metrics
+from pytest_lem.campaign.matrix import protocol
+from pytest_lem.meters.host_clock import HostClock
+from pytest_lem.model.errors import EngineError, LemError, Unavailable, UsageError
+from pytest_lem.model.measurement import Cycle, EngineRecord, Measurement, Round
+from pytest_lem.model.quantity import Quantity
+from pytest_lem.model.specs import ProtocolSpec, WorkloadSpec
+from pytest_lem.plugin.backend import Backend
+from pytest_lem.plugin.check import layers_of
+from pytest_lem.plugin.collection import marker_of
+from pytest_lem.plugin.session import LemSession
+from pytest_lem.runner import Bench, CycleLog, Phase
+
+
+class Energy:
+    """Measures for one test. The metrics of its last measurement are attributes: `lem_energy.joules_per_token`."""
+
+    def __init__(self, session: LemSession, item: pytest.Item) -> None:
+        self._session = session
+        self._item = item
+        self._last: Measurement | None = None
+        self._windows = 0
+        session.test = item.nodeid.rsplit("::", 1)[-1]
+
+    def measure(self, backend: Backend, workload: WorkloadSpec, *, name: str = "") -> Measurement:
+        """Warm up, measure rounds until they are precise, keep them all, and return the Measurement.
+
+        `name` tells several measurements of one test apart; it is part of their key. Raises EngineError (the next test
+        gets a fresh engine), MeterError, StoreError. What was measured before an interruption is kept.
+        """
+        meters = self._session.meters(backend.engine.gpus)
+        spec = self._protocol()
+        begun = self._blank(
+            name,
+            engine=EngineRecord(requested=backend.spec, observed=backend.observed),
+            workload=workload,
+            protocol=spec,
+            meters=meters.records,
+        )
+        context = self._session.context(backend.spec.device, meters)
+        log = CycleLog(backend.engine)
+        self._session.recorder.begin(begun, log.cycle())
+        bench = Bench(log, meters, workload, spec, context, _Listener(self._session, begun))
+        try:
+            bench.measure()
+        except EngineError:
+            log.stopped = "failed"
+            self._session.pool.discard()
+            raise
+        except LemError:
+            log.stopped = "failed"
+            raise
+        finally:
+            self._session.progress.clear()
+            cycles = (log.cycle(),)
+            self._finish(begun.model_copy(update={"cycles": cycles, "metrics": metrics(cycles, context)}))
+        assert self._last is not None
+        return self._last
+
+    @contextmanager
+    def window(self, name: str, *, sync: Callable[[], object] | None = None) -> Iterator[Window]:
+        """Measure any code of the test's own, in pytest's own process, over the GPUs that it sees and the host.
+
+        `sync` is called at both edges, so that the device's work lies inside; left out, torch's CUDA is synchronised
+        where the test has used it. The result is on the handle when the block has ended.
+        """
+        meters = self._session.meters(self._session.gpus)
+        context = self._session.context("cuda" if self._session.gpus else "cpu", meters, work=False)
+        begun = self._blank(name, protocol=self._protocol(), meters=meters.records)
+        synchronise = sync or _torch_sync
+        handle = Window()
+        synchronise()
+        HostClock().sleep_until_ns(meters.begin(self._windows))
+        self._windows += 1
+        start = time.monotonic_ns()
+        yield handle
+        synchronise()
+        end = time.monotonic_ns()
+        readings = meters.end(start, end)
+        faults = [f"{reading.device}: {fault}" for reading in readings for fault in reading.faults]
+        round_ = Round(
+            index=0,
+            start_ns=start,
+            end_ns=end,
+            passes=1,
+            requests=0,
+            prompt_tokens=0,
+            tokens=0,
+            valid=not faults,
+            reason="; ".join(faults) or None,
+            devices=readings,
+        )
+        cycles = (Cycle(index=0, launch="window", gpus=tuple(self._session.gpus), rounds=(round_,), stopped="rounds"),)
+        self._finish(begun.model_copy(update={"cycles": cycles, "metrics": metrics(cycles, context)}))
+        handle.measurement = self._last
+
+    def get(self, key: str) -> Quantity | None:
+        """The last measurement's metric, or None where it could not be measured."""
+        return self._measured().get(key)
+
+    def __getattr__(self, name: str) -> Quantity:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        quantity: Quantity = getattr(self._measured(), name)
+        return quantity
+
+    def _measured(self) -> Measurement:
+        if self._last is None:
+            raise UsageError("lem_energy has measured nothing yet: call lem_energy.measure(lem_backend, lem_workload)")
+        return self._last
+
+    def _protocol(self) -> ProtocolSpec:
+        config = self._item.config
+        layers = layers_of(config, marker_of(self._item), place="@pytest.mark.lem")
+        return protocol(layers, quick=bool(config.getoption("lem_quick") or config.getoption("lem_demo")))
+
+    def _blank(self, name: str, **fields: Any) -> Measurement:
+        test = self._item.nodeid
+        if any(measurement.name == name for measurement in self._session.recorder.measured(test)):
+            raise UsageError(f"{test}: a second measurement named {name!r}; give each its own: measure(..., name=...)")
+        return Measurement(id=f"{test}#{name}" if name else test, test=test, name=name, **fields)
+
+    def _finish(self, measurement: Measurement) -> None:
+        self._last = self._session.recorder.finish(measurement)
+
+
+class Window:
+    """Holds a window's Measurement when its block has ended; its metrics are attributes."""
+
+    measurement: Measurement | None = None
+
+    def __getattr__(self, name: str) -> Quantity:
+        if self.measurement is None:
+            raise Unavailable(name, "the window has not ended")
+        quantity: Quantity = getattr(self.measurement, name)
+        return quantity
+
+
+class _Listener:
+    """Writes each round down as it ends, and shows what is being done."""
+
+    def __init__(self, session: LemSession, measurement: Measurement) -> None:
+        self._session = session
+        self._measurement = measurement
+
+    def progress(self, text: str) -> None:
+        """Put it on the progress line."""
+        self._session.show(text)
+
+    def round_done(self, phase: Phase, round_: Round) -> None:
+        """Append it to the samples."""
+        self._session.recorder.round(self._measurement, 0, phase, round_)
+
+
+def _torch_sync() -> None:
+    torch: Any = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
+        torch.cuda.synchronize()

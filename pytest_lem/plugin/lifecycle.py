@@ -1,0 +1,119 @@
+"""From collection to report: the plan, engines that stop in time, plain data in reports, nothing lost at the end."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Generator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_lem.model.errors import LemError
+from pytest_lem.plugin import options
+from pytest_lem.plugin.collection import engine_key, is_lem
+from pytest_lem.plugin.state import PLAN, REPORT, known_session, open_session, worker_name
+
+
+class Lifecycle:
+    """One instance a pytest process; `config` is its config."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        self._run_name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+        self._outcomes: dict[str, str] = {}
+        self._emptied = 0
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """Tell an xdist worker which run it belongs to: all of them write into one folder."""
+        node.workerinput["lem_run"] = self._run_name
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Refuse a meter or folder that can't work before the first test starts. `--co` touches nothing."""
+        ours = [item for item in session.items if is_lem(item)]
+        plan = [item.nodeid for item in ours if not item.get_closest_marker("lem_emptied")]
+        self._emptied = len(ours) - len(plan)
+        self.config.stash[PLAN] = plan
+        if not plan or self.config.option.collectonly or worker_name(self.config):
+            return
+        try:
+            open_session(self.config)
+        except LemError as error:
+            raise pytest.UsageError(str(error)) from None
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_teardown(self, nextitem: pytest.Item | None) -> Generator[None, object, object]:
+        """Stop the engine when the next item needs another, or none."""
+        result = yield
+        session = known_session(self.config)
+        if session is not None:
+            session.pool.keep_for(engine_key(nextitem))
+        return result
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Put headline numbers into the report's properties, and only plain data: xdist can carry nothing else."""
+        session = known_session(self.config) if is_lem(item) else None
+        if session is not None and call.when == "call":
+            from pytest_lem.plugin.summary import headline
+
+            item.user_properties += headline(session.recorder.measured(item.nodeid))
+        report = yield
+        report.user_properties = [(str(key), plain(value)) for key, value in report.user_properties]
+        if session is not None:
+            setattr(report, "lem", {"run": session.recorder.run.id})  # noqa: B010 - no declared attribute
+        return report
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Remember how each item ended, for the list of what is missing."""
+        if report.when == "call" or not report.passed:
+            first = report.longreprtext.strip().splitlines()[-1:] if report.failed else []
+            self._outcomes[report.nodeid] = " ".join([report.outcome, *first])
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Stop what runs, then write the report: also after Ctrl-C, a failure, a full disk."""
+        known = known_session(self.config)
+        if known is not None:
+            known.close()
+        if worker_name(self.config):
+            return
+        folder = known.recorder.run.directory if known else options.results(self.config) / "runs" / self._run_name
+        if (folder / "run.json").exists():
+            self._write(session, folder)
+        elif self._emptied and not self.config.option.collectonly:
+            session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
+
+    def pytest_unconfigure(self) -> None:
+        """Stop an engine that a broken end of the session left."""
+        known = known_session(self.config)
+        if known is not None:
+            known.close()
+
+    def _write(self, session: pytest.Session, folder: Path) -> None:
+        from pytest_lem.plugin.ending import finished_report
+
+        try:
+            self.config.stash[REPORT] = finished_report(self.config, folder, self._outcomes)
+        except LemError as error:
+            reporter: Any = self.config.pluginmanager.getplugin("terminalreporter")
+            reporter.write_line(f"lem: {error}", red=True)
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def plain(value: object) -> object:
+    """`value` as JSON's own types: numbers of ours and numpy's become plain ones, anything unknown its text."""
+    if isinstance(value, bool) or value is None:
+        return value
+    for kind in (int, float, str):
+        if isinstance(value, kind):
+            return kind(value)
+    if isinstance(value, dict):
+        return {str(key): plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(entry) for entry in value]
+    return plain(value.item()) if hasattr(value, "item") else str(value)

@@ -1,0 +1,151 @@
+"""The options, their ini twins, and what they come to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+MARKERS = (
+    "lem(model, backend, precision, batch, prompt_tokens, output_tokens, ...): what the lem fixtures run; a list makes "
+    "one test each. A section named after an engine holds its own options.",
+    "lem_emptied: set by pytest-lem on a test that the options left nothing to run.",
+    "lem_budget(metric=limit, ..., name=None): fail the test when a metric breaks its limit.",
+)
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option: `kind` is `list` (commas), `text`, `number`, `count` or `flag`; lists and texts have ini twins."""
+
+    flag: str
+    kind: str
+    metavar: str
+    help: str
+
+    @property
+    def dest(self) -> str:
+        """The attribute of `config.option`, and the name of the ini twin."""
+        return self.flag.removeprefix("--").replace("-", "_")
+
+
+OPTIONS = (
+    Option("--lem-backend", "list", "NAME,…", "engines to run; restricts what markers list (default: pytorch)"),
+    Option(
+        "--lem-model", "list", "MODEL,…", "synthetic:NAME, a local folder or a hub name; replaces the markers' model"
+    ),
+    Option("--lem-precision", "list", "P,…", "float32, float16, bfloat16 (fp32, fp16, bf16); restricts the markers"),
+    Option("--lem-batch", "list", "N,…", "batch sizes; restricts the markers"),
+    Option("--lem-python", "list", "ENGINE=PATH,…", "the interpreter that holds an engine"),
+    Option(
+        "--lem-meter", "list", "NAME,…", "meters: auto (every one that works), nvml, rapl, codecarbon, or a plugin's"
+    ),
+    Option("--lem-budget", "list", "METRIC:LIMIT,…", "a budget for every lem test, joules_per_token:0.5"),
+    Option("--lem-rounds", "count", "N", "exactly N valid rounds (default: 8 to 30, until they are precise)"),
+    Option("--lem-round-seconds", "number", "S", "length of a round (default: 4)"),
+    Option("--lem-max-seconds", "number", "S", "stop measuring a test after S seconds, warm-up included"),
+    Option("--lem-quick", "flag", "", "a first look: 4 rounds of 1 s, short warm-up; marked so, joules not gateable"),
+    Option("--lem-demo", "flag", "", "run the built-in benchmark of a tiny model: a first table in under a minute"),
+    Option("--lem-carbon", "text", "ISO3|GRAMS", "carbon intensity: a country (needs codecarbon) or grams CO2 a kWh"),
+    Option("--lem-results", "text", "DIR", "where runs are kept (default: .lem)"),
+    Option("--lem-json", "text", "FILE", "write a copy of report.json to FILE"),
+)
+_BY_DEST = {option.dest: option for option in OPTIONS}
+_TYPES = {"number": float, "count": int}
+
+
+def add(parser: pytest.Parser) -> None:
+    """Register every option, and its ini twin unless it is a flag."""
+    group = parser.getgroup("lem", "pytest-lem: energy of LLM inference")
+    for option in OPTIONS:
+        if option.kind == "flag":
+            group.addoption(option.flag, dest=option.dest, action="store_true", default=None, help=option.help)
+            continue
+        many = option.kind == "list"
+        kind: Any = _TYPES.get(option.kind, str)
+        group.addoption(
+            option.flag,
+            dest=option.dest,
+            action="append" if many else "store",
+            type=kind,
+            metavar=option.metavar,
+            default=None,
+            help=option.help,
+        )
+        if many:
+            parser.addini(option.dest, option.help, type="args", default=[])
+        else:
+            parser.addini(option.dest, option.help, type="string", default="")
+
+
+def command(config: pytest.Config, name: str) -> Any:
+    """What the command line says for `lem_<name>`: a list, a scalar, True, or None where it is silent."""
+    option = _BY_DEST[f"lem_{name}"]
+    value = config.getoption(option.dest)
+    return _split(value) or None if option.kind == "list" else value
+
+
+def setting(config: pytest.Config, name: str) -> Any:
+    """What the project's ini says for `lem_<name>`, or None. Raises pytest.UsageError for a number that is none."""
+    option = _BY_DEST[f"lem_{name}"]
+    value = config.getini(option.dest)
+    if option.kind == "list":
+        return _split(value) or None
+    if not value:
+        return None
+    try:
+        return _TYPES.get(option.kind, str)(value)
+    except ValueError:
+        raise pytest.UsageError(f"ini value {option.dest}: expected a {option.kind}, got {value!r}") from None
+
+
+def value(config: pytest.Config, name: str) -> Any:
+    """The command line's word, else the ini's, else None."""
+    asked = command(config, name)
+    return setting(config, name) if asked is None else asked
+
+
+def results(config: pytest.Config) -> Path:
+    """The folder of all runs; a relative one stands under pytest's root."""
+    asked = command(config, "results")
+    base = config.invocation_params.dir if asked else config.rootpath
+    return Path(base, asked or setting(config, "results") or ".lem")
+
+
+def pythons(config: pytest.Config) -> dict[str, str]:
+    """Engine → interpreter. Raises UsageError for anything but ENGINE=PATH."""
+    from pytest_lem.model.errors import UsageError
+
+    found = {}
+    for pair in value(config, "python") or []:
+        engine, equals, path = pair.partition("=")
+        if not equals or not engine or not Path(path).expanduser().is_file():
+            raise UsageError(f"--lem-python={pair}: expected ENGINE=PATH with the path of a python interpreter")
+        found[engine] = str(Path(path).expanduser().absolute())
+    return found
+
+
+def asked(config: pytest.Config) -> bool:
+    """Whether any lem option or ini value is set."""
+    return any(config.getoption(o.dest) is not None or (o.kind != "flag" and config.getini(o.dest)) for o in OPTIONS)
+
+
+def check(config: pytest.Config) -> None:
+    """Refuse at once what no test could run: one line that names the option. Touches no GPU."""
+    if config.getoption("lem_demo"):
+        config.args = [str(Path(__file__).parent / "demo" / "test_demo.py")]
+    if not asked(config):
+        return
+    from pytest_lem.model.errors import LemError
+    from pytest_lem.plugin.check import check_options
+
+    try:
+        check_options(config)
+    except LemError as error:
+        raise pytest.UsageError(str(error)) from None
+
+
+def _split(values: list[str] | None) -> list[str]:
+    return [part.strip() for value in values or [] for part in value.split(",") if part.strip()]

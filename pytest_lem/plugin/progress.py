@@ -1,0 +1,42 @@
+"""One live line on long work; silent where the output is no terminal."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import Any
+
+import pytest
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+
+class Progress:
+    """Shows `test: what is being done` while pytest captures; cleared when the test's own result is printed."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        reporter: Any = config.pluginmanager.getplugin("terminalreporter")
+        self._capture: Any = config.pluginmanager.getplugin("capturemanager")
+        self._file = reporter._tw._file if reporter is not None else None
+        self.on = bool(self._file and self._file.isatty() and not config.getoption("verbose") < 0)
+        self._live: Live | None = None
+
+    def show(self, where: str, text: str) -> None:
+        """Replace the line."""
+        if not self.on:
+            return
+        with self._uncaptured():
+            if self._live is None:
+                self._live = Live(console=Console(file=self._file), auto_refresh=False, transient=True)
+                self._live.start()
+            self._live.update(Text(f"  {where}: {text}", style="dim", overflow="ellipsis", no_wrap=True), refresh=True)
+
+    def clear(self) -> None:
+        """Take the line away."""
+        live, self._live = self._live, None
+        if live is not None:
+            with self._uncaptured():
+                live.stop()
+
+    def _uncaptured(self) -> Any:
+        return self._capture.global_and_fixture_disabled() if self._capture else nullcontext()

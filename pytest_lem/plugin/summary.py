@@ -1,0 +1,53 @@
+"""What a user reads at the end: the table, what measured it, where the files are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_lem.plugin import options
+from pytest_lem.plugin.state import REPORT
+
+if TYPE_CHECKING:
+    from pytest_lem.model.measurement import Measurement
+    from pytest_lem.store.report import Report
+
+HEADLINE = ("joules_per_token", "tokens_per_second", "ttft_ms", "tpot_ms", "power_w", "peak_memory_bytes")
+SHOWN_MISSING = 10
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Print the table of this run."""
+    report = config.stash.get(REPORT, None)
+    if report is None:
+        return
+    from pytest_lem.render.terminal import table
+
+    terminalreporter.section("lem: energy of inference")
+    if report.measurements:
+        terminalreporter.write_line(table(report.measurements, width=terminalreporter._tw.fullwidth))
+    for line in _closing(report):
+        terminalreporter.write_line(line)
+    folder = options.results(config) / "runs" / report.run.id
+    terminalreporter.write_line(f"report: {folder / 'report.json'}")
+
+
+def headline(measurements: list[Measurement]) -> list[tuple[str, object]]:
+    """The headline numbers of an item as flat properties, for JUnit: `lem_joules_per_token`, `lem_prefill_ttft_ms`."""
+    found: list[tuple[str, object]] = []
+    for measurement in measurements:
+        prefix = f"lem_{measurement.name}_" if measurement.name else "lem_"
+        values = ((key, measurement.metrics.get(key)) for key in HEADLINE)
+        found += [(prefix + key, value.value) for key, value in values if value and value.value is not None]
+    return found
+
+
+def _closing(report: Report) -> list[str]:
+    lines = [verdict.line for verdict in report.verdicts if verdict.status != "passed"]
+    if report.missing:
+        lines.append(f"incomplete, {len(report.missing)} missing:")
+        lines += [f"  {text}" for text in report.missing[:SHOWN_MISSING]]
+        more = len(report.missing) - SHOWN_MISSING
+        lines += [f"  … and {more} more (report.json lists them)"] if more > 0 else []
+    return lines

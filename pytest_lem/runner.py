@@ -1,0 +1,185 @@
+"""One cycle: calibrate a round to its length, warm up, measure rounds until they are precise, keep every one."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from math import ceil
+from typing import Literal, Protocol
+
+from pytest_lem.aggregate import Context, cost
+from pytest_lem.engines.host import Engine
+from pytest_lem.engines.protocol import PassResult
+from pytest_lem.meters.registry import MeterSet
+from pytest_lem.model.measurement import Cycle, DeviceMemory, LatencyPass, Round
+from pytest_lem.model.specs import ProtocolSpec, WorkloadSpec
+from pytest_lem.stats.stopping import stop_reason
+
+Phase = Literal["warmup", "round"]
+MARGIN = 1.03  # rounds aim a little past their length, so that a faster one is not too short to judge
+LATENCY_SECONDS = 0.5  # hooked passes beside each round
+SPARE_ROUNDS = 4  # invalid rounds beyond as many as there are valid ones end the cycle
+
+
+class Listener(Protocol):
+    """Told by the runner, from pytest's process, between rounds; must not take long."""
+
+    def progress(self, text: str) -> None:
+        """What is being done now, a few words."""
+        ...
+
+    def round_done(self, phase: Phase, round_: Round) -> None:
+        """A round has ended: write it down before the next begins."""
+        ...
+
+
+@dataclass
+class CycleLog:
+    """A cycle while it is measured; `cycle()` freezes what there is so far, also after a failure."""
+
+    engine: Engine
+    index: int = 0
+    warmup_rounds: list[Round] = field(default_factory=list)
+    rounds: list[Round] = field(default_factory=list)
+    steady: bool | None = None
+    stopped: str = "interrupted"
+    memory: dict[str, DeviceMemory] = field(default_factory=dict)
+
+    def cycle(self) -> Cycle:
+        """The frozen record."""
+        return Cycle(
+            index=self.index,
+            launch=f"{self.engine.pid}",
+            gpus=tuple(self.engine.gpus),
+            load_seconds=self.engine.load_seconds,
+            warmup_rounds=tuple(self.warmup_rounds),
+            steady=self.steady,
+            rounds=tuple(self.rounds),
+            memory=tuple(self.memory.values()),
+            stopped=self.stopped,
+        )
+
+    def remember_peak(self, memory: tuple[DeviceMemory, ...]) -> None:
+        """Keep the highest peak of each device."""
+        for now in memory:
+            before = self.memory.get(now.device, now)
+            self.memory[now.device] = DeviceMemory(
+                device=now.device,
+                allocated_bytes=_most(before.allocated_bytes, now.allocated_bytes),
+                reserved_bytes=_most(before.reserved_bytes, now.reserved_bytes),
+            )
+
+
+@dataclass
+class Bench:
+    """An engine, its meters and a protocol at work on one cycle."""
+
+    log: CycleLog
+    meters: MeterSet
+    workload: WorkloadSpec
+    protocol: ProtocolSpec
+    context: Context
+    listener: Listener
+    passes: int = 1
+    began: float = field(default_factory=time.monotonic)
+
+    def measure(self) -> None:
+        """Run the protocol; the log holds what was measured, whatever happens. Raises EngineError and MeterError."""
+        self.listener.progress("prepare")
+        self.log.engine.prepare(self.workload)
+        self._calibrate()
+        self._warm_up()
+        self._rounds()
+
+    def _elapsed(self) -> float:
+        return time.monotonic() - self.began
+
+    def _calibrate(self) -> None:
+        self.listener.progress("calibrate")
+        self.log.engine.run(1)  # the first run of a shape allocates and compiles: it says nothing of the next
+        self._aim(self.log.engine.run(1), 1)
+
+    def _aim(self, result: PassResult, passes: int) -> None:
+        seconds = (result.end_ns - result.start_ns) / 1e9 / passes
+        self.passes = max(1, ceil(self.protocol.round_seconds * MARGIN / max(seconds, 1e-9)))
+
+    def _warm_up(self) -> None:
+        began, cap = self._elapsed(), self._warmup_cap()
+        rounds = self.log.warmup_rounds
+        self.log.steady = True
+        while len(rounds) < self.protocol.warmup_rounds or self._elapsed() - began < self.protocol.warmup_seconds:
+            if rounds and self._elapsed() - began >= cap:
+                self.log.steady = False
+                break
+            self.listener.progress(f"warm-up {len(rounds) + 1}")
+            result, round_ = self._window(len(rounds))
+            rounds.append(round_)
+            self.listener.round_done("warmup", round_)
+            self._aim(result, self.passes)
+
+    def _warmup_cap(self) -> float:
+        half = float("inf") if self.protocol.max_seconds is None else self.protocol.max_seconds / 2
+        return min(self.protocol.warmup_cap_seconds, half)
+
+    def _rounds(self) -> None:
+        costs: list[float] = []
+        while True:
+            most = self.protocol.rounds or self.protocol.max_rounds
+            self.listener.progress(f"round {len(self.log.rounds) + 1} of {'' if self.protocol.rounds else '≤ '}{most}")
+            _, round_ = self._window(len(self.log.rounds))
+            if self.protocol.latency:
+                round_ = round_.model_copy(update={"latency": self._latency(round_)})
+            self.log.rounds.append(round_)
+            self.listener.round_done("round", round_)
+            if round_.valid:
+                costs.append(cost(round_, self.context))
+            why = self._enough(costs)
+            if why:
+                self.log.stopped = why
+                return
+
+    def _enough(self, costs: list[float]) -> str | None:
+        invalid = len(self.log.rounds) - len(costs)
+        if self.protocol.max_seconds is not None and self._elapsed() >= self.protocol.max_seconds:
+            return "max-seconds"
+        if invalid > len(costs) + SPARE_ROUNDS:
+            return "invalid"
+        if self.protocol.rounds is not None:
+            return "rounds" if len(costs) >= self.protocol.rounds else None
+        return stop_reason(
+            costs,
+            minimum=self.protocol.min_rounds,
+            maximum=self.protocol.max_rounds,
+            precision=self.protocol.precision,
+        )
+
+    def _window(self, index: int) -> tuple[PassResult, Round]:
+        start = self.meters.begin(index)
+        result = self.log.engine.run(self.passes, start_ns=start)
+        readings = self.meters.end(result.start_ns, result.end_ns)
+        self.log.remember_peak(result.memory)
+        faults = [f"{reading.device}: {fault}" for reading in readings for fault in reading.faults]
+        round_ = Round(
+            index=index,
+            start_ns=result.start_ns,
+            end_ns=result.end_ns,
+            passes=self.passes,
+            requests=result.requests,
+            prompt_tokens=result.prompt_tokens,
+            tokens=result.tokens,
+            valid=not faults,
+            reason="; ".join(faults) or None,
+            devices=readings,
+        )
+        return result, round_
+
+    def _latency(self, round_: Round) -> LatencyPass:
+        """Hooked passes beside the measured ones: hooks cost time, so no joules are taken here."""
+        passes = max(1, round(LATENCY_SECONDS * round_.passes / round_.seconds))
+        result = self.log.engine.run(passes, hooks=True)
+        seconds = (result.end_ns - result.start_ns) / 1e9 / passes
+        return LatencyPass(seconds=seconds, passes=passes, requests=result.request_times)
+
+
+def _most(a: int | None, b: int | None) -> int | None:
+    return None if a is None or b is None else max(a, b)
