@@ -1,0 +1,147 @@
+"""Metrics from raw rounds: each definition checked against numbers worked out by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from builders import a_cycle, a_latency_pass, a_reading, a_round, an_invalid_round
+
+from pytest_lem.aggregate import Context, cost, metrics
+from pytest_lem.model.measurement import DeviceMemory, LatencyPass, MeterRecord, RequestTimes
+from pytest_lem.model.metrics import METRICS
+
+CUDA, CPU = Context(device="cuda"), Context(device="cpu")
+
+
+def test_every_metric_of_the_table_is_there_with_a_value_or_a_reason():
+    found = metrics([a_cycle()], CUDA)
+    assert set(found) == set(METRICS)
+    assert all(value.value is not None or value.reason for value in found.values())
+    assert all(value.value is None or value.source for value in found.values())
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        ("joules_per_token", 800 / 2_000),
+        ("joules_per_total_token", 800 / 10_000),
+        ("joules_per_request", 800 / 80),
+        ("tokens_per_second", 2_000 / 4),
+        ("total_tokens_per_second", 10_000 / 4),
+        ("requests_per_second", 80 / 4),
+        ("seconds", 4 / 10),
+        ("power_w", 800 / 4),
+        ("gpu_joules", 800 / 10),
+        ("load_seconds", 3.5),
+    ],
+)
+def test_a_metric_is_what_its_definition_says(key, expected):
+    assert metrics([a_cycle(rounds=4)], CUDA)[key].value == pytest.approx(expected)
+
+
+def test_joules_of_several_gpus_are_summed_late():
+    two = a_round(devices=(a_reading(800.0), a_reading(400.0, device="GPU-b")))
+    found = metrics([a_cycle(rounds=(two,))], CUDA)
+    assert found["joules_per_token"].value == pytest.approx(1_200 / 2_000)
+
+
+def test_one_gpu_that_cannot_be_read_leaves_no_sum():
+    half = a_round(devices=(a_reading(800.0), a_reading(None, device="GPU-b", reason="the counter is gone")))
+    found = metrics([a_cycle(rounds=(half,))], CUDA)["joules_per_token"]
+    assert found.value is None
+    assert found.reason == "nvml on GPU-b: the counter is gone"
+
+
+def test_system_joules_need_every_part():
+    gpu, cpu = a_reading(800.0), a_reading(100.0, device="package-0", kind="cpu", meter="rapl")
+    ram = a_reading(20.0, device="ram", kind="ram", meter="codecarbon", source="estimated")
+    without = metrics([a_cycle(rounds=(a_round(devices=(gpu, cpu)),))], CUDA)["system_joules"]
+    whole = metrics([a_cycle(rounds=(a_round(devices=(gpu, cpu, ram)),))], CUDA)["system_joules"]
+    assert without.value is None
+    assert "memory" in without.reason
+    assert whole.value == pytest.approx(92.0)
+    assert whole.source == "estimated"
+
+
+def test_an_engine_on_the_cpu_is_charged_its_packages_and_memory():
+    cpu = a_reading(100.0, device="package-0", kind="cpu", meter="rapl")
+    ram = a_reading(20.0, device="dram-0", kind="ram", meter="rapl")
+    found = metrics([a_cycle(rounds=(a_round(devices=(cpu, ram)),), memory=())], CPU)
+    assert found["joules_per_token"].value == pytest.approx(120 / 2_000)
+    assert found["gpu_joules"].reason == "the engine uses no GPU"
+    assert found["peak_memory_bytes"].reason == "the engine uses no GPU"
+
+
+def test_without_a_meter_joules_are_absent_with_every_meters_reason_and_rates_are_measured():
+    refused = (
+        MeterRecord(name="nvml", used=False, reason="no NVIDIA driver"),
+        MeterRecord(name="rapl", used=False, reason="no powercap"),
+    )
+    bare = a_cycle(rounds=(a_round(devices=()),))
+    found = metrics([bare], Context(device="cpu", meters=refused))
+    assert found["joules_per_token"].value is None
+    assert found["joules_per_token"].reason == (
+        "no meter reads the CPU here (nvml: no NVIDIA driver; rapl: no powercap)"
+    )
+    assert found["tokens_per_second"].value == pytest.approx(500)
+
+
+def test_an_invalid_round_is_not_averaged_in():
+    good = [a_round(i) for i in range(4)]
+    bad = an_invalid_round(4, devices=(a_reading(80_000.0),))
+    found = metrics([a_cycle(rounds=(*good, bad))], CUDA)["joules_per_token"]
+    assert (found.value, found.n) == (pytest.approx(0.4), 4)
+
+
+def test_when_no_round_is_valid_the_reason_is_the_guards_own():
+    found = metrics([a_cycle(rounds=(an_invalid_round(0, "GPU-a: counter stood still"),))], CUDA)
+    assert found["joules_per_token"].reason == "none of 1 rounds is valid: GPU-a: counter stood still"
+    assert found["tokens_per_second"].value is None
+
+
+def test_the_energy_interval_is_not_tighter_than_the_meters_own_uncertainty():
+    unsure = tuple(a_round(i, devices=(a_reading(800.0, std=80.0),)) for i in range(4))
+    found = metrics([a_cycle(rounds=unsure)], CUDA)["joules_per_token"]
+    assert found.high > 0.4 * 1.1  # 10 % a round, 5 % for the mean of four, and t of a few
+
+
+def test_co2_is_joules_times_the_grids_factor_and_an_estimate():
+    found = metrics([a_cycle()], Context(device="cuda", grams_per_joule=400 / 3.6e6))["co2_grams"]
+    assert found.value == pytest.approx(80 * 400 / 3.6e6)
+    assert found.source == "estimated"
+    assert "--lem-carbon" in metrics([a_cycle()], CUDA)["co2_grams"].reason
+
+
+def test_latency_percentiles_are_numpys_over_all_requests():
+    times = [RequestTimes(ttft_ms=10.0 + i, gaps_ms=(5.0, 7.0 + i)) for i in range(8)]
+    rounds = tuple(a_round(i, latency=LatencyPass(seconds=1, requests=(t,))) for i, t in enumerate(times))
+    found = metrics([a_cycle(rounds=rounds)], CUDA)
+    gaps = [gap for t in times for gap in t.gaps_ms]
+    assert found["ttft_p90_ms"].value == pytest.approx(np.percentile([10.0 + i for i in range(8)], 90))
+    assert found["itl_p99_ms"].value == pytest.approx(np.percentile(gaps, 99))
+    assert found["tpot_ms"].value == pytest.approx(np.mean([(12.0 + i) / 2 for i in range(8)]))
+
+
+def test_a_single_output_token_has_a_ttft_and_no_tpot():
+    alone = a_round(latency=a_latency_pass(ttft_ms=20.0, tokens=1))
+    found = metrics([a_cycle(rounds=(alone,))], CUDA)
+    assert found["ttft_ms"].value == pytest.approx(20.0)
+    assert found["tpot_ms"].reason == "tpot needs at least two output tokens a request"
+
+
+def test_peak_memory_is_summed_over_gpus():
+    memory = tuple(DeviceMemory(device=f"GPU-{i}", allocated_bytes=100, reserved_bytes=150) for i in range(2))
+    found = metrics([a_cycle(memory=memory)], CUDA)
+    assert (found["peak_memory_bytes"].value, found["peak_reserved_bytes"].value) == (200, 300)
+
+
+def test_a_window_has_energy_and_time_but_no_tokens():
+    found = metrics([a_cycle(rounds=(a_round(passes=1, tokens=0, requests=0),))], Context(device="cuda", work=False))
+    assert found["gpu_joules"].value == pytest.approx(800)
+    assert found["joules_per_token"].reason == "a window has no tokens or requests"
+
+
+def test_precision_is_judged_on_measured_joules_and_else_on_time():
+    guess = a_round(devices=(a_reading(800.0, source="estimated"),))
+    assert cost(a_round(), CUDA) == pytest.approx(0.4)
+    assert cost(guess, CUDA) == pytest.approx(4 / 2_000)
