@@ -158,6 +158,14 @@ class Engine:
     def _name(self) -> str:
         return f"engine {self.spec.backend!r}"
 
+    def _work(self) -> str | None:
+        """The work in words, with the longest real prompt where it is known."""
+        if self._workload is None:
+            return None
+        longest = max(self._prepared.prompt_tokens, default=self._workload.prompt_tokens)
+        output = self._workload.output_tokens
+        return f"batch {self._workload.batch} with {longest} prompt and {output} output tokens a request"
+
     def _load(self, request: dict[str, Any], deadline: float) -> None:
         hello = self._next("start", deadline)
         if not isinstance(hello, Hello):
@@ -213,7 +221,7 @@ class Engine:
     def _refuse(self, command: str, failure: Failed) -> NoReturn:
         """Turn the child's own report into an EngineError; the engine lives on only where it says so."""
         entry = registry.entry(self.spec.backend)
-        message = faults.explain(failure, command, self.spec, self._workload, entry.needs)
+        message = faults.explain(failure, command, self.spec, self._work(), entry.needs)
         if failure.fatal:
             self.kill()
         raise EngineError(f"{self._name}: {message}", kind=failure.kind, log_tail=self._process.log_tail())

@@ -27,6 +27,7 @@ def child_environment(gpus: Sequence[str], *, hide_gpus: bool, other_python: boo
     of ours, so that its own packages are the only ones it finds.
     """
     environment = dict(os.environ, CUDA_DEVICE_ORDER="PCI_BUS_ID")
+    environment.setdefault("TQDM_DISABLE", "1")  # progress bars would fill the log, and its tail is what users see
     if gpus or hide_gpus:
         environment["CUDA_VISIBLE_DEVICES"] = "" if hide_gpus else ",".join(gpus)
     if other_python:

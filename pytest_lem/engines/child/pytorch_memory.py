@@ -1,0 +1,50 @@
+"""Out of memory, and how near to it a run came."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+# torch has no class of its own for a refused allocation of host memory, only these words.
+HOST_WORDS = ("can't allocate memory", "not enough memory")
+
+
+@contextlib.contextmanager
+def memory_faults() -> Iterator[None]:
+    """Turn torch's ways of being out of memory into MemoryError."""
+    try:
+        yield
+    except torch.OutOfMemoryError as fault:
+        raise MemoryError(_size(fault)) from fault
+    except RuntimeError as fault:
+        if any(words in str(fault) for words in HOST_WORDS):
+            raise MemoryError(_size(fault)) from fault
+        raise
+
+
+def _size(fault: RuntimeError) -> str:
+    """The part of torch's message that tells how much was wanted."""
+    found = re.search(r"[Tt]ried to allocate [\d.]+ \w+|tried to allocate \d+ bytes", str(fault))
+    return found.group().capitalize() if found else str(fault).splitlines()[0]
+
+
+def gpu_uuid(device: torch.device) -> str:
+    """The UUID as NVML writes it: `GPU-…`."""
+    return f"GPU-{torch.cuda.get_device_properties(device).uuid}"
+
+
+def device_peaks(device: torch.device) -> list[dict[str, Any]]:
+    """Peak bytes of tensors and of the allocator since they were reset, per GPU; nothing on a CPU."""
+    if device.type != "cuda":
+        return []
+    return [
+        {
+            "device": gpu_uuid(device),
+            "allocated_bytes": torch.cuda.max_memory_allocated(device),
+            "reserved_bytes": torch.cuda.max_memory_reserved(device),
+        }
+    ]
