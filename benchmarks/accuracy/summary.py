@@ -1,0 +1,123 @@
+"""What the raw windows of an accuracy run amount to: errors against the reference windows, and the table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+from benchmarks.figures import cv, interpolate, percent, quantile, table
+
+Json = dict[str, Any]
+ORDER = ("meter", "counter", "power x time", "zeus", "codecarbon")
+LABELS = {
+    "meter": "pytest-lem: idle head and tail, spread phases",
+    "counter": "energy counter, end − start",
+    "power x time": "1 s-average power × time",
+    "zeus": "ZeusMonitor window",
+    "codecarbon": "CodeCarbon task",
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method at one length: the joules of fixed work, and their errors against the reference (shares)."""
+
+    method: str
+    seconds: float
+    n: int
+    cv: float | None
+    bias: float | None
+    p95: float | None
+    worst: float | None
+
+
+def middle(window: Json) -> float:
+    """The middle of a window on the monotonic clock, in seconds."""
+    return (window["start_ns"] + window["end_ns"]) / 2e9
+
+
+def references(windows: Sequence[Json], reference_s: float, method: str = "meter") -> list[tuple[float, float]]:
+    """Joules a replay of the reference windows by `method`, each with its middle (s), in order of time."""
+    found = [
+        (middle(window), window["joules"][method] / window["replays"])
+        for window in windows
+        if window["asked_s"] == reference_s and method in window["joules"]
+    ]
+    return sorted(found)
+
+
+def errors(windows: Sequence[Json], truth: Sequence[tuple[float, float]], method: str) -> list[float]:
+    """Relative errors: a window's joules over its replays times the reference's joules a replay at that time, less 1.
+
+    The reference is interpolated between the reference windows before and after, which takes slow drift (a chip that
+    warms up) out of the comparison.
+    """
+    return [
+        window["joules"][method] / (window["replays"] * interpolate(truth, middle(window))) - 1
+        for window in windows
+        if method in window["joules"]
+    ]
+
+
+def row(windows: Sequence[Json], truth: Sequence[tuple[float, float]], method: str, seconds: float) -> Row | None:
+    """One method at one length; None where it took no window."""
+    mine = [window for window in windows if window["asked_s"] == seconds and method in window["joules"]]
+    if not mine:
+        return None
+    spread = cv([window["joules"][method] for window in mine])
+    if not truth:
+        return Row(method, seconds, len(mine), spread, None, None, None)
+    found = errors(mine, truth, method)
+    sizes = [abs(error) for error in found]
+    return Row(method, seconds, len(mine), spread, fmean(found), quantile(sizes, 0.95), max(sizes))
+
+
+def rows(data: Json) -> list[Row]:
+    """Every length under test, every method, in a fixed order."""
+    windows, reference_s = data["windows"], data["protocol"]["reference_s"]
+    truth = references(windows, reference_s)
+    lengths = sorted({window["asked_s"] for window in windows} - {reference_s})
+    found = (row(windows, truth, method, seconds) for seconds in lengths for method in ORDER)
+    return [each for each in found if each is not None]
+
+
+def _faults(windows: Sequence[Json]) -> str:
+    told = [fault for window in windows for fault in (window.get("reading") or {}).get("faults", ())]
+    kinds = sorted(set(told))
+    return "none" if not kinds else "; ".join(f"{told.count(kind)} × {kind}" for kind in kinds)
+
+
+def _facts(data: Json) -> list[str]:
+    board, work = data["board"], data["work"]
+    busy = data["sizes"][-1]
+    truth = references(data["windows"], data["protocol"]["reference_s"])
+    per_replay = [joules for _, joules in truth]
+    drift = percent(max(per_replay) / min(per_replay) - 1) if per_replay else "–"
+    packages = ", ".join(f"{name} {number}" for name, number in data["packages"].items() if number)
+    return [
+        f"- Board: {board['name']}, driver {board['driver']}, limit {board['power_limit_w']:.0f} W. "
+        f"Software: {packages}.",
+        f"- Work: {work['products']} bfloat16 products of {work['size']} × {work['size']} a replay "
+        f"({1000 * work['replay_seconds']:.2f} ms); {busy['watts']:.0f} W at {busy['sm_mhz']} MHz and "
+        f"{busy['celsius']} °C. The largest size that draws 80 % of the limit or less is taken: at the limit a chip "
+        "lowers its clock as it warms, and fixed work has no fixed joules.",
+        f"- Reference: {len(truth)} windows of {data['protocol']['reference_s']:.0f} s by the meter, joules a replay, "
+        f"interpolated in time between the one before and the one after; they differ by {drift} at most.",
+        f"- Every window follows {data['protocol']['preheat_s']} s of the same work. CodeCarbon has windows of its "
+        "own; the other methods stand around the same ones.",
+        f"- Faults that the meter's guards told: {_faults(data['windows'])}. "
+        f"Errors on the way: {'; '.join(data['errors']) or 'none'}.",
+    ]
+
+
+def render(data: Json) -> str:
+    """The evidence page's generated part."""
+    head = ["method", "window", "n", "CV of fixed work", "bias", "p95 error", "worst error"]
+    lines = [
+        [LABELS[each.method], f"{each.seconds:g} s", str(each.n)]
+        + [percent(value) for value in (each.cv, each.bias, each.p95, each.worst)]
+        for each in rows(data)
+    ]
+    return "\n".join([*_facts(data), "", table(head, lines)])

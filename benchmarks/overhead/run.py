@@ -1,0 +1,65 @@
+"""What measuring costs: metering on a GPU, and the plugin in a pytest run that does not use it.
+
+    python benchmarks/overhead/run.py --out DIR [--only gpu|startup] [--pairs 16] [--seconds 4]
+
+Writes DIR/overhead-gpu.json (where there is a GPU) and DIR/overhead-startup.json; `benchmarks/evidence.py` makes the
+tables.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from benchmarks.graphwork.results import Results
+from benchmarks.overhead import startup
+
+
+def options(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("--out", type=Path, required=True, help="folder for the JSON files")
+    parser.add_argument("--only", choices=["gpu", "startup"], help="one half alone")
+    parser.add_argument("--pairs", type=int, default=16, help="pairs of GPU windows")
+    parser.add_argument("--seconds", type=float, default=4.0, help="length of a GPU window")
+    parser.add_argument("--starts", type=int, default=20, help="pairs of pytest runs of one test")
+    parser.add_argument("--collections", type=int, default=5, help="pairs of collections of 10,000 items")
+    return parser.parse_args(argv)
+
+
+def attempt(results: Results, measure: Callable[[], None]) -> bool:
+    """Run one half; an error is kept in its results, and the other half still runs."""
+    try:
+        measure()
+    except Exception as error:  # noqa: BLE001 - told in the results and by the exit status
+        results.fail("cut short", error)
+        return False
+    results.write()
+    results.log(f"wrote {results.path}")
+    return True
+
+
+def gpu_half(asked: argparse.Namespace) -> bool:
+    from benchmarks.overhead import gpu  # NVML is asked only on a machine that has it
+
+    results = Results(asked.out / "overhead-gpu.json", "What metering costs on a GPU")
+    return attempt(results, lambda: gpu.measure(results, asked.seconds, asked.pairs))
+
+
+def startup_half(asked: argparse.Namespace) -> bool:
+    results = Results(asked.out / "overhead-startup.json", "What the plugin costs a run that does not use it")
+    return attempt(results, lambda: startup.measure(results, asked.starts, asked.collections))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    asked = options(argv)
+    halves = {"gpu": gpu_half, "startup": startup_half}
+    done = [half(asked) for name, half in halves.items() if asked.only in (None, name)]
+    return 0 if all(done) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
