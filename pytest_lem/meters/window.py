@@ -1,9 +1,10 @@
-"""Arithmetic of a window's edges and ticks: joules between two instants and how sure they are. Pure, no clock, no I/O."""
+"""Arithmetic of a window's edges and ticks: joules between two instants and how sure they are. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import hypot, sqrt
 
 from pytest_lem.model.measurement import Edge
@@ -78,9 +79,7 @@ def series_joules(
     inside = [point for point in points if start_ns <= point.time_ns <= end_ns]
     if not inside:
         raise ValueError("no power reading lies inside the window")
-    joules = sum(
-        (a.watts + b.watts) / 2 * (b.time_ns - a.time_ns) / NS for a, b in zip(inside, inside[1:], strict=False)
-    )
+    joules = sum((a.watts + b.watts) / 2 * (b.time_ns - a.time_ns) / NS for a, b in pairwise(inside))
     joules += (
         inside[0].watts * (inside[0].time_ns - start_ns) / NS + inside[-1].watts * (end_ns - inside[-1].time_ns) / NS
     )
@@ -90,7 +89,7 @@ def series_joules(
 
 def _step_std(inside: Sequence[PowerPoint]) -> float:
     """Error (J) of straight lines between readings: each step's half corner, uniform, independent of the others."""
-    steps = [(b.watts - a.watts) * (b.time_ns - a.time_ns) / NS / 2 for a, b in zip(inside, inside[1:], strict=False)]
+    steps = [(b.watts - a.watts) * (b.time_ns - a.time_ns) / NS / 2 for a, b in pairwise(inside)]
     return sqrt(sum(step * step for step in steps) / 3)
 
 

@@ -1,0 +1,101 @@
+"""The counter's ticks as a train with one period: dates a tick that a slow call blurred by its sharper neighbours."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field, replace
+from math import sqrt
+
+_JITTER_NS = 1e6
+_JITTER_WEIGHT = 4
+_SURE = 0.2
+SHARP_NS = 2e6
+"""A tick with at most this standard uncertainty is known well: two ordinary calls of the counter lie around it."""
+
+
+@dataclass(frozen=True)
+class Tick:
+    """A change of the counter: when (middle of what is possible, standard uncertainty), and what it shows since.
+
+    It happened at most `half_ns` before or after `time_ns`.
+    """
+
+    time_ns: int
+    std_ns: float
+    joules: float
+    half_ns: float = 0.0
+
+
+@dataclass
+class TickTrain:
+    """Learns the period of one counter, and how far its ticks stray from it, from the sharp ticks of all windows."""
+
+    period_ns: float | None = None
+    _period_std: float = 0.0
+    _dated: deque[Tick] = field(default_factory=lambda: deque(maxlen=6))
+    _sharp: Tick | None = None
+    _strays: deque[float] = field(default_factory=lambda: deque(maxlen=32))
+
+    def date(self, tick: Tick, *, neighbours: bool) -> Tick:
+        """`tick` with its time told by itself and by the earlier tick that tells it best; the train takes it in.
+
+        `neighbours` says that it came right after the last one dated.
+        """
+        better = self._better(tick)
+        if tick.std_ns <= SHARP_NS:
+            self._learn(tick, neighbours)
+        self._dated.append(better)
+        return better
+
+    @property
+    def _jitter_variance(self) -> float:
+        """Mean square of what gaps stray beyond what is unsure of them, with a prior of 1 ms."""
+        return (_JITTER_WEIGHT * _JITTER_NS**2 + sum(self._strays)) / (_JITTER_WEIGHT + len(self._strays))
+
+    def _better(self, tick: Tick) -> Tick:
+        if self.period_ns is not None and 2 * tick.half_ns >= self.period_ns:
+            return replace(tick, std_ns=max(tick.half_ns, tick.std_ns))
+        guesses = [guess for guess in (self._guess(earlier, tick.time_ns) for earlier in self._dated) if guess]
+        if not guesses:
+            return tick
+        time, variance = min(guesses, key=lambda guess: guess[1])
+        if abs(time - tick.time_ns) > tick.half_ns + sqrt(variance):
+            return tick
+        own = tick.std_ns**2
+        middle = tick.time_ns + (time - tick.time_ns) * own / (own + variance)
+        return replace(tick, time_ns=round(middle), std_ns=sqrt(own * variance / (own + variance)))
+
+    def _guess(self, earlier: Tick, time_ns: int) -> tuple[float, float] | None:
+        """Where `earlier` says the tick near `time_ns` should be, and the variance; None where that is not sure."""
+        count = self._count(time_ns - earlier.time_ns)
+        if count is None or self.period_ns is None:
+            return None
+        variance = earlier.std_ns**2 + self._jitter_variance + (count * self._period_std) ** 2
+        return earlier.time_ns + count * self.period_ns, variance
+
+    def _count(self, gap_ns: int) -> int | None:
+        """How many periods a gap holds; None when that is not sure."""
+        if self.period_ns is None:
+            return None
+        count = round(gap_ns / self.period_ns)
+        return count if count * self._period_std < _SURE * self.period_ns else None
+
+    def _learn(self, tick: Tick, neighbours: bool) -> None:
+        last, self._sharp = self._sharp, tick
+        if last is None:
+            return
+        gap, variance = tick.time_ns - last.time_ns, tick.std_ns**2 + last.std_ns**2
+        if self.period_ns is None:
+            if neighbours and self._dated and self._dated[-1].joules == last.joules:
+                self.period_ns, self._period_std = gap, sqrt(variance)
+            return
+        count = self._count(gap)
+        if count:
+            stray = gap - count * self.period_ns
+            self._strays.append(max(stray**2 - variance - (count * self._period_std) ** 2, 0.0))
+            self._weigh(gap / count, (variance + self._jitter_variance) / count**2)
+
+    def _weigh(self, period_ns: float, variance: float) -> None:
+        known = self._period_std**2
+        self.period_ns = ((self.period_ns or 0.0) * variance + period_ns * known) / (known + variance)
+        self._period_std = sqrt(known * variance / (known + variance))
