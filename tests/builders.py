@@ -99,14 +99,14 @@ def a_cycle(index: int = 0, *, rounds: int | tuple[Round, ...] = 2, **changes: A
 
 
 def a_metric(key: str = "joules_per_token", value: float | None = 0.4, **changes: Any) -> MetricValue:
-    """A measured value with a 95 % interval of ±1 %; `value=None` gives an absent one with a reason."""
+    """A measured value with a 95 % interval of ±2 %; `value=None` gives an absent one with a reason."""
     defaults: dict[str, Any] = {"value": value, "unit": METRICS[key].unit}
     if value is None:
         defaults |= {"reason": "no meter works here"}
     else:
         defaults |= {
-            "low": value * 0.99,
-            "high": value * 1.01,
+            "low": value * 0.98,
+            "high": value * 1.02,
             "n": 8,
             "source": "measured",
             "covers": "this session only",
@@ -174,8 +174,8 @@ def a_verdict(**changes: Any) -> Verdict:
         "limit": 0.5,
         "better": "lower",
         "value": 0.4,
-        "low": 0.396,
-        "high": 0.404,
+        "low": 0.392,
+        "high": 0.408,
         "status": "passed",
         "line": "joules_per_token 0.4 J/tok is within its budget of 0.5 J/tok",
     }

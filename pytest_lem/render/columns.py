@@ -1,0 +1,161 @@
+"""Which values a table shows, and each as the text of its cell."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pytest_lem.model.measurement import Cycle, Measurement, MetricValue
+from pytest_lem.model.metrics import METRICS
+from pytest_lem.render.notes import Notes
+from pytest_lem.render.numbers import ABSENT, Scale, bounds, digits_for, scale_for, significant, spread
+
+_NOT_STEADY = "not steady: warm-up ended at its cap before the rounds had settled"
+_CUT_SHORT = "it was cut short before its metrics were computed"
+_NO_PART = "it was not part of this measurement"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A table for one kind of measurement: `heads` are candidates for the column with the interval, best first."""
+
+    title: str
+    heads: tuple[str, ...]
+    labels: dict[str, str]
+
+
+ENGINES = Kind(
+    "measurement",
+    ("joules_per_token", "tokens_per_second"),
+    {
+        "joules_per_token": "J/token",
+        "tokens_per_second": "tok/s",
+        "ttft_ms": "TTFT",
+        "tpot_ms": "TPOT",
+        "power_w": "W",
+        "peak_memory_bytes": "memory",
+    },
+)
+WINDOWS = Kind(
+    "window",
+    ("gpu_joules", "cpu_joules", "seconds"),
+    {"gpu_joules": "GPU joules", "cpu_joules": "CPU joules", "seconds": "time", "power_w": "W"},
+)
+
+
+@dataclass(frozen=True)
+class Head:
+    """A column's two header lines: what, and in which unit."""
+
+    label: str
+    unit: str
+    left: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measurement: its name, remarks beside the name, and the text of each cell."""
+
+    name: str
+    tags: tuple[str, ...]
+    cells: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table before it is laid out."""
+
+    heads: tuple[Head, ...]
+    rows: tuple[Row, ...]
+    headline: str
+    covers: tuple[str, ...]
+
+
+def grid(kind: Kind, measurements: Sequence[Measurement], names: Sequence[str], notes: Notes) -> Grid:
+    """The table of `measurements`, its reasons collected in `notes`."""
+    headline = next((key for key in kind.heads if _values(measurements, key)), kind.heads[0])
+    scales = {key: scale_for(_values(measurements, key), METRICS[key].unit) for key in kind.labels}
+    all_quick = all(each.protocol.quick for each in measurements)
+    rows = []
+    for measurement, name in zip(measurements, names, strict=True):
+        tags = tuple(_tags(measurement, notes, quick=measurement.protocol.quick and not all_quick))
+        rows.append(Row(name, tags, tuple(_cells(measurement, scales, headline, notes))))
+    found = {value.covers for each in measurements if (value := _interval(each, headline)) and value.covers}
+    shown = {key for key in kind.labels if _values(measurements, key)}
+    return Grid(tuple(_heads(kind, scales, headline, shown)), tuple(rows), kind.labels[headline], tuple(sorted(found)))
+
+
+def _heads(kind: Kind, scales: dict[str, Scale], headline: str, shown: set[str]) -> list[Head]:
+    """The headers; a column without a value in it (not `shown`) has no unit either."""
+    heads = []
+    for key, scale in scales.items():
+        label, unit = kind.labels[key], scale.unit.removesuffix("/tok")
+        heads.append(Head(label, unit if key in shown and unit != label else ""))
+        if key == headline:
+            heads.append(Head("interval", unit if key in shown else ""))
+    return [*heads, Head("rounds", "valid"), Head("source", "", left=True)]
+
+
+def _cells(measurement: Measurement, scales: dict[str, Scale], headline: str, notes: Notes) -> list[str]:
+    cells = []
+    for key, scale in scales.items():
+        found = measurement.metrics.get(key) or _lost(measurement, key)
+        cells.append(_value(found, scale, notes, spread_too=key == headline))
+        if key == headline:
+            cells.append(_bounds(found, scale, notes))
+    head = measurement.metrics.get(headline)
+    source = head.source if head and head.value is not None else None
+    return [*cells, _rounds(measurement.cycles), source or ABSENT]
+
+
+def _lost(measurement: Measurement, key: str) -> MetricValue:
+    """A metric that the measurement says nothing of, as an absent one."""
+    return MetricValue(value=None, unit=METRICS[key].unit, reason=_NO_PART if measurement.metrics else _CUT_SHORT)
+
+
+def _value(found: MetricValue, scale: Scale, notes: Notes, *, spread_too: bool) -> str:
+    if found.value is None:
+        return f"{ABSENT}{notes.ref(found.reason or 'no reason was recorded')}"
+    mark = "~" if found.source == "estimated" else ""
+    shown = found.value * scale.factor
+    if not spread_too:
+        return f"{mark}{significant(shown)}"
+    digits = digits_for(found.value, found.low, found.high)
+    return f"{mark}{significant(shown, digits)} {spread(found.value, found.low, found.high)}".rstrip()
+
+
+def _bounds(found: MetricValue, scale: Scale, notes: Notes) -> str:
+    if found.value is None:
+        return ABSENT
+    if found.low is None or found.high is None:
+        count = "a single round has none" if found.n == 1 else f"{found.n} rounds gave none"
+        return f"{ABSENT}{notes.ref(f'no interval: {found.reason or count}')}"
+    return bounds(found.value * scale.factor, found.low * scale.factor, found.high * scale.factor)
+
+
+def _rounds(cycles: Sequence[Cycle]) -> str:
+    rounds = [each for cycle in cycles for each in cycle.rounds]
+    return f"{sum(each.valid for each in rounds)}/{len(rounds)}"
+
+
+def _tags(measurement: Measurement, notes: Notes, *, quick: bool) -> list[str]:
+    """What a reader has to know about the row; `quick` where other rows are not."""
+    tags = ["QUICK"] if quick else []
+    invalid = [each for cycle in measurement.cycles for each in cycle.rounds if not each.valid]
+    if invalid:
+        marks = dict.fromkeys(notes.invalid_round(each.reason or "no reason was recorded") for each in invalid)
+        tags.append(f"{len(invalid)} invalid{''.join(marks)}")
+    if any(cycle.steady is False for cycle in measurement.cycles):
+        tags.append(f"not steady{notes.ref(_NOT_STEADY)}")
+    stopped = dict.fromkeys(cycle.stopped for cycle in measurement.cycles if cycle.stopped in ("interrupted", "failed"))
+    return [*tags, *stopped]
+
+
+def _interval(measurement: Measurement, key: str) -> MetricValue | None:
+    found = measurement.metrics.get(key)
+    return found if found and found.value is not None and found.low is not None else None
+
+
+def _values(measurements: Sequence[Measurement], key: str) -> list[float]:
+    found = [each.metrics[key].value for each in measurements if key in each.metrics]
+    return [value for value in found if value is not None]

@@ -1,0 +1,121 @@
+"""The table at the end of a run, as plain text or in a terminal's colours."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import IO
+
+from rich.console import Console
+from rich.text import Text
+
+from pytest_lem.model.measurement import Measurement
+from pytest_lem.render.columns import ENGINES, WINDOWS, Grid, Kind, grid
+from pytest_lem.render.layout import lay_out, wrapped
+from pytest_lem.render.notes import Notes
+
+_PLAIN = {"–": "-", " ±": "+-", "±": "+-", "µ": "u", "─": "-", "·": "|", "−": "-", "×": "x"}
+
+
+def table(measurements: Sequence[Measurement], *, width: int | None, encoding: str = "utf-8") -> str:
+    """The table without colour, lines at most `width` cells wide (None: as wide as it takes); "" for nothing.
+
+    Below about 80 columns the names stand above their values, below about 70 values are listed; nothing is dropped.
+    """
+    return "\n".join(_legible(line.plain, encoding) for line in _lines(measurements, width))
+
+
+def print_table(measurements: Sequence[Measurement], console: Console) -> None:
+    """Print the table to `console`, in its width and, where it is a terminal, in colour."""
+    for line in _lines(measurements, console.width):
+        text = line if _legible(line.plain, console.encoding) == line.plain else _legible(line.plain, console.encoding)
+        console.print(text, no_wrap=True, overflow="ignore", crop=False, highlight=False, markup=False)
+
+
+def console_for(file: IO[str], *, width: int, colour: bool) -> Console:
+    """A console that writes to pytest's terminal: its width, and colour only where pytest uses colour."""
+    return Console(
+        file=file,
+        width=width,
+        force_terminal=colour,
+        color_system="auto" if colour else None,
+        no_color=not colour,
+        highlight=False,
+        legacy_windows=False,
+    )
+
+
+def _lines(measurements: Sequence[Measurement], width: int | None) -> list[Text]:
+    notes = Notes()
+    lines: list[Text] = []
+    names = dict(zip((id(each) for each in measurements), _names(measurements), strict=True))
+    for kind, chosen in (
+        (ENGINES, [each for each in measurements if each.engine is not None]),
+        (WINDOWS, [each for each in measurements if each.engine is None]),
+    ):
+        if chosen:
+            found = grid(kind, chosen, [names[id(each)] for each in chosen], notes)
+            gap = [Text()] if lines else []
+            lines += [*gap, *_title(kind, chosen, width), *lay_out(found, width), *_legend(found, chosen, width)]
+    return [*lines, *_footnotes(notes, width)]
+
+
+def _title(kind: Kind, measurements: Sequence[Measurement], width: int | None) -> list[Text]:
+    count = len(measurements)
+    title = f"{count} {kind.title}{'s' * (count != 1)}"
+    quick = sum(each.protocol.quick for each in measurements)
+    if not quick:
+        return [Text(title, style="bold")]
+    warning = "QUICK: a first look, not gateable" if quick == count else f"{quick} of them QUICK, not gateable"
+    return [Text(line, style="bold yellow") for line in wrapped(f"{title} · {warning}", width)]
+
+
+def _legend(found: Grid, measurements: Sequence[Measurement], width: int | None) -> list[Text]:
+    says = []
+    if found.covers:
+        says.append(f"± and interval: 95 % of {found.headline}, covering {' or '.join(found.covers)}")
+    if meters := _meters(measurements):
+        says.append(f"meters: {', '.join(meters)}")
+    if any(value.source == "estimated" for each in measurements for value in each.metrics.values()):
+        says.append("~ estimated by a model, not measured")
+    return [Text(line, style="dim") for say in says for line in wrapped(say, width, "  ")]
+
+
+def _meters(measurements: Sequence[Measurement]) -> list[str]:
+    """The meters that were read, each with what its joules are."""
+    used = [meter for each in measurements for meter in each.meters if meter.used]
+    return list(dict.fromkeys(f"{meter.name} ({meter.source})" for meter in used))
+
+
+def _footnotes(notes: Notes, width: int | None) -> list[Text]:
+    return [
+        Text(line, style="dim")
+        for mark, text in notes.lines()
+        for line in wrapped(f"{mark} {text}", width, " " * (len(mark) + 1))
+    ]
+
+
+def _names(measurements: Sequence[Measurement]) -> list[str]:
+    """What tells the measurements apart: the test without its file, where that is enough, and the name within it."""
+    short = [_named(each.test.rpartition("::")[2] or each.test, each.name) for each in measurements]
+    files = {(name, each.test) for name, each in zip(short, measurements, strict=True)}
+    seen = Counter(name for name, _ in files)
+    return [
+        name if seen[name] == 1 else _named(each.test, each.name)
+        for name, each in zip(short, measurements, strict=True)
+    ]
+
+
+def _named(test: str, name: str) -> str:
+    return f"{test} · {name}" if name else test
+
+
+def _legible(text: str, encoding: str) -> str:
+    """`text` in signs that `encoding` has."""
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        for sign, plain in _PLAIN.items():
+            text = text.replace(sign, plain)
+        return text.encode(encoding, "replace").decode(encoding)
+    return text
