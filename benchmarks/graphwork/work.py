@@ -48,6 +48,11 @@ class GraphWork:
         """The child's process id."""
         return self._child.pid
 
+    @property
+    def exit_code(self) -> int | None:
+        """How the child ended; None while it runs."""
+        return self._child.poll()
+
     def __enter__(self) -> GraphWork:
         return self
 
@@ -59,6 +64,8 @@ class GraphWork:
         except subprocess.TimeoutExpired:
             self._child.kill()
             self._child.wait()
+        if self._child.stdout is not None:
+            self._child.stdout.close()
 
     def _send(self, **request: Any) -> None:
         if self._child.stdin is None:

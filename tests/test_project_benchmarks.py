@@ -1,0 +1,253 @@
+"""The benchmarks' own arithmetic, and that one failing method costs a run nothing but itself."""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import project  # noqa: F401 - puts the project's root on the path
+import pytest
+
+from benchmarks import figures
+from benchmarks.accuracy import run as accuracy_run
+from benchmarks.accuracy import summary as accuracy
+from benchmarks.graphwork.results import Results, laid_out
+from benchmarks.graphwork.work import GraphWork, Stamps, choose_size
+from benchmarks.overhead import startup
+from benchmarks.overhead import summary as overhead
+
+
+def window(start_s: float, seconds: float, replays: int, **joules: float) -> dict[str, Any]:
+    start = round(start_s * 1e9)
+    named = {name.replace("_x_", " x "): value for name, value in joules.items()}
+    ends = {"start_ns": start, "end_ns": start + round(seconds * 1e9)}
+    return {**ends, "asked_s": seconds, "replays": replays, "joules": named}
+
+
+class FakeBoard:
+    """A board that draws 100 W for each power of two of the work's size."""
+
+    def __init__(self) -> None:
+        self.watts = 0.0
+
+    def snapshot(self) -> dict[str, Any]:
+        return {"sm_mhz": 1500, "celsius": 50}
+
+    def average_w(self) -> float:
+        return self.watts
+
+    def limit_w(self) -> float:
+        return 500.0
+
+
+class FakeWork:
+    """Work whose stamps say that it ran, at once."""
+
+    def __init__(self, board: FakeBoard) -> None:
+        self.board, self.runs = board, []
+
+    def build(self, size: int, seed: int) -> dict[str, Any]:
+        self.board.watts = size / 4
+        return {"size": size}
+
+    def replays(self, seconds: float) -> int:
+        return round(seconds * 100)
+
+    def run(self, replays: int, start_ns: int = 0, meanwhile: Any = None) -> Stamps:
+        self.runs.append(replays)
+        if meanwhile is not None:
+            meanwhile()
+        start = max(start_ns, time.monotonic_ns())
+        return Stamps(start, start + replays * 10_000_000, replays)
+
+
+class Steady:
+    """A method that finds 3 J a replay of 10 ms."""
+
+    name = "steady"
+
+    def begin(self) -> None:
+        pass
+
+    def end(self, seconds: float) -> float:
+        return 300 * seconds
+
+
+class Broken(Steady):
+    name = "broken"
+
+    def begin(self) -> None:
+        raise OSError("no such device")
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> accuracy_run.Bench:
+    board = FakeBoard()
+    results = Results(tmp_path / "accuracy.json", "Accuracy", windows=[])
+    return accuracy_run.Bench(board, FakeWork(board), None, results, random.Random(0))  # type: ignore[arg-type] # fakes
+
+
+def test_cv_is_the_sample_standard_deviation_over_the_mean() -> None:
+    assert figures.cv([9.0, 10.0, 11.0]) == pytest.approx(0.1)
+    assert figures.cv([5.0]) is None
+
+
+def test_a_quantile_lies_between_order_statistics() -> None:
+    assert figures.quantile([4.0, 1.0, 3.0, 2.0], 0.5) == 2.5
+    assert figures.quantile(range(21), 0.95) == 19
+    assert figures.quantile([7.0], 0.95) == 7.0
+
+
+def test_drift_between_two_references_is_followed_and_beyond_them_held() -> None:
+    truth = [(0.0, 10.0), (10.0, 12.0), (20.0, 12.0)]
+    assert [figures.interpolate(truth, x) for x in (-5, 0, 2.5, 10, 15, 99)] == [10, 10, 10.5, 12, 12, 12]
+
+
+def test_a_paired_cost_is_the_mean_ratio_with_an_interval_that_ignores_what_pairs_share() -> None:
+    drifting = [1.0, 2.0, 4.0, 8.0]
+    found = figures.paired_cost([1.01 * value for value in drifting], drifting)
+    assert found.mean == pytest.approx(0.01)
+    assert found.low == pytest.approx(0.01)
+    assert found.high == pytest.approx(0.01)
+    noisy = figures.paired_cost([1.0, 1.02], [1.0, 1.0])
+    assert noisy.low is not None
+    assert noisy.high is not None
+    assert noisy.low < 0 < noisy.mean < noisy.high
+
+
+def test_an_error_is_taken_against_the_reference_windows_before_and_after() -> None:
+    data = {
+        "protocol": {"reference_s": 30.0},
+        "windows": [
+            window(0, 30, 3000, meter=9000.0),
+            window(40, 1, 100, meter=303.0, counter=330.0),
+            window(50, 1, 100, meter=309.0, counter=280.0),
+            window(60, 30, 3000, meter=9300.0),
+        ],
+    }
+    meter, counter = accuracy.rows(data)
+    # The middles of the references are 15 s and 75 s, so the truth there is 3 J and 3.1 J a replay.
+    truths = [100 * (3 + 0.1 * (middle - 15) / 60) for middle in (40.5, 50.5)]
+    errors = [303 / truths[0] - 1, 309 / truths[1] - 1]
+    assert (meter.method, meter.seconds, meter.n) == ("meter", 1, 2)
+    assert meter.bias == pytest.approx(sum(errors) / 2)
+    assert meter.worst == pytest.approx(max(map(abs, errors)))
+    assert meter.cv == pytest.approx(figures.cv([303.0, 309.0]))
+    assert counter.method == "counter"
+    assert counter.worst == pytest.approx(max(330 / truths[0] - 1, 1 - 280 / truths[1]))
+
+
+def test_a_method_that_fails_is_told_and_dropped_and_the_others_go_on(bench: accuracy_run.Bench) -> None:
+    bench.beside = [Steady(), Broken()]
+    bench.alone = [Steady()]
+    accuracy_run.measure(bench, [1.0], repeats=8, max_seconds=1e6)
+    rows = json.loads(bench.results.path.read_text())["windows"]
+    lengths = [row["asked_s"] for row in rows]
+    assert lengths[0] == lengths[-1] == 30.0
+    assert lengths.count(1.0) == 8 + 2
+    assert sorted(row["phase"] for row in rows if row["asked_s"] == 1.0 and "phase" in row) == list(range(8))
+    assert all(row["joules"]["steady"] == pytest.approx(3 * row["replays"]) for row in rows)
+    assert bench.results.errors == ["broken: OSError: no such device"] * accuracy_run.GIVE_UP_AFTER
+
+
+def test_a_run_that_gets_too_long_still_ends_with_a_reference(bench: accuracy_run.Bench) -> None:
+    accuracy_run.measure(bench, [1.0], repeats=24, max_seconds=0)
+    assert [row["asked_s"] for row in bench.results.data["windows"]] == [30.0, 30.0]
+    assert bench.results.errors == ["block 1 was cut: 0 s are over"]
+
+
+def test_the_largest_work_below_the_power_limit_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    board = FakeBoard()
+    tries = choose_size(FakeWork(board), board, (4096, 2048, 1024, 512), 0)  # type: ignore[arg-type] # fakes
+    assert [(each["size"], each["watts"]) for each in tries] == [(4096, 1024), (2048, 512), (1024, 256)]
+
+
+def test_driver_calls_that_overlap_the_work_are_counted_as_inside() -> None:
+    calls = [(0, 3), (8, 11), (15, 16), (20, 22), (30, 33)]
+    found = overhead.calls_around(calls, 10, 20)
+    assert found == {"count": 5, "inside": 2, "nearest_before_ns": 7, "nearest_after_ns": 0}
+
+
+def test_the_fixed_time_of_a_round_is_what_its_work_does_not_take() -> None:
+    round_ = {**window(5, 4, 800), "round_s": 4.3, "cpu_s": 0.02}
+    assert overhead.fixed_seconds(round_) == pytest.approx(0.3)
+    assert overhead.cpu_share([round_, round_]) == pytest.approx(0.02 / 4.3)
+
+
+def test_throughput_cost_compares_seconds_a_replay() -> None:
+    pairs = [{"metered": window(0, 4.004, 1000), "plain": window(5, 4.0, 1000)}] * 3
+    assert overhead.throughput_cost(pairs).mean == pytest.approx(0.001)
+
+
+def test_import_time_counts_our_imports_once_and_no_one_elses() -> None:
+    report = """
+import time:       100 |        100 |     json
+import time:        50 |        150 |   pytest_lem.plugin.options
+import time:        20 |         20 |   pytest_lem
+import time:        30 |        200 | pytest_lem.plugin
+import time:       999 |        999 | colorama
+import time:         7 |          7 | pytest_lem.late
+"""
+    assert startup.import_microseconds(report, "pytest_lem") == 200 + 7
+
+
+def test_start_up_runs_differ_in_our_plugin_alone(tmp_path: Path) -> None:
+    with_it, without = (startup.pytest_command(tmp_path, plugin=plugin) for plugin in (True, False))
+    assert [word for word in with_it if word not in without] == ["pytest_lem.plugin"]
+
+
+def test_results_have_a_line_for_each_row_and_read_back() -> None:
+    data = {"title": "x", "rows": [{"a": 1}, {"a": [2, 3]}], "none": []}
+    assert json.loads(laid_out(data)) == data
+    assert laid_out(data).count("\n") == 8
+
+
+FAKE_TORCH = """
+class _Tensor:
+    def __itruediv__(self, other):
+        return self
+
+class _Cuda:
+    class CUDAGraph:
+        def replay(self): pass
+    class graph:
+        def __init__(self, graph): pass
+        def __enter__(self): pass
+        def __exit__(self, *_): pass
+    synchronize = staticmethod(lambda: None)
+    get_device_name = staticmethod(lambda: "a GPU")
+
+cuda, bfloat16, __version__ = _Cuda, None, "0"
+manual_seed = lambda seed: print("a word on standard output")
+randn = lambda *size, **options: _Tensor()
+mm = lambda left, right, out: None
+"""
+
+
+def test_the_works_process_starts_when_told_reports_errors_and_ends_with_its_input(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "torch.py").write_text(FAKE_TORCH)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with GraphWork("GPU-1", sys.executable) as work:
+        with pytest.raises(RuntimeError, match="run before build"):
+            work.run(1)
+        assert work.build(64, seed=0)["size"] == 64
+        start = time.monotonic_ns() + 20_000_000
+        told: list[int] = []
+        stamps = work.run(5, start, lambda: told.append(time.monotonic_ns()))
+        assert stamps.replays == 5
+        assert told[0] < start <= stamps.start_ns <= stamps.end_ns
+        with pytest.raises(ValueError, match="a reader's fault"):
+            work.run(1, 0, raise_fault)
+        assert work.run(2).replays == 2
+    assert work.exit_code == 0
+
+
+def raise_fault() -> None:
+    raise ValueError("a reader's fault")
