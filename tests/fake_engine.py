@@ -7,7 +7,8 @@ installed third-party distribution. Options:
 `load_seconds`      how long a load takes
 `at`                the step that goes wrong: load, prepare, run, stop
 `fault`             what goes wrong there: exit (code 3), kill (SIGKILL), raise, hang, garbage, unknown, late, memory,
-                    refuse, orphan (leaves a grandchild that ignores SIGTERM)
+                    refuse, orphan (leaves a grandchild that ignores SIGTERM), fork_and_die (exit code 4, while a
+                    forked worker holds the pipes open)
 `fault_after`       the fault comes from this run on (0: the first)
 `wrong`             fields of the observed configuration to falsify, {name: value}; an option's name counts too
 `missing_tokens`    tokens short per request
@@ -125,6 +126,11 @@ class Adapter:
     def do_orphan(self):
         program = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(3600)"
         subprocess.Popen([sys.executable, "-c", program])
+
+    def do_fork_and_die(self):
+        if os.fork():
+            os._exit(4)
+        time.sleep(3600)
 
     def write(self, data):
         os.write(int(sys.argv[sys.argv.index("--write-fd") + 1]), data)

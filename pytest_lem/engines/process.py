@@ -18,6 +18,7 @@ from pytest_lem.engines.channel import Channel
 CHILD = Path(__file__).parent / "child"
 TAIL_LINES = 30
 TAIL_BYTES = 8192
+KILL_SECONDS = 10.0
 
 
 def child_environment(gpus: Sequence[str], *, hide_gpus: bool, other_python: bool) -> dict[str, str]:
@@ -76,7 +77,7 @@ class EngineProcess:
         if self._popen.returncode is not None:
             return False
         try:
-            return psutil.Process(self.pid).status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+            return _executes(psutil.Process(self.pid))
         except psutil.NoSuchProcess:
             return False
 
@@ -90,7 +91,7 @@ class EngineProcess:
         found: set[psutil.Process] = set()
         for process in psutil.process_iter():
             with contextlib.suppress(OSError, psutil.NoSuchProcess):
-                if os.getsid(process.pid) == self.pid and process.status() != psutil.STATUS_ZOMBIE:
+                if os.getsid(process.pid) == self.pid and _executes(process):
                     found.add(process)
         with contextlib.suppress(psutil.NoSuchProcess):
             found.update(psutil.Process(self.pid).children(recursive=True))
@@ -121,6 +122,7 @@ class EngineProcess:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     member.kill()
             self._popen.wait()
+            _wait_gone(members)
             self.channel.close()
         return self._popen.returncode
 
@@ -135,6 +137,21 @@ class EngineProcess:
             log.seek(max(0, self.log_path.stat().st_size - TAIL_BYTES))
             lines = log.read().decode(errors="replace").splitlines()
         return "\n".join(lines[-TAIL_LINES:])
+
+
+def _executes(process: psutil.Process) -> bool:
+    """False for a process that is gone, or dead and waiting for whoever reaps it."""
+    try:
+        return process.status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _wait_gone(processes: set[psutil.Process]) -> None:
+    """Wait for killed processes to be gone; one stuck in a driver call is given up after KILL_SECONDS."""
+    deadline = time.monotonic() + KILL_SECONDS
+    while any(_executes(process) for process in processes) and time.monotonic() < deadline:
+        time.sleep(0.01)
 
 
 def exit_words(status: int) -> str:
