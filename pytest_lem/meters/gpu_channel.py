@@ -29,14 +29,21 @@ class GpuChannel:
         instant = _answers(driver.power_w)
         self.series = PowerSeries(driver, clock, instant)
         self._edges = GpuEdges(driver, clock, instant)
-        self._floor, self._processes = IdleFloor(), ProcessGuard(hidden_pids)
+        self._hidden_pids = hidden_pids
+        self._own: frozenset[int] | None = None
         self._phase_spread = phase_spread
         self._faults: list[str] = []
         self._broken: str | None = None
 
-    def begin(self, own: Collection[int]) -> int:
-        """Take the head; the instant (ns) that it belongs to: its tick, or now."""
+    def begin(self, own: frozenset[int]) -> int:
+        """Take the head; the instant (ns) that it belongs to: its tick, or now.
+
+        Other processes of our own mean another engine, and idle as it was before says nothing about it.
+        """
         self._faults, self._broken = [], None
+        if self._own is None or (own != self._own and 2 * len(own & self._own) <= len(self._own)):
+            self._floor, self._processes = IdleFloor(), ProcessGuard(self._hidden_pids)
+        self._own = own
         return self._guarded(lambda: self._begin(own)) or self.clock.now_ns()
 
     def end(self, start_ns: int, end_ns: int, own: Collection[int]) -> DeviceReading:

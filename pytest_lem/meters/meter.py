@@ -56,9 +56,20 @@ class Clock(Protocol):
 class GpuState(Protocol):
     """Facts of one instant, for guards and notes. None where the driver does not tell."""
 
-    sm_clock_mhz: int | None
-    temperature_c: int | None
-    throttle_reasons: tuple[str, ...]
+    @property
+    def sm_clock_mhz(self) -> int | None:
+        """Clock of the streaming multiprocessors in MHz."""
+        ...
+
+    @property
+    def temperature_c(self) -> int | None:
+        """Temperature of the chip in degrees Celsius."""
+        ...
+
+    @property
+    def throttle_reasons(self) -> tuple[str, ...]:
+        """Why the clocks are lower than they could be, by the names in `pytest_lem.meters.nvml`."""
+        ...
 
 
 class GpuDriver(Protocol):

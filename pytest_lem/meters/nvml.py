@@ -1,0 +1,176 @@
+"""NVIDIA's management library: the machine's GPUs, always by UUID, and the driver that the GPU meter polls.
+
+`pynvml` is imported when first asked for. NVML counts GPUs in PCI order and ignores CUDA_VISIBLE_DEVICES.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache, partial
+from types import ModuleType
+from typing import Any, TypeVar
+
+from pytest_lem.meters.visible import resolve
+from pytest_lem.model.errors import MeterError
+
+T = TypeVar("T")
+
+_VALUE_FIELDS = ("dVal", "uiVal", "ulVal", "ullVal", "sllVal", "siVal", "usVal")
+_REASONS = {
+    0x01: "idle",
+    0x02: "application_clocks",
+    0x04: "sw_power_cap",
+    0x08: "hw_slowdown",
+    0x10: "sync_boost",
+    0x20: "sw_thermal",
+    0x40: "hw_thermal",
+    0x80: "power_brake",
+    0x100: "display_clocks",
+}
+"""nvmlClocksEventReasons, bit by bit, as nvml.h names them."""
+
+
+@dataclass(frozen=True)
+class GpuInfo:
+    """One GPU: `uuid`, `name`, the `driver`'s version, power limit (W, None where not told), memory in bytes."""
+
+    uuid: str
+    name: str
+    driver: str
+    power_limit_w: float | None
+    memory_bytes: int
+
+
+@dataclass(frozen=True)
+class NvmlState:
+    """Clocks (MHz), temperature (°C) and throttle reasons of an instant; None where the card does not tell."""
+
+    sm_clock_mhz: int | None
+    temperature_c: int | None
+    throttle_reasons: tuple[str, ...]
+
+
+@cache
+def library() -> ModuleType:
+    """pynvml, initialised. Raises MeterError where there is no NVIDIA driver."""
+    try:
+        import pynvml
+    except ImportError as error:
+        raise MeterError(f"NVML: {error}; pip install nvidia-ml-py") from None
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError as error:
+        raise MeterError(f"NVML does not start ({error}); it needs an NVIDIA GPU and its driver") from None
+    return pynvml  # type: ignore[no-any-return]  # pynvml has no types
+
+
+def gpus() -> tuple[GpuInfo, ...]:
+    """All GPUs of this machine in PCI order; () where there is no NVIDIA driver. Raises MeterError if NVML fails."""
+    try:
+        lib = library()
+    except MeterError:
+        return ()
+    count = _ask("count the GPUs", lib.nvmlDeviceGetCount)
+    return tuple(
+        _info(lib, _ask(f"GPU {index}", partial(lib.nvmlDeviceGetHandleByIndex, index))) for index in range(count)
+    )
+
+
+def visible_gpus(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """UUIDs of the GPUs that CUDA_VISIBLE_DEVICES in `environ` leaves, in its order; all where it is not set.
+
+    Indices count in PCI order (CUDA's own default, fastest first, agrees on a machine of equal GPUs). A MIG instance
+    stays the instance's UUID. Raises UsageError for an entry that names no GPU of this machine.
+    """
+    return resolve(environ.get("CUDA_VISIBLE_DEVICES"), tuple(gpu.uuid for gpu in gpus()))
+
+
+def memory_used(uuid: str) -> int:
+    """Bytes of memory in use on the GPU (or MIG instance). Raises MeterError."""
+    lib = library()
+    return int(_ask(uuid, lambda: lib.nvmlDeviceGetMemoryInfo(lib.nvmlDeviceGetHandleByUUID(uuid))).used)
+
+
+class NvmlDriver:
+    """One GPU by its UUID, as `meter.GpuDriver` wants it. A MIG instance's UUID gives the whole GPU that holds it."""
+
+    def __init__(self, uuid: str) -> None:
+        self._lib = library()
+        self._handle = _ask(uuid, lambda: self._whole(uuid))
+        self.uuid: str = self._read("its UUID", self._lib.nvmlDeviceGetUUID)
+        self.name: str = self._read("its name", self._lib.nvmlDeviceGetName)
+        self.mig = self._mig()
+
+    def energy_mj(self) -> int:
+        """Total energy counter (mJ): nvmlDeviceGetTotalEnergyConsumption. Raises MeterError where there is none."""
+        return int(self._read("total energy", self._lib.nvmlDeviceGetTotalEnergyConsumption))
+
+    def power_w(self) -> float:
+        """Field 186, NVML_FI_DEV_POWER_INSTANT (W). Raises MeterError where there is none."""
+        field = self._lib.NVML_FI_DEV_POWER_INSTANT
+        (value,) = self._read("power", lambda handle: self._lib.nvmlDeviceGetFieldValues(handle, [field]))
+        if value.nvmlReturn != self._lib.NVML_SUCCESS:
+            raise MeterError(f"GPU {self.uuid}: power: {self._lib.NVMLError(value.nvmlReturn)}")
+        return float(getattr(value.value, _VALUE_FIELDS[value.valueType])) / 1000
+
+    def average_power_w(self) -> float:
+        """Power by nvmlDeviceGetPowerUsage (W), a mean over 1 s on newer cards. Raises MeterError."""
+        return float(self._read("power", self._lib.nvmlDeviceGetPowerUsage)) / 1000
+
+    def process_ids(self) -> tuple[int, ...]:
+        """PIDs of the compute processes; () where the card does not tell them."""
+        found = self._optional(self._lib.nvmlDeviceGetComputeRunningProcesses)
+        return tuple(int(process.pid) for process in found or ())
+
+    def state(self) -> NvmlState:
+        """Clocks, temperature and throttle reasons of now."""
+        lib = self._lib
+        bits = self._optional(lib.nvmlDeviceGetCurrentClocksThrottleReasons) or 0
+        return NvmlState(
+            self._optional(lambda handle: lib.nvmlDeviceGetClockInfo(handle, lib.NVML_CLOCK_SM)),
+            self._optional(lambda handle: lib.nvmlDeviceGetTemperature(handle, lib.NVML_TEMPERATURE_GPU)),
+            tuple(name for bit, name in _REASONS.items() if bits & bit),
+        )
+
+    def _whole(self, uuid: str) -> Any:
+        handle = self._lib.nvmlDeviceGetHandleByUUID(uuid)
+        return self._lib.nvmlDeviceGetDeviceHandleFromMigDeviceHandle(handle) if uuid.startswith("MIG-") else handle
+
+    def _mig(self) -> bool:
+        modes = self._optional(self._lib.nvmlDeviceGetMigMode)
+        return bool(modes) and modes[0] == self._lib.NVML_DEVICE_MIG_ENABLE
+
+    def _read(self, what: str, call: Callable[[Any], Any]) -> Any:
+        return _ask(f"{getattr(self, 'uuid', 'GPU')}: {what}", lambda: call(self._handle))
+
+    def _optional(self, call: Callable[[Any], Any]) -> Any:
+        """What the card tells, or None where it does not support the question."""
+        try:
+            return call(self._handle)
+        except self._lib.NVMLError:
+            return None
+
+
+def _info(lib: ModuleType, handle: Any) -> GpuInfo:
+    uuid = _ask("a GPU's UUID", lambda: lib.nvmlDeviceGetUUID(handle))
+    try:
+        limit = lib.nvmlDeviceGetEnforcedPowerLimit(handle) / 1000
+    except lib.NVMLError:
+        limit = None
+    return GpuInfo(
+        uuid=uuid,
+        name=_ask(uuid, lambda: lib.nvmlDeviceGetName(handle)),
+        driver=_ask(uuid, lib.nvmlSystemGetDriverVersion),
+        power_limit_w=limit,
+        memory_bytes=int(_ask(uuid, lambda: lib.nvmlDeviceGetMemoryInfo(handle)).total),
+    )
+
+
+def _ask(what: str, call: Callable[[], T]) -> T:
+    """The call's answer. Raises MeterError that names `what` where NVML refuses."""
+    lib = library()
+    try:
+        return call()
+    except lib.NVMLError as error:
+        raise MeterError(f"NVML: {what}: {error}") from None
