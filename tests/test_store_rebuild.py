@@ -137,6 +137,24 @@ def test_rounds_whose_beginning_is_lost_are_named_not_guessed(run):
     assert "test_x: 1 rounds whose measurement's beginning is lost" in report.missing
 
 
+def test_rounds_that_come_after_their_measurement_ended_are_named_not_added(run):
+    samples = run.samples()
+    samples.begin(head())
+    samples.measurement(a_measurement())
+    samples.round(TEST, 0, "round", a_round(9))
+    report = rebuild(run.directory)
+    assert report.measurements == (a_measurement(),)
+    assert f"{TEST}: 1 rounds whose measurement's beginning is lost" in report.missing
+
+
+def test_a_measurement_that_ended_needs_no_beginning(run):
+    run.samples().round(TEST, 0, "round", a_round(1))
+    run.samples().measurement(a_measurement())
+    report = rebuild(run.directory)
+    assert report.measurements == (a_measurement(),)
+    assert report.missing == (REBUILT,)
+
+
 def test_a_directory_without_a_run_is_refused(tmp_path):
     with pytest.raises(StoreError, match=r"cannot read .*run\.json"):
         rebuild(tmp_path)

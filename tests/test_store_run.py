@@ -68,6 +68,13 @@ def test_the_plan_can_be_added_after_collection(tmp_path):
     assert Run.open(run.directory).record.plan == ("test_a",)
 
 
+def test_processes_that_share_a_run_give_it_its_name(tmp_path):
+    run = create(tmp_path, name="20260101T000000Z-abcdef")
+    assert run.directory == tmp_path / "runs" / "20260101T000000Z-abcdef"
+    with pytest.raises(StoreError, match=r"File exists"):
+        create(tmp_path, name="20260101T000000Z-abcdef")
+
+
 def test_a_directory_that_holds_no_run_is_named(tmp_path):
     with pytest.raises(StoreError, match=rf"^cannot read {re.escape(str(tmp_path))}/run.json: No such file"):
         Run.open(tmp_path)
