@@ -17,7 +17,7 @@ from pytest_lem.stats.stopping import stop_reason
 
 Phase = Literal["warmup", "round"]
 MARGIN = 1.03  # rounds aim a little past their length, so that a faster one is not too short to judge
-LATENCY_SECONDS = 0.5  # hooked passes beside each round
+LATENCY_SHARE = 1 / 8  # hooked passes beside each round, as a share of its length
 SPARE_ROUNDS = 4  # invalid rounds beyond as many as there are valid ones end the cycle
 
 
@@ -175,7 +175,7 @@ class Bench:
 
     def _latency(self, round_: Round) -> LatencyPass:
         """Hooked passes beside the measured ones: hooks cost time, so no joules are taken here."""
-        passes = max(1, round(LATENCY_SECONDS * round_.passes / round_.seconds))
+        passes = max(1, round(LATENCY_SHARE * round_.passes))
         result = self.log.engine.run(passes, hooks=True)
         seconds = (result.end_ns - result.start_ns) / 1e9 / passes
         return LatencyPass(seconds=seconds, passes=passes, requests=result.request_times)

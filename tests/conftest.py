@@ -9,7 +9,7 @@ import pynvml
 import pytest
 from hypothesis import HealthCheck, settings
 
-pytest_plugins = ["pytester", "no_skips"]
+pytest_plugins = ["pytester", "no_skips", "users_project"]
 
 # A shared or slow machine must not fail a test: hypothesis times nothing.
 settings.register_profile("lem", deadline=None, suppress_health_check=[HealthCheck.too_slow])

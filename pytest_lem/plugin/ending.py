@@ -45,4 +45,4 @@ def _reason(test: str, outcomes: dict[str, str]) -> str | None:
     outcome = outcomes.get(test)
     if outcome is None:
         return f"{test}: the run ended before it did"
-    return f"{test}: {outcome}, without a whole measurement" if outcome.startswith("failed") else None
+    return f"{test}: {outcome}" if outcome.startswith("failed") else None

@@ -23,7 +23,7 @@ class Lifecycle:
         self.config = config
         self._run_name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
         self._outcomes: dict[str, str] = {}
-        self._emptied = 0
+        self._emptied = False
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
@@ -34,7 +34,6 @@ class Lifecycle:
         """Refuse a meter or folder that can't work before the first test starts. `--co` touches nothing."""
         ours = [item for item in session.items if is_lem(item)]
         plan = [item.nodeid for item in ours if not item.get_closest_marker("lem_emptied")]
-        self._emptied = len(ours) - len(plan)
         self.config.stash[PLAN] = plan
         if not plan or self.config.option.collectonly or worker_name(self.config):
             return
@@ -70,9 +69,9 @@ class Lifecycle:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Remember how each item ended, for the list of what is missing."""
+        self._emptied = self._emptied or "lem_emptied" in report.keywords
         if report.when == "call" or not report.passed:
-            first = report.longreprtext.strip().splitlines()[-1:] if report.failed else []
-            self._outcomes[report.nodeid] = " ".join([report.outcome, *first])
+            self._outcomes[report.nodeid] = f"failed: {_why(report)}" if report.failed else report.outcome
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
@@ -85,7 +84,8 @@ class Lifecycle:
         folder = known.recorder.run.directory if known else options.results(self.config) / "runs" / self._run_name
         if (folder / "run.json").exists():
             self._write(session, folder)
-        elif self._emptied and not self.config.option.collectonly:
+        elif self._emptied:
+            self._say("nothing was measured: the options left every lem test without an experiment")
             session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
 
     def pytest_unconfigure(self) -> None:
@@ -100,9 +100,21 @@ class Lifecycle:
         try:
             self.config.stash[REPORT] = finished_report(self.config, folder, self._outcomes)
         except LemError as error:
-            reporter: Any = self.config.pluginmanager.getplugin("terminalreporter")
-            reporter.write_line(f"lem: {error}", red=True)
+            self._say(str(error))
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def _say(self, line: str) -> None:
+        reporter: Any = self.config.pluginmanager.getplugin("terminalreporter")
+        if reporter is not None:
+            reporter.write_line("")
+            reporter.write_line(f"lem: {line}", red=True)
+
+
+def _why(report: pytest.TestReport) -> str:
+    """The first line of what went wrong."""
+    crash = getattr(report.longrepr, "reprcrash", None)
+    lines = (crash.message if crash else report.longreprtext).strip().splitlines()
+    return lines[0] if lines else "without a word"
 
 
 def plain(value: object) -> object:

@@ -1,0 +1,62 @@
+"""A third-party meter whose joules are known: a constant power on the CPU, measured to the nanosecond.
+
+`install` makes it an installed distribution that registers the meter `fake`; the environment variable FAKE_METER makes
+it misbehave: `absent` (works nowhere), `unreadable` (no joules, with a reason), `fault` (every window is invalid).
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+from pytest_lem.model.errors import MeterError
+from pytest_lem.model.measurement import DeviceReading, MeterDevice
+
+WATTS = 100.0
+
+
+class FakeMeter:
+    name = "fake"
+    source = "measured"
+
+    def devices(self):
+        return (MeterDevice(id="package-0", kind="cpu", name="a made-up CPU"),)
+
+    def begin(self, phase):
+        return time.monotonic_ns()
+
+    def end(self, start_ns, end_ns):
+        mood = os.environ.get("FAKE_METER")
+        broken = mood == "unreadable"
+        reading = DeviceReading(
+            device="package-0",
+            kind="cpu",
+            meter="fake",
+            method="constant",
+            source=None if broken else "measured",
+            joules=None if broken else WATTS * (end_ns - start_ns) / 1e9,
+            std=None if broken else 0.0,
+            reason="the sensor is gone" if broken else None,
+            faults=("counter stood still",) if mood == "fault" else (),
+        )
+        return (reading,)
+
+    def close(self):
+        pass
+
+
+def make(*, gpus, own_pids):
+    if os.environ.get("FAKE_METER") == "absent":
+        raise MeterError("--lem-meter=fake: there is no such sensor here; plug one in")
+    return FakeMeter()
+
+
+def install(folder):
+    """Make `folder` (to be put on sys.path or PYTHONPATH) hold a distribution that registers the meter `fake`."""
+    info = folder / "lem_fake_meter-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: lem-fake-meter\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[pytest_lem.meters]\nfake = fake_meter:make\n")
+    (folder / "fake_meter.py").write_text(Path(__file__).read_text())
+    return folder

@@ -1,0 +1,92 @@
+"""What goes wrong while measuring loses nothing that was measured, and the next test runs."""
+
+from __future__ import annotations
+
+import pytest
+from users_project import TEST
+
+
+def misbehaving(fault: str, at: str = "run", after: int = 4) -> str:
+    options = f'{{"token_seconds": 0.001, "at": "{at}", "fault": "{fault}", "fault_after": {after}}}'
+    bad = TEST.replace('{"token_seconds": 0.001}', options).replace("[1, 8]", "1").replace("test_decode", "test_bad")
+    return bad + TEST.replace("import pytest", "").replace("[1, 8]", "1")
+
+
+@pytest.mark.parametrize(
+    ("fault", "at", "line"),
+    [
+        ("kill", "run", "*died during run*SIGKILL*"),
+        ("exit", "run", "*died during run*3*"),
+        ("memory", "run", "*batch*--lem-batch*"),
+        ("raise", "run", "*told to fail*"),
+        ("garbage", "run", "*no message*"),
+    ],
+)
+def test_an_engine_that_fails_fails_its_test_with_its_log_and_the_next_test_gets_a_fresh_one(project, fault, at, line):
+    project.write(misbehaving(fault, at))
+    result = project.run()
+    result.assert_outcomes(failed=1, passed=1)
+    result.stdout.fnmatch_lines([line])
+    result.stdout.fnmatch_lines([f"*fake engine: about to {fault} at {at}*"])
+    report = project.report()
+    assert report["run"]["complete"] is False
+    assert "test_bad" in report["missing"][0]
+    bad, good = report["measurements"]
+    assert bad["cycles"][0]["stopped"] == "failed"
+    assert len(bad["cycles"][0]["rounds"]) + len(bad["cycles"][0]["warmup_rounds"]) >= 1
+    assert good["metrics"]["joules_per_token"]["value"] > 0
+
+
+def test_an_engine_that_cannot_load_is_an_error_with_its_log(project):
+    project.write(misbehaving("exit", "load"))
+    result = project.run()
+    result.assert_outcomes(errors=1, passed=1)
+    result.stdout.fnmatch_lines(["*fake engine: about to exit at load*"])
+
+
+def test_ctrl_c_keeps_what_was_measured(project):
+    project.write(
+        TEST.replace(
+            "    lem_energy.measure(lem_backend, lem_workload)",
+            """    import os, signal, threading
+    if lem_workload.batch == 8:
+        threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT)).start()
+    lem_energy.measure(lem_backend, lem_workload)""",
+        ).replace("0.001", "0.02")
+    )
+    result = project.subprocess("--lem-rounds=30", "--lem-round-seconds=0.1", "-o", "lem_rounds=30")
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    report = project.report()
+    assert report["run"]["complete"] is False
+    first, second = report["measurements"]
+    assert len(first["cycles"][0]["rounds"]) == 30
+    assert second["cycles"][0]["stopped"] == "interrupted"
+    assert 1 <= len(second["cycles"][0]["rounds"]) < 30
+    assert second["metrics"]["power_w"]["value"] == pytest.approx(100)
+    result.stdout.fnmatch_lines(["*incomplete*"])
+
+
+def test_a_full_disk_fails_the_test_and_what_was_written_is_readable(project):
+    project.write(TEST.replace("[1, 8]", "[1]"))
+    conftest = project.pytester.path / "conftest.py"
+    conftest.write_text(
+        conftest.read_text()
+        + """
+import resource, signal
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (6000, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+    try:
+        return (yield)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+"""
+    )
+    result = project.subprocess("--lem-rounds=30")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*samples-main.jsonl*"])
+    report = project.report()
+    assert report["run"]["complete"] is False
+    assert len(report["measurements"][0]["cycles"][0]["warmup_rounds"]) == 1

@@ -1,0 +1,76 @@
+"""A user's project in a folder of its own: the fake engine and meter installed, short rounds, a first test."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import fake_engine
+import fake_meter
+import pytest
+
+# Loaded before pytester takes its snapshot of modules: numpy cannot be loaded twice in one process.
+import pytest_lem.plugin.ending
+import pytest_lem.plugin.session
+import pytest_lem.render.terminal  # noqa: F401 - for the same reason
+
+TEST = """
+import pytest
+
+@pytest.mark.lem(backend="fake", batch=[1, 8], output_tokens=4, fake={"token_seconds": 0.001})
+def test_decode(lem_backend, lem_workload, lem_energy):
+    lem_energy.measure(lem_backend, lem_workload)
+"""
+SHORT = """
+[pytest]
+lem_rounds = 4
+lem_round_seconds = 0.02
+lem_meter = fake
+"""
+CONFTEST = """
+import pytest
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        item.add_marker(pytest.mark.lem(warmup_rounds=1, warmup_seconds=0))
+"""
+
+
+class Project:
+    """Wraps pytester: `write` a test file, `run` pytest (in this process, or a real one), read the `report`."""
+
+    def __init__(self, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.pytester = pytester
+        site = pytester.path / "site"
+        fake_engine.install(site)
+        fake_meter.install(site)
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")]))
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+        monkeypatch.delenv("FAKE_METER", raising=False)
+        pytester.syspathinsert(site)
+        pytester.makefile(".ini", pytest=SHORT)
+        pytester.makeconftest(CONFTEST)
+
+    def write(self, text: str = TEST, name: str = "test_it") -> None:
+        self.pytester.makepyfile(**{name: text})
+
+    def run(self, *arguments: str) -> pytest.RunResult:
+        return self.pytester.runpytest_inprocess("-p", "no:randomly", *arguments)
+
+    def subprocess(self, *arguments: str) -> pytest.RunResult:
+        return self.pytester.runpytest_subprocess(*arguments)
+
+    def runs(self) -> list[Path]:
+        return sorted((self.pytester.path / ".lem" / "runs").glob("*/"))
+
+    def report(self) -> dict:
+        return json.loads((self.runs()[-1] / "report.json").read_text())
+
+    def metric(self, key: str, index: int = 0) -> dict:
+        return self.report()["measurements"][index]["metrics"][key]
+
+
+@pytest.fixture
+def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Project:
+    return Project(pytester, monkeypatch)
