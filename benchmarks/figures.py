@@ -12,8 +12,10 @@ from scipy.stats import t as student
 
 
 def cv(values: Sequence[float]) -> float | None:
-    """Sample standard deviation over mean; None for fewer than two values."""
-    return stdev(values) / fmean(values) if len(values) > 1 else None
+    """Sample standard deviation over mean; None for fewer than two values, or a mean of zero."""
+    if len(values) < 2 or not fmean(values):
+        return None
+    return stdev(values) / fmean(values)
 
 
 def quantile(values: Sequence[float], share: float) -> float:

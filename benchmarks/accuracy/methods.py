@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Protocol
 
@@ -90,7 +91,8 @@ class CodeCarbon:
         )
         self._task = 0
         self.begin()  # the first task looks the hardware up, which takes seconds
-        self.end(0.0)
+        time.sleep(0.5)
+        self.end(0.5)
 
     def begin(self) -> None:
         self._task += 1
@@ -100,6 +102,8 @@ class CodeCarbon:
         found = self._tracker.stop_task(f"work-{self._task}")
         if found is None:
             raise RuntimeError("codecarbon gave nothing for its task")
+        if not found.gpu_energy:
+            raise RuntimeError("codecarbon saw no GPU energy")
         return float(found.gpu_energy) * 3.6e6
 
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from pytest_lem.meters.nvml import NvmlDriver
 from pytest_lem.meters.nvml_meter import GpuMeter
 
 
@@ -44,8 +45,7 @@ class LoggedDriver:
 
 def gpu_meter(uuid: str, pids: Sequence[int], log: CallLog | None = None) -> GpuMeter:
     """The meter of the GPU `uuid`; `pids` are the processes of ours that work on it."""
-    from pytest_lem.meters.nvml import open_driver
-
-    driver = open_driver(uuid)
+    driver = NvmlDriver(uuid)
     own = (os.getpid(), *pids)
-    return GpuMeter([driver if log is None else LoggedDriver(driver, log)], own_pids=lambda: own)
+    watched: Any = driver if log is None else LoggedDriver(driver, log)
+    return GpuMeter([watched], own_pids=lambda: own)

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ CHILD = Path(__file__).with_name("child.py")
 SIZES = (4096, 2048, 1024, 512)
 REPLAY_MS = 5.0
 POWER_SHARE = 0.8
+MARGIN = 1.03
 
 
 @dataclass(frozen=True)
@@ -89,8 +91,8 @@ class GraphWork:
         return self.facts
 
     def replays(self, seconds: float) -> int:
-        """How many replays last about `seconds`."""
-        return max(1, round(seconds / self.facts["replay_seconds"]))
+        """How many replays last `seconds` and a little more, so that a window is never shorter than asked."""
+        return max(1, ceil(MARGIN * seconds / self.facts["replay_seconds"]))
 
     def run(self, replays: int, start_ns: int = 0, meanwhile: Callable[[], None] | None = None) -> Stamps:
         """Replay from `start_ns` on, wait for the end. `meanwhile` runs here once the child has been told."""
