@@ -74,7 +74,7 @@ def test_a_measurement_cut_short_keeps_its_rounds_and_says_so(run):
     assert cycle.warmup_rounds == (a_round(0),)
     assert cycle.rounds == (a_round(1), a_round(2))
     assert measurement.metrics == {}
-    assert report.missing == (REBUILT, f"{TEST}: cut short after 1 warm-up rounds and 2 measured rounds")
+    assert report.missing == (REBUILT, f"{TEST}: cut short (warm-up rounds: 1, measured rounds: 2)")
 
 
 def test_metrics_of_a_measurement_cut_short_are_computed_again_from_its_rounds(run):
@@ -88,7 +88,7 @@ def test_metrics_of_a_measurement_cut_short_are_computed_again_from_its_rounds(r
 def test_a_measurement_that_never_got_a_round_has_no_metrics(run):
     run.samples().begin(head())
     report = rebuild(run.directory, aggregate=lambda found: pytest.fail("nothing to aggregate"))
-    assert report.missing[1] == f"{TEST}: cut short after 0 warm-up rounds and 0 measured rounds"
+    assert report.missing[1] == f"{TEST}: cut short (warm-up rounds: 0, measured rounds: 0)"
 
 
 def test_tests_that_were_planned_and_never_measured_are_named(run):
@@ -99,7 +99,7 @@ def test_tests_that_were_planned_and_never_measured_are_named(run):
     assert rebuild(run.directory).missing == (
         REBUILT,
         "test_c: the engine died",
-        f"{TEST}: cut short after 1 warm-up rounds and 2 measured rounds",
+        f"{TEST}: cut short (warm-up rounds: 1, measured rounds: 2)",
         "test_d: planned, never measured",
     )
 
@@ -134,7 +134,7 @@ def test_rounds_whose_beginning_is_lost_are_named_not_guessed(run):
     run.samples().round("test_x", 0, "round", a_round(0))
     report = rebuild(run.directory)
     assert report.measurements == ()
-    assert "test_x: 1 rounds whose measurement's beginning is lost" in report.missing
+    assert "test_x: the beginning of its measurement is lost (rounds: 1)" in report.missing
 
 
 def test_rounds_that_come_after_their_measurement_ended_are_named_not_added(run):
@@ -144,7 +144,7 @@ def test_rounds_that_come_after_their_measurement_ended_are_named_not_added(run)
     samples.round(TEST, 0, "round", a_round(9))
     report = rebuild(run.directory)
     assert report.measurements == (a_measurement(),)
-    assert f"{TEST}: 1 rounds whose measurement's beginning is lost" in report.missing
+    assert f"{TEST}: the beginning of its measurement is lost (rounds: 1)" in report.missing
 
 
 def test_a_measurement_that_ended_needs_no_beginning(run):

@@ -106,7 +106,7 @@ class _Attempt:
     def remark(self) -> str:
         warmup = sum(len(cycle.warmup_rounds) for cycle in self.cycles.values())
         rounds = sum(len(cycle.rounds) for cycle in self.cycles.values())
-        return f"{self.head.id}: cut short after {warmup} warm-up rounds and {rounds} measured rounds"
+        return f"{self.head.id}: cut short (warm-up rounds: {warmup}, measured rounds: {rounds})"
 
 
 @dataclass
@@ -136,7 +136,7 @@ class _Log:
 
     def remarks(self) -> list[str]:
         cut = [attempt.remark() for attempt in self.attempts if not attempt.ended]
-        lost = [f"{name}: {n} rounds whose measurement's beginning is lost" for name, n in self.strays.items()]
+        lost = [f"{name}: the beginning of its measurement is lost (rounds: {n})" for name, n in self.strays.items()]
         return [*self.texts, *cut, *lost]
 
     def _open(self, measurement_id: str) -> _Attempt | None:
