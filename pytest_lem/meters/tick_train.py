@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field, replace
 from math import sqrt
+from statistics import median
 
 _JITTER_NS = 1e6
 _JITTER_WEIGHT = 4
-_SURE = 0.2
-SHARP_NS = 2e6
-"""A tick with at most this standard uncertainty is known well: two ordinary calls of the counter lie around it."""
+_SURE = 0.12
+"""Periods in a gap are counted when the whole gap is known to this part of a period (standard uncertainty)."""
+_LOST = 0.08
+_SHARP_NS = 2e6
+_ORDINARY = 0.5
+"""A tick between two calls of equal length is known to 0.37 of it; a little more is as sharp as it gets."""
+_MIN_CALLS = 16
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,7 @@ class TickTrain:
     """Learns the period of one counter, and how far its ticks stray from it, from the sharp ticks of all windows."""
 
     period_ns: float | None = None
+    calls: deque[int] = field(default_factory=lambda: deque(maxlen=64))
     _period_std: float = 0.0
     _dated: deque[Tick] = field(default_factory=lambda: deque(maxlen=6))
     _sharp: Tick | None = None
@@ -42,10 +48,16 @@ class TickTrain:
         `neighbours` says that it came right after the last one dated.
         """
         better = self._better(tick)
-        if tick.std_ns <= SHARP_NS:
+        if tick.std_ns <= self.sharp_ns:
             self._learn(tick, neighbours)
         self._dated.append(better)
         return better
+
+    @property
+    def sharp_ns(self) -> float:
+        """The standard uncertainty of a tick that two ordinary calls enclose: 2 ms, more where all `calls` are slow."""
+        known = len(self.calls) >= _MIN_CALLS
+        return max(_SHARP_NS, _ORDINARY * median(self.calls)) if known else _SHARP_NS
 
     @property
     def _jitter_variance(self) -> float:
@@ -53,7 +65,7 @@ class TickTrain:
         return (_JITTER_WEIGHT * _JITTER_NS**2 + sum(self._strays)) / (_JITTER_WEIGHT + len(self._strays))
 
     def _better(self, tick: Tick) -> Tick:
-        if self.period_ns is not None and 2 * tick.half_ns >= self.period_ns:
+        if self.period_ns is not None and 2.5 * tick.half_ns >= self.period_ns:
             return replace(tick, std_ns=max(tick.half_ns, tick.std_ns))
         guesses = [guess for guess in (self._guess(earlier, tick.time_ns) for earlier in self._dated) if guess]
         if not guesses:
@@ -87,13 +99,20 @@ class TickTrain:
         gap, variance = tick.time_ns - last.time_ns, tick.std_ns**2 + last.std_ns**2
         if self.period_ns is None:
             if neighbours and self._dated and self._dated[-1].joules == last.joules:
-                self.period_ns, self._period_std = gap, sqrt(variance)
+                self.period_ns, self._period_std = gap, sqrt(variance + 4 * _JITTER_NS**2)
             return
         count = self._count(gap)
         if count:
             stray = gap - count * self.period_ns
             self._strays.append(max(stray**2 - variance - (count * self._period_std) ** 2, 0.0))
             self._weigh(gap / count, (variance + self._jitter_variance) / count**2)
+            self._recover()
+
+    def _recover(self) -> None:
+        """Begin again where ticks stray so much that periods must have been miscounted."""
+        if self.period_ns is not None and self._jitter_variance > (_LOST * self.period_ns) ** 2:
+            self.period_ns = None
+            self._strays.clear()
 
     def _weigh(self, period_ns: float, variance: float) -> None:
         known = self._period_std**2
