@@ -6,6 +6,7 @@ the real thing, where the energy counter answers in about 3 ms (p99 17 ms) and f
 
 from __future__ import annotations
 
+import math
 import random
 from dataclasses import dataclass, field
 
@@ -136,6 +137,19 @@ class SimulatedGpu:
     def true_watts(self, instant_ns: int) -> float:
         """The power that the GPU really took at an instant (W)."""
         return self._curve.watts(seconds_of(instant_ns))
+
+    def counter_joules(self, instant_ns: int) -> float:
+        """What the counter shows at an instant (J), told without a call. Raises ValueError where there is none."""
+        if self._counter is None:
+            raise ValueError("this GPU has no counter")
+        return self._counter.millijoules(seconds_of(instant_ns)) / 1000
+
+    def tick_before(self, instant_ns: int) -> int:
+        """The counter's last tick at or before an instant (ns, rounded up). Raises ValueError where there is none."""
+        if self.spec.counter is None:
+            raise ValueError("this GPU has no counter")
+        ticks = self.spec.counter.ticks
+        return ORIGIN_NS + math.ceil(ticks.time(ticks.last(seconds_of(instant_ns))) * 1e9)
 
     def energy_mj(self) -> int:
         """Total energy counter (mJ), sampled somewhere inside a slow call. Raises MeterError where there is none."""

@@ -1,0 +1,228 @@
+"""The GPU meter judged by simulated GPUs, whose every joule is known."""
+
+from __future__ import annotations
+
+from functools import partial
+from itertools import pairwise
+from math import hypot
+from statistics import fmean, pstdev
+
+import project  # noqa: F401 - puts the project's root on the path
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from physics_cases import CASES, Draw, Load, beats
+from physics_rounds import EVEN, ROUNDS, STEADY, Bench, bench_of, columns, play_cycle, play_cycles
+from simulated_counter import Counter, CounterSpec, Ticks
+from simulated_gpu import GpuSpec, SimulatedGpu
+from simulated_power import Idle, PowerCurve, Work
+
+from benchmarks.physics.summary import MEAN, SINGLE, Row, cycle_mean, row
+from pytest_lem.meters.nvml_meter import GpuMeter
+
+QUICK_CYCLES, ALL_CYCLES = 8, 125
+BURSTS = Load(extra_w=400.0, duty=0.41, period_s=0.1)
+SEEDS = st.integers(0, 2**20)
+
+
+def judged(name: str, seconds: float, cycles: int, factory=GpuMeter) -> Row:
+    case = CASES[name]
+    return row(columns(case, seconds, play_cycles(case, range(cycles), seconds, factory=factory)))
+
+
+# --- the goals, case by case ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seconds", [1.0, 3.0])
+@pytest.mark.parametrize("name", CASES)
+def test_the_meter_reaches_its_goals_on_a_first_draw_of_every_case(name, seconds):
+    assert judged(name, seconds, QUICK_CYCLES).misses == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seconds", [1.0, 3.0])
+@pytest.mark.parametrize("name", CASES)
+def test_the_meter_reaches_its_goals_over_a_thousand_windows_of_every_case(name, seconds):
+    found = judged(name, seconds, ALL_CYCLES)
+    assert found.windows >= 1000
+    assert found.misses == []
+
+
+@pytest.mark.parametrize(("seconds", "plain"), [(1.0, 0.05), (3.0, 0.015)])
+def test_a_plain_counter_difference_fails_where_the_meter_does_not(seconds, plain):
+    found = judged("even", seconds, QUICK_CYCLES)
+    assert found.plain > plain
+    assert found.plain > 20 * found.worst
+
+
+def test_a_part_time_counter_misleads_single_windows_and_not_their_mean():
+    found = judged("part", 1.0, QUICK_CYCLES)
+    assert found.worst > 0.02
+    assert found.mean_worst < 0.002
+
+
+def test_bursts_in_step_with_a_part_time_counter_defeat_any_eight_phases():
+    """Why `part-41ms` has no goal of its own: exact ticks, exact idle power and exact phases still miss 0.8 %."""
+    errors = []
+    for part in (0.28, 0.31, 0.35, 0.43):
+        for shift in range(10):
+            spec = CounterSpec(Ticks(0.1), part=part, part_from=0.1)
+            errors.append(abs(fmean(_exact_error(spec, 1.03 + shift * 1.25e-3 + k * 0.0125) for k in range(8))))
+    assert MEAN[3.0] < max(errors) < 0.03
+
+
+def _exact_error(spec: CounterSpec, start: float, seconds: float = 3.0) -> float:
+    curve = PowerCurve([Idle(100), Work(start, start + seconds, 400, 0.41, 0.1)])
+    counter = Counter(spec, curve)
+    counted = (counter.millijoules(4.501) - counter.millijoules(0.901)) / 1000
+    idle = curve.joules(0.9, start) + curve.joules(start + seconds, 4.5)
+    return (counted - idle) / curve.joules(start, start + seconds) - 1
+
+
+def test_periods_called_out_of_step_are():
+    assert min(beats(period, 0.1) for period in CASES["part-bursts"].periods_s) > 1.0
+    assert beats(0.1, 0.1) == 0
+    assert beats(0.15, 0.1) == pytest.approx(0)
+
+
+# --- uncertainty ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seconds", [1.0, 3.0])
+@pytest.mark.parametrize("name", ["even", "even-20ms", "jitter", "decay"])
+def test_for_a_characterised_board_the_uncertainty_is_neither_too_small_nor_idle(name, seconds):
+    """Without the term for uneven ticks the rest must hold alone: 93 % covered, and not three times too wide."""
+    cycles = play_cycles(CASES[name], range(8), seconds, factory=partial(GpuMeter, phase_spread=0.0))
+    windows = [window for cycle in cycles for window in cycle]
+    misses = [(window.joules - window.truth) / window.std for window in windows]
+    assert fmean(window.covered for window in windows) >= 0.93
+    assert 0.35 < pstdev(misses) < 1.1
+    assert abs(fmean(misses)) < 0.4
+
+
+@pytest.mark.parametrize("name", ["even", "part"])
+def test_the_uncertainty_before_characterisation_says_3_9_percent_of_two_ticks(name):
+    """2 × 3.9 % of a tick's joules / √12: at 1 s, ticks being a tenth of it, 0.23 % of the window."""
+    windows = play_cycle(CASES[name], 0, 1.0)
+    assert fmean(window.std / window.joules for window in windows) == pytest.approx(0.0021, abs=0.0004)
+
+
+def test_the_mean_s_interval_takes_the_larger_of_scatter_and_what_the_meter_says():
+    scattered = cycle_mean([100.0] * 8, [96.0, 104.0] * 4, [0.1] * 8)
+    calm = cycle_mean([100.0] * 8, [100.0] * 8, [2.0] * 8)
+    assert scattered.half_width == pytest.approx(2.365 * 4 * (8 / 7) ** 0.5 / 8**0.5, rel=1e-3)
+    assert calm.half_width == pytest.approx(2.365 * 2 / 8**0.5, rel=1e-3)
+    assert cycle_mean([90.0] * 8, [100.0] * 8, [2.0] * 8).covered is False
+
+
+@given(seed=SEEDS)
+@settings(max_examples=15)
+def test_edges_are_dated_at_the_true_ticks_as_well_as_they_say(seed):
+    """Both may be shifted alike, for a tick tells of what was a few ms before it; their distance must be right."""
+    bench = Bench(CASES["even"].draw(seed, 1.0), seed=seed)
+    gpu = bench.draw.gpus[0]
+    for phase in range(3):
+        bench.play(phase)
+        edges = (bench.readings[0].head, bench.readings[0].tail)
+        ticks = [gpu.tick_before(edge.time_ns + 50_000_000) for edge in edges]
+        assert [edge.joules for edge in edges] == [gpu.counter_joules(tick + 1_000) for tick in ticks]
+        late = [edge.time_ns - tick for edge, tick in zip(edges, ticks, strict=True)]
+        assert max(map(abs, late)) < 20_000_000
+        assert abs(late[1] - late[0]) <= 4.5 * hypot(*(edge.time_std_ns for edge in edges))
+
+
+# --- the window's shape --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("tick", [0.1, 0.05, 0.02])
+@given(seed=SEEDS)
+@settings(max_examples=10)
+def test_eight_rounds_spread_their_starts_evenly_over_the_tick(tick, seed):
+    name = {0.1: "even", 0.05: "even-50ms", 0.02: "even-20ms"}[tick]
+    bench = Bench(CASES[name].draw(seed, 1.0), seed=seed)
+    gpu, phases = bench.draw.gpus[0], []
+    for k in range(ROUNDS):
+        bench.play(k)
+        start = bench.span[0]
+        phases.append((start - gpu.tick_before(start)) / 1e9)
+    places = sorted({0.1: range(0, 800, 100), 0.05: range(0, 500, 125), 0.02: range(0, 200, 25)}[tick])
+    # 12.5 ms steps folded into the tick: 8 places of a 100 ms tick, 4 of 50 ms (twice each), 8 of 20 ms.
+    step = tick / len(places)
+    folded = sorted(phases)[:: ROUNDS // len(places)]
+    gaps = [b - a for a, b in pairwise([*folded, folded[0] + tick])]
+    assert max(abs(gap - step) for gap in gaps) < 5.5e-3
+
+
+@given(seed=SEEDS, name=st.sampled_from(sorted(CASES)))
+@settings(max_examples=15)
+def test_nobody_calls_a_gpu_while_it_works_and_never_too_often(seed, name):
+    bench = Bench(CASES[name].draw(seed, 1.0), seed=seed)
+    assert [bench.play(phase).calls_inside for phase in range(3)] == [0, 0, 0]
+    for gpu in bench.draw.gpus:
+        starts = [call.start_ns for call in gpu.calls if call.name == "energy_mj"]
+        assert min(b - a for a, b in pairwise(starts)) >= 2_500_000
+        assert len(starts) > 20
+
+
+@given(seed=SEEDS)
+@settings(max_examples=20)
+def test_the_window_lies_between_its_edges_with_room_for_a_lagging_counter(seed):
+    bench = Bench(CASES["lag"].draw(seed, 1.0), seed=seed)
+    bench.play(seed % 8)
+    head, tail = bench.readings[0].head, bench.readings[0].tail
+    start, end = bench.span
+    assert head.time_ns + 25_000_000 <= start
+    assert tail.time_ns >= end + 95_000_000
+
+
+@pytest.mark.parametrize("seconds", [0.3, 0.99])
+def test_a_window_under_a_second_gets_a_reason_and_no_joules(seconds):
+    bench = bench_of(seconds=seconds)
+    bench.play(0)
+    assert bench.readings[0].joules is None
+    assert "shorter than 1 s" in bench.readings[0].reason
+    assert bench.readings[0].source is None
+
+
+def test_five_seconds_of_idle_are_measured_within_one_percent():
+    found = bench_of(load=Load(0.0, 1.0, 0.1), seconds=5.0, idle=Idle(72)).play(0)
+    assert found.truth == pytest.approx(360)
+    assert found.joules == pytest.approx(found.truth, rel=0.01)
+    assert found.faults == ()
+
+
+# --- several GPUs --------------------------------------------------------------------------------------------------
+
+
+@given(seed=SEEDS)
+@settings(max_examples=15)
+def test_every_gpu_is_windowed_by_its_own_ticks_and_is_right_by_itself(seed):
+    bench = Bench(CASES["gpus"].draw(seed, 1.0), seed=seed)
+    window = bench.play(0)
+    start, end = bench.span
+    assert [reading.device for reading in bench.readings] == [gpu.uuid for gpu in bench.draw.gpus]
+    for gpu, reading in zip(bench.draw.gpus, bench.readings, strict=True):
+        assert reading.joules == pytest.approx(gpu.true_joules(start, end), rel=SINGLE[1.0])
+        assert abs(reading.head.time_ns - gpu.tick_before(reading.head.time_ns + 50_000_000)) < 15_000_000
+    assert window.joules == pytest.approx(window.truth, rel=SINGLE[1.0])
+
+
+def test_polling_in_threads_gives_the_same_joules_as_one_after_the_other():
+    def joules(parallel: bool) -> list[float | None]:
+        bench = Bench(CASES["gpus"].draw(5, 1.0), seed=5, parallel=parallel)
+        found = [bench.play(phase).joules for phase in range(3)]
+        bench.meter.close()
+        return found
+
+    assert joules(parallel=True) == joules(parallel=False)
+
+
+def test_a_gpu_without_counter_beside_one_with_does_not_disturb_it():
+    with_it = SimulatedGpu(GpuSpec(EVEN), seed=1, uuid="GPU-with")
+    without = SimulatedGpu(GpuSpec(None), seed=2, uuid="GPU-without")
+    bench = Bench(Draw((with_it, without), (BURSTS, STEADY), 3.0))
+    bench.play(0)
+    assert [reading.method for reading in bench.readings] == ["counter", "power-integral"]
+    truths = [gpu.true_joules(*bench.span) for gpu in (with_it, without)]
+    assert bench.readings[0].joules == pytest.approx(truths[0], rel=SINGLE[3.0])
+    assert bench.readings[1].joules == pytest.approx(truths[1], rel=0.04)
