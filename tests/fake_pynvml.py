@@ -1,0 +1,104 @@
+"""A stand-in for the pynvml module over made-up GPUs, with the calls, constants and errors that the driver uses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from types import ModuleType, SimpleNamespace
+
+
+_ERRORS = {3: "Not Supported", 6: "Not Found", 12: "NVML Shared Library Not Found", 15: "GPU is lost"}
+
+
+class NVMLError(Exception):
+    def __init__(self, value):
+        super().__init__(_ERRORS.get(value, str(value)))
+        self.value = value
+
+
+@dataclass
+class FakeGpu:
+    """`lacks` names calls that the card does not support; `broken` those that fail with `GPU is lost`."""
+
+    uuid: str
+    name: str = "NVIDIA H100 80GB HBM3"
+    energy_mj: int = 1_000_000
+    instant_mw: int = 120_000
+    average_mw: int = 118_000
+    limit_mw: int = 700_000
+    used: int = 5_000
+    total: int = 80_000
+    pids: tuple[int, ...] = ()
+    reasons: int = 0
+    mig: bool = False
+    instances: tuple[str, ...] = ()
+    lacks: set[str] = field(default_factory=set)
+    broken: set[str] = field(default_factory=set)
+
+
+@dataclass
+class FakeHandle:
+    gpu: FakeGpu
+    instance: str | None = None
+
+
+def fake_pynvml(*gpus: FakeGpu, driver: bool = True) -> ModuleType:
+    """The module over `gpus` in PCI order; `driver=False` is a machine without NVIDIA's driver."""
+    lib = ModuleType("pynvml")
+    lib.NVMLError, lib.NVML_SUCCESS, lib.NVML_FI_DEV_POWER_INSTANT = NVMLError, 0, 186
+    lib.NVML_CLOCK_SM, lib.NVML_TEMPERATURE_GPU, lib.NVML_DEVICE_MIG_ENABLE = 1, 0, 1
+
+    def init():
+        if not driver:
+            raise NVMLError(12)
+
+    lib.nvmlInit = init
+    lib.nvmlSystemGetDriverVersion = lambda: "580.95.05"
+    lib.nvmlDeviceGetCount = lambda: len(gpus)
+    lib.nvmlDeviceGetHandleByIndex = lambda index: FakeHandle(gpus[index])
+    lib.nvmlDeviceGetHandleByUUID = lambda uuid: _by_uuid(gpus, uuid)
+    lib.nvmlDeviceGetDeviceHandleFromMigDeviceHandle = lambda handle: FakeHandle(handle.gpu)
+    for call, answer in _ANSWERS.items():
+        setattr(lib, call, _answering(call, answer))
+    return lib
+
+
+def _by_uuid(gpus, uuid):
+    for gpu in gpus:
+        if uuid == gpu.uuid:
+            return FakeHandle(gpu)
+        if uuid in gpu.instances:
+            return FakeHandle(gpu, instance=uuid)
+    raise NVMLError(6)
+
+
+def _answering(call, answer):
+    def ask(handle, *arguments):
+        if call in handle.gpu.broken:
+            raise NVMLError(15)
+        if call in handle.gpu.lacks or (handle.instance and call == "nvmlDeviceGetTotalEnergyConsumption"):
+            raise NVMLError(3)
+        return answer(handle.gpu, *arguments)
+
+    return ask
+
+
+def _fields(gpu, ids):
+    lacking = "186" in gpu.lacks
+    value = SimpleNamespace(uiVal=gpu.instant_mw, dVal=float("nan"))
+    return [SimpleNamespace(nvmlReturn=3 if lacking else 0, valueType=1, value=value) for _ in ids]
+
+
+_ANSWERS = {
+    "nvmlDeviceGetUUID": lambda gpu: gpu.uuid,
+    "nvmlDeviceGetName": lambda gpu: gpu.name,
+    "nvmlDeviceGetEnforcedPowerLimit": lambda gpu: gpu.limit_mw,
+    "nvmlDeviceGetMemoryInfo": lambda gpu: SimpleNamespace(used=gpu.used, total=gpu.total),
+    "nvmlDeviceGetTotalEnergyConsumption": lambda gpu: gpu.energy_mj,
+    "nvmlDeviceGetPowerUsage": lambda gpu: gpu.average_mw,
+    "nvmlDeviceGetFieldValues": _fields,
+    "nvmlDeviceGetComputeRunningProcesses": lambda gpu: [SimpleNamespace(pid=pid) for pid in gpu.pids],
+    "nvmlDeviceGetCurrentClocksThrottleReasons": lambda gpu: gpu.reasons,
+    "nvmlDeviceGetClockInfo": lambda gpu, clock: 1980,
+    "nvmlDeviceGetTemperature": lambda gpu, sensor: 41,
+    "nvmlDeviceGetMigMode": lambda gpu: [int(gpu.mig), int(gpu.mig)],
+}
