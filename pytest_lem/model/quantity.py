@@ -36,7 +36,7 @@ class Quantity(float):
         return self
 
     def __getnewargs_ex__(self) -> tuple[tuple[float], dict[str, object]]:
-        return (float(self),), {name: value for name, value in self.__dict__.items()}
+        return (float(self),), dict(self.__dict__)
 
     def __repr__(self) -> str:
         mark = " (estimated)" if self.source == "estimated" else ""

@@ -54,7 +54,7 @@ class EngineSpec(Frozen):
 
 
 class WorkloadSpec(Frozen):
-    """What one pass asks of the engine: `batch` requests submitted together, each with exactly `output_tokens` new tokens.
+    """What one pass asks of the engine: `batch` requests together, each with exactly `output_tokens` new tokens.
 
     Prompts are `prompt_tokens` token ids a request, drawn from `seed`, unless `prompts` gives them: texts (the model's
     tokenizer counts their tokens) or token ids. With fewer prompts than `batch` they repeat in order.
