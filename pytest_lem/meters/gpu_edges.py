@@ -40,10 +40,11 @@ class GpuEdges:
 
     def take_head(self) -> None:
         """Wait for the tick before a window."""
+        suspect = STILL in self.faults
         self.faults.clear()
         watch = IdleWatch(self.driver, self.clock, self._worked_ns, self._train, self.instant)
         kept = self._readings if self.clock.now_ns() - self._worked_ns < _MEMORY_NS else ()
-        self.head = watch.head_tick()
+        self.head = watch.head_tick(suspect=suspect)
         if watch.readings:
             self._readings = kept + watch.readings
         self._judge(watch, self.head)
@@ -96,5 +97,5 @@ class GpuEdges:
     def _judge(self, watch: IdleWatch, tick: Tick | None) -> None:
         if watch.backwards:
             self.faults.append(BACKWARDS)
-        if tick is None:
+        if tick is None or watch.stuck:
             self.faults.append(STILL)

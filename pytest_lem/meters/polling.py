@@ -18,6 +18,8 @@ REFRESH_NS = 100 * MS
 _OLDEST_NS = 120 * MS
 STILL_NS = 1000 * MS
 """A counter that has not ticked for this long stands still: ten of an H100's ticks."""
+_MISSED = 1.4
+_SLACK_NS = 8 * MS
 _TRIES = 3
 _READING_STD_W = 1.0
 _LAG_NS = 50 * MS
@@ -91,6 +93,8 @@ class IdleWatch:
     instant: bool = True
     ticks: list[Tick] = field(default_factory=list)
     backwards: bool = False
+    stuck: bool = False
+    _first_ns: int | None = None
     _last: _Look | None = None
 
     def __post_init__(self) -> None:
@@ -101,9 +105,12 @@ class IdleWatch:
         """Power of this idle time, as far as it is known."""
         return tuple(self.power.readings) + self._between_ticks()
 
-    def head_tick(self) -> Tick | None:
-        """The first sharp tick; None when the counter stands still. Raises MeterError where it cannot be read."""
-        enough = 1 if self.instant else 2
+    def head_tick(self, *, suspect: bool = False) -> Tick | None:
+        """The first sharp tick; None when the counter stands still. Raises MeterError where it cannot be read.
+
+        `suspect`: the counter stood still before, and where it goes on is no tick of its own.
+        """
+        enough = 1 if self.instant and not suspect else 2
         return self._sharp(enough, self.since_ns)
 
     def tail_tick(self) -> Tick | None:
@@ -148,6 +155,7 @@ class IdleWatch:
             self.clock.sleep_until_ns(self._last.began_ns + POLL_NS)
         look = self._look()
         before, self._last = self._last, look
+        self._first_ns = look.ended_ns if self._first_ns is None else self._first_ns
         if self.instant:
             self.power.look()
         if before is None or look.millijoules == before.millijoules:
@@ -159,8 +167,16 @@ class IdleWatch:
         return self._take(_tick(before, look))
 
     def _take(self, tick: Tick) -> Tick:
+        self._miss(tick)
         self.ticks.append(self.train.date(tick, neighbours=bool(self.ticks)))
         return self.ticks[-1]
+
+    def _miss(self, tick: Tick) -> None:
+        """Note a counter that has let a tick go by: what it shows then stands for no known instant."""
+        before = self.ticks[-1].time_ns + self.ticks[-1].half_ns if self.ticks else self._first_ns
+        period = self.train.period_ns or 2 * REFRESH_NS
+        if before is not None and tick.time_ns - tick.half_ns - before > _MISSED * period + _SLACK_NS:
+            self.stuck = True
 
     def _look(self) -> _Look:
         began = self.clock.now_ns()
