@@ -9,7 +9,7 @@ import fake_engine
 import pytest
 from engine_starts import fake, is_gone, spec, started
 
-from pytest_lem.engines import host
+from pytest_lem.engines import host, process
 from pytest_lem.model.errors import EngineError, UsageError
 from pytest_lem.model.specs import WorkloadSpec
 
@@ -142,13 +142,18 @@ def test_an_engine_that_will_not_stop_is_killed(tmp_path, monkeypatch):
 
 
 def test_an_interrupted_run_can_be_stopped_without_waiting_for_its_end(tmp_path, monkeypatch):
-    monkeypatch.setattr(host, "STOP_SECONDS", 3600.0)
+    waits = []
+    wait = process.EngineProcess.wait
+    monkeypatch.setattr(
+        process.EngineProcess, "wait", lambda self, seconds: waits.append(seconds) or wait(self, seconds)
+    )
     with fake(tmp_path, token_seconds=3600) as engine:
         engine.prepare(WorkloadSpec(output_tokens=1))
         monkeypatch.setattr(engine._process.channel, "receive", _interrupt)
         with pytest.raises(KeyboardInterrupt):
             engine.run(1)
     assert is_gone(engine.pid)
+    assert waits == [host.TERM_SECONDS]
 
 
 def _interrupt(_deadline):

@@ -104,7 +104,7 @@ def test_the_observed_configuration_is_what_was_asked_and_names_what_ran(engine)
     assert observed["options"]["use_cache"] is True
     assert observed["options"]["num_threads"] == 1
     assert observed["attention_class"] == "LlamaAttention"
-    assert (observed["parameters"], observed["weights_bytes"]) == (426_624, 4 * 426_624)
+    assert (observed["parameters"], observed["weights_bytes"]) == (557_696, 4 * 557_696)
     assert observed["vocab_size"] == 1024
     assert set(observed["versions"]) == {"torch", "transformers", "python", "cuda"}
     assert observed["imported"] == []
