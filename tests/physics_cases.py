@@ -15,6 +15,7 @@ from simulated_power import Idle
 
 PERIODS_S = (0.1, 0.1, 0.04, 0.0633, 0.15, 0.25)
 """How long bursts are apart; twice 100 ms, the counter's own tick, which is the worst."""
+HOT_LAG_S = 0.02
 OUT_OF_STEP_S = (0.0433, 0.0577, 0.0633, 0.0707, 0.0866, 0.1407, 0.1771)
 """Periods whose first harmonics all beat against those of a 100 ms tick at least once a second (see `beats`)."""
 
@@ -39,16 +40,25 @@ class Load:
 
 @dataclass(frozen=True)
 class Draw:
-    """GPUs, the load that the work puts on each, and the work's length."""
+    """GPUs, the load that the work puts on each, and the work's length.
+
+    `hot`: each round follows a few milliseconds after half a second of the same work, as a round follows a pass with
+    token hooks; otherwise it follows the last round's tail.
+    """
 
     gpus: tuple[SimulatedGpu, ...]
     loads: tuple[Load, ...]
     seconds: float
+    hot: bool = False
 
 
 @dataclass(frozen=True)
 class Case:
-    """What may vary in a draw; all lengths in seconds. The ranges are drawn from evenly, `tau_s` by its logarithm."""
+    """What may vary in a draw; all lengths in seconds. The ranges are drawn from evenly, `tau_s` by its logarithm.
+
+    `hot` is the share of draws whose rounds begin right after work. Their counters are at most `HOT_LAG_S` behind: an
+    H100 shows no more than 10 ms, and a longer wait for the head would cost every round its time.
+    """
 
     name: str
     says: str
@@ -64,6 +74,7 @@ class Case:
     drift_w_per_s: float = 0.0
     wave_w: float = 0.0
     gpus: tuple[int, int] = (1, 1)
+    hot: float = 0.5
 
     @property
     def even(self) -> bool:
@@ -73,14 +84,15 @@ class Case:
     def draw(self, seed: int, seconds: float) -> Draw:
         """One draw: GPUs that have not been touched, and work of `seconds` up to one tick more."""
         rng = random.Random(f"{self.name} {seconds} {seed}")
-        pairs = [self._gpu(rng, index) for index in range(rng.randint(*self.gpus))]
+        hot = rng.random() < self.hot
+        pairs = [self._gpu(rng, index, hot) for index in range(rng.randint(*self.gpus))]
         length = seconds + rng.uniform(0, 0.1)
-        return Draw(tuple(gpu for gpu, _ in pairs), tuple(load for _, load in pairs), length)
+        return Draw(tuple(gpu for gpu, _ in pairs), tuple(load for _, load in pairs), length, hot)
 
-    def _gpu(self, rng: random.Random, index: int) -> tuple[SimulatedGpu, Load]:
+    def _gpu(self, rng: random.Random, index: int, hot: bool) -> tuple[SimulatedGpu, Load]:
         base = rng.uniform(72, 135)
         spec = GpuSpec(
-            self._counter(rng),
+            self._counter(rng, hot),
             power_ticks=Ticks(0.1, rng.uniform(0, 0.1)),
             idle=self._idle(rng, base),
             glow_w=rng.uniform(*self.glow_w),
@@ -90,11 +102,11 @@ class Case:
         gpu = SimulatedGpu(spec, seed=rng.randrange(2**32), uuid=f"GPU-simulated-{index}")
         return gpu, Load(rng.uniform(300, 700) - base, rng.uniform(*self.duty), rng.choice(self.periods_s))
 
-    def _counter(self, rng: random.Random) -> CounterSpec:
+    def _counter(self, rng: random.Random, hot: bool) -> CounterSpec:
         part = rng.uniform(*self.part)
         return CounterSpec(
             Ticks(self.tick_s, rng.uniform(0, self.tick_s), self.jitter_s, seed=rng.randrange(2**32)),
-            lag_s=rng.uniform(0, self.lag_s),
+            lag_s=rng.uniform(0, min(self.lag_s, HOT_LAG_S) if hot else self.lag_s),
             part=part,
             part_from=rng.uniform(0, 1 - part),
             offset_j=rng.uniform(1e5, 1e8),
@@ -126,6 +138,8 @@ CASES: dict[str, Case] = {
         Case("even", "even counter, bursts of any duty and period"),
         Case("even-20ms", "even counter that ticks every 20 ms", tick_s=0.02),
         Case("even-50ms", "even counter that ticks every 50 ms", tick_s=0.05),
+        Case("from-idle", "every round follows a tail", hot=0.0),
+        Case("after-work", "every round begins 2 to 10 ms after 0.5 s of the same work", hot=1.0),
         Case("lag", "counter up to 50 ms behind", lag_s=0.05),
         Case("jitter", "ticks up to 2 ms early or late", jitter_s=2e-3),
         Case("slow", "counter calls twice as slow (6 ms, p99 34 ms)", slow=2.0),

@@ -18,6 +18,7 @@ from pytest_lem.model.measurement import DeviceReading
 
 ROUNDS = 8
 TAIL_NS = 200_000_000
+HOT_NS = 500_000_000
 MeterFactory = Callable[..., GpuMeter]
 STEADY = Load(extra_w=400.0, duty=1.0, period_s=0.1)
 EVEN = CounterSpec(Ticks(0.1, 0.037))
@@ -72,6 +73,9 @@ class Bench:
     def play(self, phase: int) -> Window:
         """One round: head, work that begins a moment after the named start, tail. Reports it as one window."""
         began = self._meet(self._rng.uniform(5e-3, 50e-3))
+        if self.draw.hot:
+            self._work(began, began + HOT_NS)
+            began = self._meet(self._rng.uniform(2e-3, 10e-3))
         start = self.meter.begin(phase) + self._short(1.5e-3)
         end = start + int(self.draw.seconds * 1e9)
         self._work(start, end)

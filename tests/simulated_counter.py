@@ -108,21 +108,29 @@ class Counter:
 
 @dataclass
 class PowerFields:
-    """Power as NVML's fields tell it, refreshed at `ticks`: an instant (186) and a running average over 1 s (185)."""
+    """Power as NVML's fields tell it, refreshed at `ticks`: "instant" (186) and a running average over 1 s (185).
+
+    What an H100 calls an instant is the mean over the refresh period just past; `averages` false makes it one.
+    """
 
     ticks: Ticks
     curve: PowerCurve
     noise_w: Callable[[], float]
+    averages: bool = True
     _seen: dict[int, float] = field(default_factory=dict)
 
     def instant(self, t: float) -> float:
-        """Field 186: the power at the last refresh, with that refresh's noise, in whole milliwatts."""
+        """Field 186: the value of the last refresh, with that refresh's noise, in whole milliwatts."""
         n = self.ticks.last(t)
         if n not in self._seen:
-            self._seen[n] = round(self.curve.watts(self.ticks.time(n)) + self.noise_w(), 3)
+            self._seen[n] = round(self._refreshed(n) + self.noise_w(), 3)
         return self._seen[n]
 
     def average(self, t: float) -> float:
         """Field 185: the mean power of the second before the last refresh, in whole milliwatts."""
         refreshed = self.ticks.time(self.ticks.last(t))
         return round(self.curve.joules(refreshed - 1.0, refreshed), 3)
+
+    def _refreshed(self, n: int) -> float:
+        before, now = self.ticks.time(n - 1), self.ticks.time(n)
+        return self.curve.joules(before, now) / (now - before) if self.averages else self.curve.watts(now)

@@ -83,12 +83,14 @@ class Call:
 class GpuSpec:
     """A GPU as a test wants it. `counter` or `power_ticks` of None: the card lacks that reading.
 
+    `power_averages`: field 186 tells the mean since its last refresh, as an H100's does, and not the instant.
     `glow_w` and `glow_tau_s`: power that decays after work. `slow` scales the time that counter calls take.
     `processes` are (pid, from, until) in seconds, `throttled` (reason, from, until).
     """
 
     counter: CounterSpec | None
     power_ticks: Ticks | None = field(default_factory=lambda: Ticks(0.1, 0.04))
+    power_averages: bool = True
     idle: Idle = field(default_factory=Idle)
     glow_w: float = 0.0
     glow_tau_s: float = 1.0
@@ -114,7 +116,7 @@ class SimulatedGpu:
         self._counter = Counter(spec.counter, self._curve) if spec.counter else None
         noise = random.Random(self._rng.random())
         self._fields = (
-            PowerFields(spec.power_ticks, self._curve, lambda: noise.gauss(0, spec.noise_w))
+            PowerFields(spec.power_ticks, self._curve, lambda: noise.gauss(0, spec.noise_w), spec.power_averages)
             if spec.power_ticks
             else None
         )

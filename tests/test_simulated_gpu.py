@@ -228,17 +228,17 @@ def test_the_same_seed_gives_the_same_readings():
 # --- fields and facts ----------------------------------------------------------------------------------------------
 
 
-def test_the_instant_power_field_holds_its_value_between_refreshes():
-    gpu = gpu_with(power_ticks=Ticks(0.1, 0.04), idle=Idle(100), noise_w=0.0)
+@pytest.mark.parametrize(("averages", "rising"), [(False, 400.0), (True, 100 + 300 * 0.4)])
+def test_the_instant_power_field_holds_its_value_between_refreshes(averages, rising):
+    """Refreshes at 0.94, 1.04, ..., 2.04; work from 1.0 to 2.0: an average knows 40 ms of 100 of it at 1.04."""
+    gpu = gpu_with(power_ticks=Ticks(0.1, 0.04), idle=Idle(100), noise_w=0.0, power_averages=averages)
     gpu.work(at(1.0), at(2.0), 300)
-    gpu.clock.advance_to(at(1.039))
-    assert gpu.power_w() == 100
-    gpu.clock.advance_to(at(1.041))
-    assert gpu.power_w() == 400
-    gpu.clock.advance_to(at(2.039))
-    assert gpu.power_w() == 400
-    gpu.clock.advance_to(at(2.041))
-    assert gpu.power_w() == 100
+    told = []
+    for second in (1.039, 1.041, 1.141, 2.039, 2.041, 2.141):
+        gpu.clock.advance_to(at(second))
+        told.append(gpu.power_w())
+    falling = 100 + 300 * 0.6 if averages else 100.0
+    assert told == pytest.approx([100, rising, 400, 400, falling, 100])
 
 
 def test_noise_of_the_power_field_changes_at_a_refresh_only():

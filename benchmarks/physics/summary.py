@@ -27,9 +27,8 @@ LAG_AND_DECAY = "everything"
 """A counter behind by an unknown time while power decays: what it misses at one edge it does not get at the other.
 Judged like `IN_STEP`."""
 FIXED_S = 0.35
-FIXED_OTHER_S = {"gpus": 0.4, "slow": 0.75}
-"""Mean time around a round on one GPU with calls as an H100 makes them. Several GPUs wait for the last of their ticks;
-calls slower than any seen make the meter look thrice for a sharp one."""
+FIXED_OTHER_S = {"gpus": 0.4}
+"""Mean time around a round on one GPU; several GPUs wait for the last of their ticks."""
 
 
 @dataclass(frozen=True)
