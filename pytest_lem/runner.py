@@ -18,6 +18,7 @@ from pytest_lem.stats.stopping import stop_reason
 Phase = Literal["warmup", "round"]
 MARGIN = 1.03  # rounds aim a little past their length, so that a faster one is not too short to judge
 LATENCY_SHARE = 1 / 8  # hooked passes beside each round, as a share of its length
+FIRST_RUN = 4  # a first run may be this many times as slow as the next
 SPARE_ROUNDS = 4  # invalid rounds beyond as many as there are valid ones end the cycle
 
 
@@ -96,11 +97,12 @@ class Bench:
 
     def _calibrate(self) -> None:
         self.listener.progress("calibrate")
-        self.log.engine.run(1)  # the first run of a shape allocates and compiles: it says nothing of the next
-        self._aim(self.log.engine.run(1), 1)
+        first = self.log.engine.run(1)
+        # The first run of a shape allocates and compiles: it says nothing of the next, unless it fills a round anyway.
+        self._aim(first if first.seconds > FIRST_RUN * self.protocol.round_seconds else self.log.engine.run(1), 1)
 
     def _aim(self, result: PassResult, passes: int) -> None:
-        seconds = (result.end_ns - result.start_ns) / 1e9 / passes
+        seconds = result.seconds / passes
         self.passes = max(1, ceil(self.protocol.round_seconds * MARGIN / max(seconds, 1e-9)))
 
     def _warm_up(self) -> None:
@@ -177,7 +179,7 @@ class Bench:
         """Hooked passes beside the measured ones: hooks cost time, so no joules are taken here."""
         passes = max(1, round(LATENCY_SHARE * round_.passes))
         result = self.log.engine.run(passes, hooks=True)
-        seconds = (result.end_ns - result.start_ns) / 1e9 / passes
+        seconds = result.seconds / passes
         return LatencyPass(seconds=seconds, passes=passes, requests=result.request_times)
 
 

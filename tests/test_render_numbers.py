@@ -83,7 +83,14 @@ def test_scaling_changes_the_unit_and_not_the_value(values, unit):
 
 @pytest.mark.parametrize(
     ("low", "high", "text"),
-    [(405, 419, "±1.7 %"), (411.5, 412.5, "±0.12 %"), (300, 500, "±24 %"), (0, 1200, "±146 %"), (412, 412, "±0.01 %")],
+    [
+        (405, 419, "±1.7 %"),
+        (411.5, 412.5, "±0.12 %"),
+        (300, 500, "±24 %"),
+        (0, 1200, "±146 %"),
+        (0, 1e9, ">±999 %"),
+        (412, 412, "±0.01 %"),
+    ],
 )
 def test_half_the_interval_is_shown_relative_to_the_value(low, high, text):
     assert spread(412.0, low, high) == text

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
+from pytest_lem.model.errors import StoreError
 from pytest_lem.model.measurement import Cycle, Measurement, Round
 from pytest_lem.model.verdict import Verdict
 from pytest_lem.plugin import options
@@ -61,7 +62,10 @@ def _open_run(config: pytest.Config, gpus: Iterable[Gpu], plan: Iterable[str]) -
     if name is None:
         return Run.create(options.results(config), **_record(config, gpus, plan))
     folder = options.results(config) / "runs" / name
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"--lem-results: results cannot be written to {folder.parent} ({error.strerror})") from None
     with FileLock(folder.parent / f".{name}.lock"):
         if (folder / "run.json").exists():
             return Run.open(folder)

@@ -22,11 +22,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     report = config.stash.get(REPORT, None)
     if report is None:
         return
-    from pytest_lem.render.terminal import table
+    from pytest_lem.render.terminal import console_for, print_table
 
     terminalreporter.section("lem: energy of inference")
     if report.measurements:
-        terminalreporter.write_line(table(report.measurements, width=terminalreporter._tw.fullwidth))
+        writer = terminalreporter._tw
+        console = console_for(writer._file, width=writer.fullwidth, colour=writer.hasmarkup)
+        print_table(report.measurements, console)
     for line in _closing(report):
         terminalreporter.write_line(line)
     folder = options.results(config) / "runs" / report.run.id

@@ -72,6 +72,8 @@ def spread(value: float, low: float | None, high: float | None) -> str:
     percent = 50 * (high - low) / abs(value)
     if percent < 0.01:
         return "±0.01 %"
+    if percent > 999:
+        return ">±999 %"
     return f"±{percent:.{min(2, decimals_for(percent, 2))}f} %"
 
 

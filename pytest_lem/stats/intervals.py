@@ -18,6 +18,7 @@ RANGE = "range of too few for an interval"
 CONFIDENCE = 0.95
 FEW = 4  # below it the range is told instead of an interval
 RESAMPLES = 400
+MIN_DF = 2.0  # simulated: 93 to 98 % coverage at four to six rounds; with 1 the intervals there are half as wide again
 # A median of correlated rounds spreads more than the margin of the gate says. Simulated, 8 to 30 rounds, 5 % outliers:
 # 94 to 99 % coverage up to a lag-1 correlation of 0.5, 84 % at 0.8 (without it 93 to 98 %, and 81 %).
 INTERVAL_MARGIN = 1.4
@@ -51,7 +52,7 @@ def rounds_interval(values: Sequence[float], floor: float = 0.0) -> Interval:
     if summary.n < FEW:
         return _few(values, summary.median)
     error = max(sqrt(summary.variance * INTERVAL_MARGIN / VARIANCE_MARGIN), floor)
-    reach = student(max(summary.n_effective - 1, 1.0)) * error
+    reach = student(max(summary.n_effective - 1, MIN_DF)) * error
     return Interval(summary.median, summary.median * exp(-reach), summary.median * exp(reach), summary.n, SESSION)
 
 
