@@ -17,7 +17,8 @@ from pytest_lem.stats.stopping import stop_reason
 
 Phase = Literal["warmup", "round"]
 MARGIN = 1.03  # rounds aim a little past their length, so that a faster one is not too short to judge
-LATENCY_SHARE = 1 / 8  # hooked passes beside each round, as a share of its length
+LATENCY_SHARE = 1 / 8  # hooked passes beside a round, as a share of its length
+LATENCY_MOST = 1 / 3  # where one pass is a larger share of a round, only every second or third round gets one
 FIRST_RUN = 4  # a first run may be this many times as slow as the next
 SPARE_ROUNDS = 4  # invalid rounds beyond as many as there are valid ones end the cycle
 
@@ -129,7 +130,7 @@ class Bench:
             most = self.protocol.rounds or self.protocol.max_rounds
             self.listener.progress(f"round {len(self.log.rounds) + 1} of {'' if self.protocol.rounds else '≤ '}{most}")
             _, round_ = self._window(len(self.log.rounds))
-            if self.protocol.latency:
+            if self.protocol.latency and len(self.log.rounds) % ceil(1 / round_.passes / LATENCY_MOST) == 0:
                 round_ = round_.model_copy(update={"latency": self._latency(round_)})
             self.log.rounds.append(round_)
             self.listener.round_done("round", round_)
