@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from importlib.util import find_spec
 
 import pynvml
 import pytest
 from hypothesis import HealthCheck, settings
-from no_skips import is_ci
 
 pytest_plugins = ["pytester", "no_skips", "users_project"]
 
 # A shared or slow machine must not fail a test: hypothesis times nothing. In CI it draws the same cases every time, so
 # that a red run is the change's own; elsewhere it keeps looking for new ones.
-settings.register_profile("lem", deadline=None, derandomize=is_ci(), suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "lem", deadline=None, derandomize="CI" in os.environ, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("lem")
 
 
