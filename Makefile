@@ -20,7 +20,7 @@ help:
 	@echo "make evidence  rewrite docs/evidence/*.md from the JSON beside them"
 
 bench: $(READY)
-	$(BIN)/pytest benchmarks --lem-quick --lem-results=$(RESULTS) $(ARGS)
+	$(BIN)/pytest benchmarks --lem-quick --lem-max-seconds=10 --lem-results=$(RESULTS) $(ARGS)
 
 test: lint $(MODEL)
 	$(BIN)/pytest -m "not slow" $(ARGS)

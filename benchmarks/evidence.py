@@ -21,6 +21,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.accuracy import summary as accuracy
+from benchmarks.engines import summary as engines
 from benchmarks.overhead import summary as overhead
 from benchmarks.physics import summary as physics
 
@@ -30,6 +31,7 @@ END = "<!-- end of the generated part -->"
 
 GENERATORS: dict[str, Callable[[dict[str, Any]], str]] = {
     "accuracy": accuracy.render,
+    "engines": engines.render,
     "overhead-gpu": overhead.render_gpu,
     "overhead-startup": overhead.render_startup,
     "physics": physics.render,

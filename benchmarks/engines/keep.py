@@ -1,0 +1,48 @@
+"""Keep a run's report as evidence.
+
+    python benchmarks/engines/keep.py REPORT.json NAME --title TITLE --command COMMAND
+
+Writes docs/evidence/NAME.json: the report, with the command that made it, numbers of token times cut to 4 digits.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+EVIDENCE = Path(__file__).resolve().parents[2] / "docs" / "evidence"
+
+
+def shortened(value: Any, inside: bool = False) -> Any:
+    """`value` with token times rounded to 4 significant digits; everything else as it is."""
+    if isinstance(value, dict):
+        return {key: shortened(entry, inside or key == "latency") for key, entry in value.items()}
+    if isinstance(value, list):
+        return [shortened(entry, inside) for entry in value]
+    return float(f"{value:.4g}") if inside and isinstance(value, float) else value
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("report", type=Path)
+    parser.add_argument("name")
+    parser.add_argument("--title", required=True)
+    parser.add_argument("--command", required=True)
+    asked = parser.parse_args()
+    report = json.loads(asked.report.read_text())
+    data = {
+        "schema": "lem.evidence/1",
+        "title": asked.title,
+        "command": asked.command,
+        "date": report["run"]["started"][:10],
+        "report": shortened(report),
+    }
+    target = EVIDENCE / f"{asked.name}.json"
+    target.write_text(json.dumps(data, separators=(",", ":")) + "\n")
+    print(f"wrote {target}")
+
+
+if __name__ == "__main__":
+    main()

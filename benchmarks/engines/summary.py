@@ -1,0 +1,114 @@
+"""The table of a run's report, as evidence: one row a measurement, its invalid rounds explained."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from benchmarks.figures import table
+
+Json = dict[str, Any]
+HEAD = [
+    "experiment",
+    "J/output token",
+    "95 % interval",
+    "tok/s",
+    "TTFT ms",
+    "TPOT ms",
+    "W",
+    "GiB",
+    "rounds valid/all",
+    "round CV",
+    "source",
+]
+
+
+def render(data: Json) -> str:
+    """`data`: {command, date, title, report}, the report as `report.json` has it."""
+    report = data["report"]
+    gpus = ", ".join(f"{gpu['name']} ({gpu['uuid']}, driver {gpu['driver']})" for gpu in report["environment"]["gpus"])
+    packages = report["measurements"][0]["engine"]["observed"]["versions"]
+    rows = [_row(measurement) for measurement in report["measurements"]]
+    lines = [
+        f"- {gpus or 'no GPU'}; "
+        + ", ".join(f"{name} {version}" for name, version in packages.items() if version)
+        + ".",
+        f"- Run `{report['run']['id']}`, {'complete' if report['run']['complete'] else 'incomplete'}; "
+        f"intervals cover {_covers(report)}.",
+        *_invalid(report),
+        *_hooks(report),
+    ]
+    return "\n".join([*lines, "", table(HEAD, rows)])
+
+
+def _row(measurement: Json) -> list[str]:
+    metrics = measurement["metrics"]
+    rounds = [round_ for cycle in measurement["cycles"] for round_ in cycle["rounds"]]
+    joules = metrics["joules_per_token"]
+    low, high = joules["low"], joules["high"]
+    return [
+        measurement["id"].rpartition("[")[2].rstrip("]"),
+        _number(joules["value"]),
+        f"{low:.4g} … {high:.4g}" if low is not None else "–",
+        *(_number(metrics[key]["value"], 4) for key in ("tokens_per_second", "ttft_ms", "tpot_ms", "power_w")),
+        _number(_scaled(metrics["peak_memory_bytes"]["value"], 2**-30), 3),
+        f"{sum(round_['valid'] for round_ in rounds)}/{len(rounds)}",
+        _cv(rounds),
+        joules["source"] or joules["reason"],
+    ]
+
+
+def _cv(rounds: list[Json]) -> str:
+    values = [_gpu_joules(round_) / round_["tokens"] for round_ in rounds if round_["valid"] and _gpu_joules(round_)]
+    if len(values) < 2:
+        return "–"
+    mean = sum(values) / len(values)
+    spread = (sum((value - mean) ** 2 for value in values) / (len(values) - 1)) ** 0.5
+    return f"{100 * spread / mean:.1f} %"
+
+
+def _gpu_joules(round_: Json) -> float:
+    return sum(reading["joules"] or 0.0 for reading in round_["devices"] if reading["kind"] == "gpu")
+
+
+def _covers(report: Json) -> str:
+    found = {m["metrics"]["joules_per_token"]["covers"] for m in report["measurements"]}
+    return ", ".join(sorted(str(each) for each in found if each)) or "nothing"
+
+
+def _invalid(report: Json) -> list[str]:
+    reasons = Counter(
+        round_["reason"]
+        for measurement in report["measurements"]
+        for cycle in measurement["cycles"]
+        for round_ in cycle["rounds"]
+        if not round_["valid"]
+    )
+    if not reasons:
+        return ["- No round was invalid."]
+    return [f"- {count} invalid round(s): {reason}" for reason, count in sorted(reasons.items())]
+
+
+def _hooks(report: Json) -> list[str]:
+    """How much slower hooked passes were than the rounds beside them, over all measurements."""
+    ratios = [
+        round_["latency"]["seconds"] * round_["passes"] / ((round_["end_ns"] - round_["start_ns"]) / 1e9)
+        for measurement in report["measurements"]
+        for cycle in measurement["cycles"]
+        for round_ in cycle["rounds"]
+        if round_["valid"] and round_["latency"]
+    ]
+    if not ratios:
+        return []
+    ratios.sort()
+    return [
+        f"- Hooked passes against the measured rounds beside them: ×{ratios[len(ratios) // 2]:.3f} (median of {len(ratios)})."
+    ]
+
+
+def _scaled(value: float | None, factor: float) -> float | None:
+    return None if value is None else value * factor
+
+
+def _number(value: float | None, digits: int = 4) -> str:
+    return "–" if value is None else f"{value:.{digits}g}"
