@@ -29,10 +29,9 @@ def render(data: Json) -> str:
     gpus = ", ".join(f"{gpu['name']} ({gpu['uuid']}, driver {gpu['driver']})" for gpu in report["environment"]["gpus"])
     packages = report["measurements"][0]["engine"]["observed"]["versions"]
     rows = [_row(measurement) for measurement in report["measurements"]]
+    versions = ", ".join(f"{name} {version}" for name, version in packages.items() if version)
     lines = [
-        f"- {gpus or 'no GPU'}; "
-        + ", ".join(f"{name} {version}" for name, version in packages.items() if version)
-        + ".",
+        f"- {gpus or 'no GPU'}; {versions}.",
         f"- Run `{report['run']['id']}`, {'complete' if report['run']['complete'] else 'incomplete'}; "
         f"intervals cover {_covers(report)}.",
         *_invalid(report),
