@@ -100,9 +100,8 @@ def _hooks(report: Json) -> list[str]:
     if not ratios:
         return []
     ratios.sort()
-    return [
-        f"- Hooked passes against the measured rounds beside them: ×{ratios[len(ratios) // 2]:.3f} (median of {len(ratios)})."
-    ]
+    middle = ratios[len(ratios) // 2]
+    return [f"- Hooked passes against the measured rounds beside them: ×{middle:.3f} (median of {len(ratios)})."]
 
 
 def _scaled(value: float | None, factor: float) -> float | None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from pytest_lem.campaign.matrix import Layers, cells, protocol
+from pytest_lem.campaign.matrix import Layers, cells, validated
 from pytest_lem.engines import registry
-from pytest_lem.model.specs import EngineSpec
+from pytest_lem.model.errors import UsageError
+from pytest_lem.model.specs import ProtocolSpec
 from pytest_lem.plugin import options
 from pytest_lem.plugin.limits import command_limits
 
@@ -18,9 +21,13 @@ def check_options(config: pytest.Config) -> None:
     layers = layers_of(config, {}, place="--lem")
     made = cells(layers, registry.names())
     for cell in made if isinstance(made, list) else []:
-        _check_model(cell.engine)
-    protocol(layers, quick=bool(options.value(config, "quick")) if config.getoption("lem_quick") else False)
+        registry.validate(cell.engine)
+    for name in ("rounds", "round_seconds", "max_seconds"):
+        asked = options.value(config, name)
+        if asked is not None:
+            validated(ProtocolSpec, {name: asked}, f"--lem-{name.replace('_', '-')}")
     command_limits(config)
+    _check_copy(config)
 
 
 def layers_of(config: pytest.Config, marker: dict[str, object], *, place: str) -> Layers:
@@ -35,5 +42,7 @@ def layers_of(config: pytest.Config, marker: dict[str, object], *, place: str) -
     )
 
 
-def _check_model(spec: EngineSpec) -> None:
-    registry.validate(spec)
+def _check_copy(config: pytest.Config) -> None:
+    copy = options.command(config, "json")
+    if copy and not Path(config.invocation_params.dir, copy).parent.is_dir():
+        raise UsageError(f"--lem-json={copy}: there is no such folder; make it, or name another")
