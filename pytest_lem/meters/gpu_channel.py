@@ -35,6 +35,11 @@ class GpuChannel:
         self._faults: list[str] = []
         self._broken: str | None = None
 
+    def open(self) -> None:
+        """Get to know the counter, before the first window; what fails here fails again there, with its reason."""
+        if self.has_counter:
+            self._guarded(self._edges.learn)
+
     def begin(self, own: frozenset[int]) -> int:
         """Take the head; the instant (ns) that it belongs to: its tick, or now.
 
@@ -43,8 +48,14 @@ class GpuChannel:
         self._faults, self._broken = [], None
         if self._own is None or (own != self._own and 2 * len(own & self._own) <= len(self._own)):
             self._floor, self._processes = IdleFloor(), ProcessGuard(self._hidden_pids)
+            self._edges.forget()
         self._own = own
         return self._guarded(lambda: self._begin(own)) or self.clock.now_ns()
+
+    def watch_head(self, until_ns: int) -> None:
+        """Look at the power until shortly before the start, and judge by it whether the GPU is idle."""
+        if self._broken is None:
+            self._guarded(lambda: self._watch_head(until_ns))
 
     def end(self, start_ns: int, end_ns: int, own: Collection[int]) -> DeviceReading:
         """Take the tail and give the reading of the window; a driver that fails gives its reason."""
@@ -68,13 +79,18 @@ class GpuChannel:
     def _begin(self, own: Collection[int]) -> int:
         if self.has_counter:
             self._edges.take_head()
-            head_w = self._edges.head_watts()
         else:
             self.series.restart()
-            head_w = self.series.points[0].watts
-        self._note(self._floor.fault(head_w) if head_w is not None else None)
         self._look_around(own)
         return self._edges.head.time_ns if self._edges.head else self.clock.now_ns()
+
+    def _watch_head(self, until_ns: int) -> None:
+        if self.has_counter:
+            self._edges.watch_head(until_ns)
+            head_w = self._edges.head_watts()
+        else:
+            head_w = self.series.points[0].watts
+        self._note(self._floor.fault(head_w) if head_w is not None else None)
 
     def _end(self, start_ns: int, end_ns: int, own: Collection[int]) -> DeviceReading:
         reading = self._by_counter(start_ns, end_ns) if self.has_counter else self._by_power(start_ns, end_ns)

@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain
+from math import hypot
 
 from pytest_lem.meters.idle import Belief, PowerOver, idle_joules
 from pytest_lem.meters.meter import Clock, GpuDriver
-from pytest_lem.meters.polling import MS, REFRESH_NS, IdleWatch
+from pytest_lem.meters.polling import LAG_NS, SETTLED_NS, IdleWatch
+from pytest_lem.meters.power_watch import MS, REFRESH_NS
 from pytest_lem.meters.tick_train import Tick, TickTrain
 from pytest_lem.meters.window import NS
 from pytest_lem.model.measurement import Edge
 
 _MEMORY_NS = 5_000 * MS
-_HEAD_BELIEF_STD_W = 30.0
-_TAIL_BELIEF_STD_W = 5.0
-_TAIL_READINGS = 2
+_TAILS = 2
+_REPEAT_STD_W = 3.0
+_BELIEF_STD_W = 30.0
 _TAIL_CAP_NS = 300 * MS
+_KNOWN_W = 3.0
+_HOT, _HOT_W = 0.05, 3.0
 STILL = "the energy counter stands still"
 BACKWARDS = "the energy counter ran backwards"
 
 
 @dataclass
 class GpuEdges:
-    """Takes the edges of one GPU's windows, one window after the other, from a counter."""
+    """Takes the edges of one GPU's windows, one window after the other, from a counter.
+
+    A head may follow right after other work of ours (a pass with hooks), which a power field shows for up to 200 ms:
+    until the field says otherwise, work is taken to have ended when the head was asked for. Idle power after work is
+    then what it was after the windows before.
+    """
 
     driver: GpuDriver
     clock: Clock
@@ -30,55 +42,116 @@ class GpuEdges:
     head: Tick | None = None
     faults: list[str] = field(default_factory=list)
     _train: TickTrain = field(default_factory=TickTrain)
+    _watch: IdleWatch | None = None
+    _called_ns: int = 0
+    _hot: bool = True
     _worked_ns: int = 0
     _readings: tuple[PowerOver, ...] = ()
+    _tails: deque[tuple[PowerOver, ...]] = field(default_factory=lambda: deque(maxlen=_TAILS))
+    _busy_w: float | None = None
 
     @property
     def tick_ns(self) -> float:
         """The counter's period, an H100's until it is known."""
         return self._train.period_ns or REFRESH_NS
 
+    def learn(self) -> None:
+        """Watch the counter until its period is known: two or three ticks, once."""
+        self._idle_watch(0).head_tick(suspect=True)
+
+    def forget(self) -> None:
+        """Drop what is known about idle power: another engine idles otherwise."""
+        self._tails.clear()
+        self._readings = ()
+
     def take_head(self) -> None:
         """Wait for the tick before a window."""
-        suspect = STILL in self.faults
+        suspect = self._train.period_ns is None or STILL in self.faults
         self.faults.clear()
-        watch = IdleWatch(self.driver, self.clock, self._worked_ns, self._train, self.instant)
-        kept = self._readings if self.clock.now_ns() - self._worked_ns < _MEMORY_NS else ()
-        self.head = watch.head_tick(suspect=suspect)
-        if watch.readings:
-            self._readings = kept + watch.readings
-        self._judge(watch, self.head)
+        self._called_ns = self.clock.now_ns()
+        self._watch = self._idle_watch(self._called_ns)
+        self.head = self._watch.head_tick(suspect=suspect)
+        self._hot = self._is_hot(self._busy_w)
+        self._judge(self._watch, self.head)
+
+    def watch_head(self, until_ns: int) -> None:
+        """Go on looking at the power, until shortly before the work."""
+        if self._watch is not None:
+            self._watch.watch_power(until_ns)
 
     def head_watts(self) -> float | None:
-        """The newest power before the work; None where nothing could be read."""
-        newest = self._newest()
-        return newest.watts if newest else None
+        """The power before the work that no other work reaches into, as well as it is known; None where it is not."""
+        watched = self._watched(self._called_ns if self._hot else self._worked_ns)
+        best = min(watched, key=lambda reading: reading.std_w, default=None)
+        return best.watts if best and best.std_w <= _KNOWN_W else None
 
     def take_tail(self, start_ns: int, end_ns: int) -> tuple[Edge, Edge] | None:
         """Wait for the tick after a window; both edges, or None where a tick is missing or power is unknown."""
-        head_edge = self._head_edge(start_ns)
-        watch = IdleWatch(self.driver, self.clock, end_ns, self._train, self.instant)
+        watch = self._idle_watch(end_ns)
         tick = watch.tail_tick()
-        watch.settle(_TAIL_READINGS, end_ns + _TAIL_CAP_NS)
+        if not self._tails:
+            watch.watch_power(end_ns + _TAIL_CAP_NS, enough=1)
+        seen = watch.readings(end_ns, LAG_NS) or watch.one_more(end_ns, LAG_NS, wanted=not self._tails)
         self._judge(watch, tick)
-        self._worked_ns, self._readings = end_ns, watch.readings
-        if head_edge is None or tick is None:
+        after, earlier = (*self._repeated(end_ns), *seen), (self._worked_ns, self._readings)
+        self._keep(end_ns, seen)
+        if self.head is None or tick is None or not after:
             return None
-        return head_edge, self._tail_edge(tick, end_ns, head_edge.power_w)
+        self._busy_w = (tick.joules - self.head.joules) * NS / (tick.time_ns - self.head.time_ns)
+        self._hot = self._is_hot(self._busy_w)
+        origin = self._called_ns if self._hot else earlier[0]
+        head = self._edge(self.head, self._before(*earlier), origin, self.head.time_ns, start_ns)
+        return head, self._edge(tick, after, end_ns, end_ns, tick.time_ns)
 
-    def _head_edge(self, start_ns: int) -> Edge | None:
-        newest = self._newest()
-        if self.head is None or newest is None:
-            return None
-        belief = Belief(newest.watts, _HEAD_BELIEF_STD_W)
-        origin = max(self._worked_ns, newest.end_ns - _MEMORY_NS)
-        return self._edge(self.head, belief, origin, self.head.time_ns, start_ns)
+    def _idle_watch(self, since_ns: int) -> IdleWatch:
+        return IdleWatch(self.driver, self.clock, since_ns, self._train, self.instant)
 
-    def _tail_edge(self, tick: Tick, end_ns: int, head_w: float) -> Edge:
-        return self._edge(tick, Belief(head_w, _TAIL_BELIEF_STD_W), end_ns, end_ns, tick.time_ns)
+    def _is_hot(self, busy_w: float | None) -> bool:
+        """Whether work may have ended just before the head: power seen since is more than a little above idle."""
+        seen = self._watch.power.readings if self._watch else []
+        if not seen or busy_w is None or not self._tails:
+            return True
+        idle = self._tails[-1][-1].watts
+        return max(reading.watts for reading in seen) > idle + max(_HOT * (busy_w - idle), _HOT_W)
 
-    def _edge(self, tick: Tick, belief: Belief, origin_ns: int, start_ns: int, end_ns: int) -> Edge:
-        idle = idle_joules(self._readings, belief, origin_ns=origin_ns, start_ns=start_ns, end_ns=end_ns)
+    def _watched(self, since_ns: int) -> tuple[PowerOver, ...]:
+        """Power seen in the head that no work before `since_ns` reaches into."""
+        return self._watch.readings(since_ns, SETTLED_NS) if self._watch else ()
+
+    def _before(self, worked_ns: int, readings: tuple[PowerOver, ...]) -> tuple[PowerOver, ...]:
+        """All that tells the power of the head, after the window that ended at `worked_ns` and its tail's readings.
+
+        Without any other reading, this window's own tail tells it.
+        """
+        if self._hot:
+            return (*self._repeated(self._called_ns), *self._watched(self._called_ns))
+        recent = readings if self._called_ns - worked_ns < _MEMORY_NS else ()
+        return (*recent, *self._watched(worked_ns)) or self._repeated(self._called_ns)
+
+    def _repeated(self, worked_ns: int) -> tuple[PowerOver, ...]:
+        """Power after the last windows, as if their work had ended at `worked_ns`."""
+        return tuple(
+            PowerOver(
+                worked_ns + reading.start_ns,
+                worked_ns + reading.end_ns,
+                reading.watts,
+                hypot(reading.std_w, _REPEAT_STD_W),
+            )
+            for reading in chain.from_iterable(self._tails)
+        )
+
+    def _keep(self, end_ns: int, seen: Sequence[PowerOver]) -> None:
+        """Remember the tail: where it was, and how long after the work."""
+        self._worked_ns, self._readings = end_ns, tuple(seen)
+        if seen:
+            since = (replace(r, start_ns=r.start_ns - end_ns, end_ns=r.end_ns - end_ns) for r in seen)
+            self._tails.append(tuple(since))
+
+    def _edge(self, tick: Tick, readings: Sequence[PowerOver], origin_ns: int, start_ns: int, end_ns: int) -> Edge:
+        newest = max(readings, key=lambda reading: reading.end_ns)
+        belief = Belief(newest.watts, _BELIEF_STD_W)
+        origin_ns = origin_ns or min(reading.start_ns for reading in readings)
+        idle = idle_joules(readings, belief, origin_ns=origin_ns, start_ns=start_ns, end_ns=end_ns)
         seconds = max(end_ns - start_ns, 1) / NS
         return Edge(
             time_ns=tick.time_ns,
@@ -87,12 +160,6 @@ class GpuEdges:
             time_std_ns=tick.std_ns,
             power_std_w=idle.std / seconds,
         )
-
-    def _newest(self) -> PowerOver | None:
-        """The newest of the readings that are not much worse than the best one."""
-        best = min((reading.std_w for reading in self._readings), default=0.0)
-        good = [reading for reading in self._readings if reading.std_w <= 2 * best]
-        return max(good, key=lambda reading: reading.end_ns, default=None)
 
     def _judge(self, watch: IdleWatch, tick: Tick | None) -> None:
         if watch.backwards:

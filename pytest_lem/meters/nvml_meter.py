@@ -11,8 +11,8 @@ from pytest_lem.meters.gpu_channel import GpuChannel
 from pytest_lem.meters.guards import in_pid_namespace
 from pytest_lem.meters.host_clock import HostClock
 from pytest_lem.meters.meter import Clock, GpuDriver
-from pytest_lem.meters.polling import MS
 from pytest_lem.meters.power_series import Sampler
+from pytest_lem.meters.power_watch import MS
 from pytest_lem.meters.window import PHASE_SPREAD
 from pytest_lem.model.measurement import DeviceReading, MeterDevice, Source
 
@@ -23,6 +23,8 @@ PHASES = 8
 PHASE_NS = 12_500_000
 _TICK_NS = PHASES * PHASE_NS
 _LEAD_NS = 2 * MS
+_NOTICE_NS = 15 * MS
+"""`begin` returns this long before the start that it names, for the caller to pass it on."""
 
 
 def _this_process() -> tuple[int, ...]:
@@ -61,6 +63,7 @@ class GpuMeter:
         ]
         self._own_pids = own_pids
         self._pool = ThreadPoolExecutor(len(drivers), "lem-gpu") if parallel and len(drivers) > 1 else None
+        self._each(GpuChannel.open)
         blind = [channel for channel in self._channels if not channel.has_counter]
         self._sampler = Sampler(self.sample, blind[0].clock) if parallel and blind else None
 
@@ -77,6 +80,7 @@ class GpuMeter:
         earliest = max(channel.clock.now_ns() for channel in self._channels) + _LEAD_NS
         while start < earliest:
             start += _TICK_NS
+        self._each(lambda channel: channel.watch_head(start - _NOTICE_NS))
         if self._sampler is not None:
             self._sampler.start()
         return start

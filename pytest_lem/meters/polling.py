@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import hypot, sqrt
 
 from pytest_lem.meters.idle import PowerOver
 from pytest_lem.meters.meter import Clock, GpuDriver
+from pytest_lem.meters.power_watch import MS, READING_STD_W, REFRESH_NS, PowerWatch
 from pytest_lem.meters.tick_train import Tick, TickTrain
 
-MS = 1_000_000
 POLL_NS = 3 * MS
 """A counter call keeps the GPU's own controller busy for about 3 ms: never ask more often."""
-REFRESH_NS = 100 * MS
-"""How often field 186 gets a new value (H100)."""
-_OLDEST_NS = 120 * MS
 STILL_NS = 1000 * MS
 """A counter that has not ticked for this long stands still: ten of an H100's ticks."""
 _MISSED = 1.4
 _SLACK_NS = 8 * MS
+_REGULAR_NS = 6 * MS
 _TRIES = 3
-_READING_STD_W = 1.0
-_LAG_NS = 50 * MS
+LAG_NS = 50 * MS
+"""How far a counter may be behind at most; an H100's is about 10 ms behind."""
+SETTLED_NS = 20 * MS
+"""How long after work an H100's counter has taken all of it in, with room."""
 _BEHIND_NS = 5 * MS
 """An H100's counter follows a load step within about 10 ms: a tick stands for what was 5 ms before it, on average."""
 
@@ -52,38 +52,19 @@ def _tick(before: _Look, after: _Look) -> Tick:
     return Tick(middle, sqrt(variance), after.millijoules / 1000, (after.ended_ns - before.began_ns) / 2)
 
 
-@dataclass
-class PowerWatch:
-    """Collects the values of a power field that were taken after `since_ns`, each with the time of its refresh.
-
-    The field keeps its value between refreshes: a first value may date from before `since_ns`, and counts only when it
-    is too young for that.
-    """
-
-    read: Callable[[], float]
-    clock: Clock
-    since_ns: int
-    readings: list[PowerOver] = field(default_factory=list)
-    _value: float | None = None
-    _seen_ns: int = 0
-
-    def look(self) -> None:
-        """Read the field once."""
-        value = self.read()
-        now = self.clock.now_ns()
-        if self._value is None and now - _OLDEST_NS >= self.since_ns:
-            self.readings.append(PowerOver(now - REFRESH_NS, now, value, 2 * _READING_STD_W))
-        elif self._value is not None and value != self._value:
-            middle = (self._seen_ns + now) // 2
-            self.readings.append(PowerOver(middle, middle, value, _READING_STD_W))
-        self._value, self._seen_ns = value, now
+def _regular(ticks: Sequence[Tick]) -> bool:
+    """Whether three ticks are equally far apart, as far as their times are known."""
+    if len(ticks) < 3:
+        return False
+    a, b, c = ticks
+    return abs(a.time_ns + c.time_ns - 2 * b.time_ns) <= _REGULAR_NS + 2 * hypot(a.std_ns, 2 * b.std_ns, c.std_ns)
 
 
 @dataclass
 class IdleWatch:
     """One stretch of idle time, from `since_ns` on: the counter's ticks, the power readings, the faults seen.
 
-    Without an instantaneous power field (`instant` false) power is told by the ticks themselves.
+    Without an instantaneous power field (`instant` false) power is told by the ticks alone.
     """
 
     driver: GpuDriver
@@ -95,46 +76,53 @@ class IdleWatch:
     backwards: bool = False
     stuck: bool = False
     _first_ns: int | None = None
+    _doubted: list[Tick] | None = None
     _last: _Look | None = None
 
     def __post_init__(self) -> None:
-        self.power = PowerWatch(self.driver.power_w, self.clock, self.since_ns)
+        self.power = PowerWatch(self.driver.power_w, self.clock)
 
-    @property
-    def readings(self) -> tuple[PowerOver, ...]:
-        """Power of this idle time, as far as it is known."""
-        return tuple(self.power.readings) + self._between_ticks()
+    def readings(self, since_ns: int, lag_ns: int) -> tuple[PowerOver, ...]:
+        """Power over times that no work before `since_ns` reaches into, by the power field and by the ticks."""
+        return self.power.clean(since_ns) + self._between_ticks(since_ns + lag_ns)
 
     def head_tick(self, *, suspect: bool = False) -> Tick | None:
-        """The first sharp tick; None when the counter stands still. Raises MeterError where it cannot be read.
+        """The first sharp tick that the work before `since_ns` does not reach.
 
-        `suspect`: the counter stood still before, and where it goes on is no tick of its own.
+        None when the counter stands still. Raises MeterError where it cannot be read. `suspect`: the counter may stand
+        still, and where it goes on is no tick of its own; then a tick counts when it came as long after the one before
+        as that one after its own.
         """
-        enough = 1 if self.instant and not suspect else 2
-        return self._sharp(enough, self.since_ns)
+        self._doubted = [] if suspect else None
+        return self._sharp(self.since_ns + SETTLED_NS)
 
     def tail_tick(self) -> Tick | None:
-        """The first sharp tick that is the second one since `since_ns`, and 100 ms after it (150 ms where ticks come
-        faster and cost less), so that a lagging counter has taken in all the work.
+        """The first sharp tick that is 100 ms after `since_ns`, so the second one (150 ms where ticks come faster and
+        cost less): a lagging counter has taken in all the work.
 
         None when the counter stands still. Raises MeterError where it cannot be read.
         """
-        late = self.clock.now_ns() - self.since_ns >= REFRESH_NS
-        enough = 1 if late and self.instant else 2
         quick = self.train.period_ns is not None and self.train.period_ns < 0.75 * REFRESH_NS
-        earliest = self.since_ns + (REFRESH_NS * 3 // 2 if quick else REFRESH_NS)
-        return self._sharp(enough, earliest)
+        return self._sharp(self.since_ns + (REFRESH_NS * 3 // 2 if quick else REFRESH_NS))
 
-    def settle(self, count: int, until_ns: int) -> None:
-        """Look at the power alone until `count` readings are there, or until `until_ns`."""
-        while self.instant and len(self.power.readings) < count and self.clock.now_ns() < until_ns:
+    def one_more(self, since_ns: int, lag_ns: int, *, wanted: bool) -> tuple[PowerOver, ...]:
+        """The readings after one more tick, where they are `wanted`."""
+        if wanted:
+            self._wait(self.clock.now_ns())
+        return self.readings(since_ns, lag_ns)
+
+    def watch_power(self, until_ns: int, *, enough: int | None = None) -> None:
+        """Look at the power alone until `until_ns`, or until there are `enough` readings without work in them."""
+        while self.instant and self.clock.now_ns() < until_ns:
+            if enough is not None and len(self.power.clean(self.since_ns)) >= enough:
+                return
             self.power.look()
             self.clock.sleep_until_ns(self.clock.now_ns() + POLL_NS)
 
-    def _sharp(self, enough: int, earliest_ns: int) -> Tick | None:
+    def _sharp(self, earliest_ns: int) -> Tick | None:
         best: Tick | None = None
         for _ in range(_TRIES):
-            tick = self._wait(enough, earliest_ns)
+            tick = self._wait(earliest_ns)
             if tick is None:
                 break
             best = tick if best is None or tick.std_ns < best.std_ns else best
@@ -142,11 +130,11 @@ class IdleWatch:
                 break
         return best
 
-    def _wait(self, enough: int, earliest_ns: int) -> Tick | None:
+    def _wait(self, earliest_ns: int) -> Tick | None:
         deadline = max(self.clock.now_ns(), self.since_ns) + STILL_NS
         while self.clock.now_ns() < deadline:
             tick = self._poll()
-            if tick is not None and len(self.ticks) >= enough and tick.time_ns >= earliest_ns:
+            if tick is not None and tick.time_ns >= earliest_ns:
                 return tick
         return None
 
@@ -164,7 +152,15 @@ class IdleWatch:
             self.backwards = True
             self.ticks.clear()
             return None
-        return self._take(_tick(before, look))
+        tick = _tick(before, look)
+        if self._doubted is not None:
+            self._first_ns = look.ended_ns
+            self._doubted.append(tick)
+            if not _regular(self._doubted[-3:]):
+                return None
+            self._take(self._doubted[-2])
+            self._doubted = None
+        return self._take(tick)
 
     def _take(self, tick: Tick) -> Tick:
         self._miss(tick)
@@ -174,7 +170,7 @@ class IdleWatch:
     def _miss(self, tick: Tick) -> None:
         """Note a counter that has let a tick go by: what it shows then stands for no known instant."""
         before = self.ticks[-1].time_ns + self.ticks[-1].half_ns if self.ticks else self._first_ns
-        period = self.train.period_ns or 2 * REFRESH_NS
+        period = self.train.period_ns or REFRESH_NS
         if before is not None and tick.time_ns - tick.half_ns - before > _MISSED * period + _SLACK_NS:
             self.stuck = True
 
@@ -185,13 +181,13 @@ class IdleWatch:
         self.train.calls.append(look.length_ns)
         return look
 
-    def _between_ticks(self) -> tuple[PowerOver, ...]:
-        """Mean power from the first tick that no lagging work can reach to the last one."""
-        clear = [tick for tick in self.ticks if tick.time_ns >= self.since_ns + _LAG_NS]
+    def _between_ticks(self, since_ns: int) -> tuple[PowerOver, ...]:
+        """Mean power from the first tick after `since_ns` to the last one."""
+        clear = [tick for tick in self.ticks if tick.time_ns >= since_ns]
         if len(clear) < 2:
             return ()
         first, last = clear[0], clear[-1]
         seconds = (last.time_ns - first.time_ns) / 1e9
         watts = (last.joules - first.joules) / seconds
         spread = watts * hypot(first.std_ns, last.std_ns) / 1e9 / seconds
-        return (PowerOver(first.time_ns, last.time_ns, watts, hypot(spread, _READING_STD_W)),)
+        return (PowerOver(first.time_ns, last.time_ns, watts, hypot(spread, READING_STD_W)),)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from pytest_lem.meters.meter import Clock, GpuDriver
-from pytest_lem.meters.polling import MS, REFRESH_NS
+from pytest_lem.meters.power_watch import MS, REFRESH_NS
 from pytest_lem.meters.window import NS, PowerPoint
 
 SAMPLE_NS = 20 * MS
