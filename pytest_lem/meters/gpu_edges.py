@@ -8,10 +8,11 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 from math import hypot
 
+from pytest_lem.meters.counter import MS, Counter
 from pytest_lem.meters.idle import Belief, PowerOver, idle_joules
 from pytest_lem.meters.meter import Clock, GpuDriver
 from pytest_lem.meters.polling import LAG_NS, SETTLED_NS, IdleWatch
-from pytest_lem.meters.power_watch import MS, REFRESH_NS
+from pytest_lem.meters.power_watch import REFRESH_NS
 from pytest_lem.meters.tick_train import Tick, TickTrain
 from pytest_lem.meters.window import NS
 from pytest_lem.model.measurement import Edge
@@ -50,6 +51,9 @@ class GpuEdges:
     _tails: deque[tuple[PowerOver, ...]] = field(default_factory=lambda: deque(maxlen=_TAILS))
     _busy_w: float | None = None
 
+    def __post_init__(self) -> None:
+        self._counter = Counter(self.driver, self.clock)
+
     @property
     def tick_ns(self) -> float:
         """The counter's period, an H100's until it is known."""
@@ -57,7 +61,7 @@ class GpuEdges:
 
     def learn(self) -> None:
         """Watch the counter until its period is known: two or three ticks, once."""
-        self._idle_watch(0).head_tick(suspect=True)
+        self._idle_watch(0).learn()
 
     def forget(self) -> None:
         """Drop what is known about idle power: another engine idles otherwise."""
@@ -91,7 +95,9 @@ class GpuEdges:
         tick = watch.tail_tick()
         if not self._tails:
             watch.watch_power(end_ns + _TAIL_CAP_NS, enough=1)
-        seen = watch.readings(end_ns, LAG_NS) or watch.one_more(end_ns, LAG_NS, wanted=not self._tails)
+        seen = watch.readings(end_ns, LAG_NS)
+        if not seen and not self._tails:
+            seen = watch.one_more(end_ns, LAG_NS)
         self._judge(watch, tick)
         after, earlier = (*self._repeated(end_ns), *seen), (self._worked_ns, self._readings)
         self._keep(end_ns, seen)
@@ -104,7 +110,7 @@ class GpuEdges:
         return head, self._edge(tick, after, end_ns, end_ns, tick.time_ns)
 
     def _idle_watch(self, since_ns: int) -> IdleWatch:
-        return IdleWatch(self.driver, self.clock, since_ns, self._train, self.instant)
+        return IdleWatch(self._counter, since_ns, self._train, self.instant)
 
     def _is_hot(self, busy_w: float | None) -> bool:
         """Whether work may have ended just before the head: power seen since is more than a little above idle."""

@@ -7,12 +7,12 @@ from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from pytest_lem.meters.counter import MS
 from pytest_lem.meters.gpu_channel import GpuChannel
 from pytest_lem.meters.guards import in_pid_namespace
 from pytest_lem.meters.host_clock import HostClock
 from pytest_lem.meters.meter import Clock, GpuDriver
 from pytest_lem.meters.power_series import Sampler
-from pytest_lem.meters.power_watch import MS
 from pytest_lem.meters.window import PHASE_SPREAD
 from pytest_lem.model.measurement import DeviceReading, MeterDevice, Source
 

@@ -4,52 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from math import hypot, sqrt
+from math import hypot
 
+from pytest_lem.meters.counter import MS, Counter, Look, tick_between
 from pytest_lem.meters.idle import PowerOver
-from pytest_lem.meters.meter import Clock, GpuDriver
-from pytest_lem.meters.power_watch import MS, READING_STD_W, REFRESH_NS, PowerWatch
+from pytest_lem.meters.power_watch import READING_STD_W, REFRESH_NS, PowerWatch
 from pytest_lem.meters.tick_train import Tick, TickTrain
 
-POLL_NS = 3 * MS
-"""A counter call keeps the GPU's own controller busy for about 3 ms: never ask more often."""
 STILL_NS = 1000 * MS
 """A counter that has not ticked for this long stands still: ten of an H100's ticks."""
-_MISSED = 1.4
-_SLACK_NS = 8 * MS
-_REGULAR_NS = 6 * MS
-_TRIES = 3
 LAG_NS = 50 * MS
 """How far a counter may be behind at most; an H100's is about 10 ms behind."""
 SETTLED_NS = 20 * MS
 """How long after work an H100's counter has taken all of it in, with room."""
-_BEHIND_NS = 5 * MS
-"""An H100's counter follows a load step within about 10 ms: a tick stands for what was 5 ms before it, on average."""
-
-
-@dataclass(frozen=True)
-class _Look:
-    """One call of the counter: when it began and ended, and its answer."""
-
-    began_ns: int
-    ended_ns: int
-    millijoules: int
-
-    @property
-    def middle_ns(self) -> int:
-        return (self.began_ns + self.ended_ns) // 2
-
-    @property
-    def length_ns(self) -> int:
-        return self.ended_ns - self.began_ns
-
-
-def _tick(before: _Look, after: _Look) -> Tick:
-    """The tick between two looks, each of which read the counter somewhere inside its call (uniform)."""
-    gap, spread = after.middle_ns - before.middle_ns, before.length_ns**2 + after.length_ns**2
-    variance = (gap**2 + spread / 12) / 12 + spread / 48
-    middle = (after.middle_ns + before.middle_ns) // 2 - _BEHIND_NS
-    return Tick(middle, sqrt(variance), after.millijoules / 1000, (after.ended_ns - before.began_ns) / 2)
+_MISSED = 1.4
+_SLACK_NS = 8 * MS
+_REGULAR_NS = 6 * MS
+_TRIES = 3
+_BASE_NS = 6 * MS
+_WATCH_NS = 6 * MS
 
 
 def _regular(ticks: Sequence[Tick]) -> bool:
@@ -64,27 +37,35 @@ def _regular(ticks: Sequence[Tick]) -> bool:
 class IdleWatch:
     """One stretch of idle time, from `since_ns` on: the counter's ticks, the power readings, the faults seen.
 
-    Without an instantaneous power field (`instant` false) power is told by the ticks alone.
+    A counter call costs the host 1.5 ms of CPU, so the counter is asked only around the ticks that are wanted: from
+    shortly before the next one on where the train knows it, else from when one is wanted on. Without an instantaneous
+    power field (`instant` false) power is told by the ticks alone.
     """
 
-    driver: GpuDriver
-    clock: Clock
+    counter: Counter
     since_ns: int
     train: TickTrain
     instant: bool = True
     ticks: list[Tick] = field(default_factory=list)
     backwards: bool = False
     stuck: bool = False
-    _first_ns: int | None = None
+    _adjacent: bool = False
     _doubted: list[Tick] | None = None
-    _last: _Look | None = None
+    _last: Look | None = None
+    _shown: Look | None = None
 
     def __post_init__(self) -> None:
-        self.power = PowerWatch(self.driver.power_w, self.clock)
+        self.clock = self.counter.clock
+        self.power = PowerWatch(self.counter.driver.power_w, self.clock)
 
     def readings(self, since_ns: int, lag_ns: int) -> tuple[PowerOver, ...]:
         """Power over times that no work before `since_ns` reaches into, by the power field and by the ticks."""
         return self.power.clean(since_ns) + self._between_ticks(since_ns + lag_ns)
+
+    def learn(self) -> None:
+        """Poll until three ticks are equally far apart, so that the train knows the counter's period."""
+        self._doubt()
+        self._wait(0)
 
     def head_tick(self, *, suspect: bool = False) -> Tick | None:
         """The first sharp tick that the work before `since_ns` does not reach.
@@ -93,22 +74,26 @@ class IdleWatch:
         still, and where it goes on is no tick of its own; then a tick counts when it came as long after the one before
         as that one after its own.
         """
-        self._doubted = [] if suspect else None
+        if suspect:
+            self._doubt()
         return self._sharp(self.since_ns + SETTLED_NS)
 
     def tail_tick(self) -> Tick | None:
         """The first sharp tick that is 100 ms after `since_ns`, so the second one (150 ms where ticks come faster and
-        cost less): a lagging counter has taken in all the work.
+        cost less): a lagging counter has taken in all the work. On the way one that shows the idle power.
 
         None when the counter stands still. Raises MeterError where it cannot be read.
         """
         quick = self.train.period_ns is not None and self.train.period_ns < 0.75 * REFRESH_NS
-        return self._sharp(self.since_ns + (REFRESH_NS * 3 // 2 if quick else REFRESH_NS))
+        earliest = self.since_ns + (REFRESH_NS * 3 // 2 if quick else REFRESH_NS)
+        tick = self._wait(self.since_ns + LAG_NS)
+        if tick is None or (tick.time_ns >= earliest and tick.std_ns <= self.train.sharp_ns):
+            return tick
+        return self._sharp(earliest)
 
-    def one_more(self, since_ns: int, lag_ns: int, *, wanted: bool) -> tuple[PowerOver, ...]:
-        """The readings after one more tick, where they are `wanted`."""
-        if wanted:
-            self._wait(self.clock.now_ns())
+    def one_more(self, since_ns: int, lag_ns: int) -> tuple[PowerOver, ...]:
+        """The readings after one more tick."""
+        self._wait(self.clock.now_ns())
         return self.readings(since_ns, lag_ns)
 
     def watch_power(self, until_ns: int, *, enough: int | None = None) -> None:
@@ -117,7 +102,11 @@ class IdleWatch:
             if enough is not None and len(self.power.clean(self.since_ns)) >= enough:
                 return
             self.power.look()
-            self.clock.sleep_until_ns(self.clock.now_ns() + POLL_NS)
+            self.clock.sleep_until_ns(min(self.clock.now_ns() + _WATCH_NS, until_ns))
+        self.clock.sleep_until_ns(until_ns)
+
+    def _doubt(self) -> None:
+        self._doubted = []
 
     def _sharp(self, earliest_ns: int) -> Tick | None:
         best: Tick | None = None
@@ -131,30 +120,34 @@ class IdleWatch:
         return best
 
     def _wait(self, earliest_ns: int) -> Tick | None:
-        deadline = max(self.clock.now_ns(), self.since_ns) + STILL_NS
+        """The next tick at `earliest_ns` or later; None when the counter stands still."""
+        if self._doubted is None:
+            self._sleep(earliest_ns)
+        deadline = max(self.clock.now_ns(), earliest_ns) + STILL_NS
         while self.clock.now_ns() < deadline:
             tick = self._poll()
             if tick is not None and tick.time_ns >= earliest_ns:
                 return tick
         return None
 
+    def _sleep(self, earliest_ns: int) -> None:
+        """Leave the counter alone until shortly before the tick that is wanted."""
+        base = max(earliest_ns, self.clock.now_ns() + _BASE_NS)
+        until = self.train.before_next(base) or earliest_ns - _BASE_NS
+        if until > self.clock.now_ns() + _WATCH_NS:
+            self.watch_power(until)
+            self._last, self._adjacent = None, False
+
     def _poll(self) -> Tick | None:
-        if self._last is not None:
-            self.clock.sleep_until_ns(self._last.began_ns + POLL_NS)
-        look = self._look()
-        before, self._last = self._last, look
-        self._first_ns = look.ended_ns if self._first_ns is None else self._first_ns
+        look = self.counter.look()
+        self.train.calls.append(look.length_ns)
         if self.instant:
             self.power.look()
-        if before is None or look.millijoules == before.millijoules:
+        before, self._last = self._last, look
+        if not self._changed(look) or before is None:
             return None
-        if look.millijoules < before.millijoules:
-            self.backwards = True
-            self.ticks.clear()
-            return None
-        tick = _tick(before, look)
+        tick = tick_between(before, look)
         if self._doubted is not None:
-            self._first_ns = look.ended_ns
             self._doubted.append(tick)
             if not _regular(self._doubted[-3:]):
                 return None
@@ -162,24 +155,28 @@ class IdleWatch:
             self._doubted = None
         return self._take(tick)
 
-    def _take(self, tick: Tick) -> Tick:
-        self._miss(tick)
-        self.ticks.append(self.train.date(tick, neighbours=bool(self.ticks)))
-        return self.ticks[-1]
+    def _changed(self, look: Look) -> bool:
+        """Whether the counter went on since the last look; notes one that ran backwards or let a tick go by.
 
-    def _miss(self, tick: Tick) -> None:
-        """Note a counter that has let a tick go by: what it shows then stands for no known instant."""
-        before = self.ticks[-1].time_ns + self.ticks[-1].half_ns if self.ticks else self._first_ns
+        What a counter shows that let ticks go by stands for no known instant.
+        """
+        shown = self._shown
+        if shown is None or look.millijoules != shown.millijoules:
+            self._shown = look
+        if shown is None:
+            return False
+        if look.millijoules < shown.millijoules:
+            self.backwards = True
+            return False
         period = self.train.period_ns or REFRESH_NS
-        if before is not None and tick.time_ns - tick.half_ns - before > _MISSED * period + _SLACK_NS:
+        if look.millijoules == shown.millijoules and look.began_ns - shown.ended_ns > _MISSED * period + _SLACK_NS:
             self.stuck = True
+        return look.millijoules > shown.millijoules
 
-    def _look(self) -> _Look:
-        began = self.clock.now_ns()
-        millijoules = self.driver.energy_mj()
-        look = _Look(began, self.clock.now_ns(), millijoules)
-        self.train.calls.append(look.length_ns)
-        return look
+    def _take(self, tick: Tick) -> Tick:
+        self.ticks.append(self.train.date(tick, neighbours=self._adjacent))
+        self._adjacent = True
+        return self.ticks[-1]
 
     def _between_ticks(self, since_ns: int) -> tuple[PowerOver, ...]:
         """Mean power from the first tick after `since_ns` to the last one."""

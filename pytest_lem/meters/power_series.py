@@ -6,8 +6,9 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from pytest_lem.meters.counter import MS
 from pytest_lem.meters.meter import Clock, GpuDriver
-from pytest_lem.meters.power_watch import MS, REFRESH_NS
+from pytest_lem.meters.power_watch import REFRESH_NS
 from pytest_lem.meters.window import NS, PowerPoint
 
 SAMPLE_NS = 20 * MS

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from pytest_lem.meters.counter import MS
 from pytest_lem.meters.idle import PowerOver
 from pytest_lem.meters.meter import Clock
 
-MS = 1_000_000
 REFRESH_NS = 100 * MS
 """How often field 186 gets a new value, the mean of the time since the one before (seen on an H100)."""
 READING_STD_W = 1.0

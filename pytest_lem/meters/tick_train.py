@@ -16,19 +16,24 @@ _SHARP_NS = 2e6
 _ORDINARY = 0.5
 """A tick between two calls of equal length is known to 0.37 of it; a little more is as sharp as it gets."""
 _MIN_CALLS = 16
+_FORESEEN = 0.08
+_EARLY_NS = 4e6
+BEHIND_NS = 5_000_000
+"""An H100's counter follows a load step within about 10 ms: a tick stands for what was 5 ms before it, on average."""
 
 
 @dataclass(frozen=True)
 class Tick:
     """A change of the counter: when (middle of what is possible, standard uncertainty), and what it shows since.
 
-    It happened at most `half_ns` before or after `time_ns`.
+    It happened at most `half_ns` before or after `time_ns`, and added `added` joules.
     """
 
     time_ns: int
     std_ns: float
     joules: float
     half_ns: float = 0.0
+    added: float = 0.0
 
 
 @dataclass
@@ -52,6 +57,17 @@ class TickTrain:
             self._learn(tick, neighbours)
         self._dated.append(better)
         return better
+
+    def before_next(self, after_ns: int) -> int | None:
+        """Shortly before the first tick that should come at `after_ns` or later; None where that is not sure."""
+        guesses = [guess for guess in (self._guess(tick, after_ns) for tick in self._dated) if guess]
+        if not guesses or self.period_ns is None:
+            return None
+        time, variance = min(guesses, key=lambda guess: guess[1])
+        if sqrt(variance) > _FORESEEN * self.period_ns:
+            return None
+        next_ns = time if time >= after_ns else time + self.period_ns
+        return round(next_ns + BEHIND_NS - _EARLY_NS - 2 * sqrt(variance))
 
     @property
     def sharp_ns(self) -> float:
