@@ -52,10 +52,14 @@ class GpuChannel:
         self._own = own
         return self._guarded(lambda: self._begin(own)) or self.clock.now_ns()
 
-    def watch_head(self, until_ns: int) -> None:
-        """Look at the power until shortly before the start, and judge by it whether the GPU is idle."""
-        if self._broken is None:
-            self._guarded(lambda: self._watch_head(until_ns))
+    def watch_head(self, until_ns: int) -> bool:
+        """Look at the power until shortly before the start; whether that tells if the GPU is idle."""
+        return self._broken is not None or self._guarded(lambda: self._watch_head(until_ns)) is not False
+
+    def judge_head(self) -> None:
+        """Note a GPU that is not idle before the start, as far as its head tells."""
+        watts = self._edges.head_watts() if self.has_counter else self.series.head_watts
+        self._note(self._floor.fault(watts) if watts is not None else None)
 
     def end(self, start_ns: int, end_ns: int, own: Collection[int]) -> DeviceReading:
         """Take the tail and give the reading of the window; a driver that fails gives its reason."""
@@ -84,13 +88,11 @@ class GpuChannel:
         self._look_around(own)
         return self._edges.head.time_ns if self._edges.head else self.clock.now_ns()
 
-    def _watch_head(self, until_ns: int) -> None:
-        if self.has_counter:
-            self._edges.watch_head(until_ns)
-            head_w = self._edges.head_watts()
-        else:
-            head_w = self.series.points[0].watts
-        self._note(self._floor.fault(head_w) if head_w is not None else None)
+    def _watch_head(self, until_ns: int) -> bool:
+        if not self.has_counter:
+            return True
+        self._edges.watch_head(until_ns)
+        return self._edges.is_judged()
 
     def _end(self, start_ns: int, end_ns: int, own: Collection[int]) -> DeviceReading:
         reading = self._by_counter(start_ns, end_ns) if self.has_counter else self._by_power(start_ns, end_ns)

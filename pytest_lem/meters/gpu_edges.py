@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
-from math import hypot
+from math import hypot, inf
 
 from pytest_lem.meters.counter import MS, Counter
 from pytest_lem.meters.idle import Belief, PowerOver, idle_joules
@@ -23,6 +23,9 @@ _REPEAT_STD_W = 3.0
 _BELIEF_STD_W = 30.0
 _TAIL_CAP_NS = 300 * MS
 _KNOWN_W = 3.0
+_MIXED = 0.4
+_BUSY = 0.85
+_BURST = 1.5
 _HOT, _HOT_W = 0.05, 3.0
 STILL = "the energy counter stands still"
 BACKWARDS = "the energy counter ran backwards"
@@ -75,19 +78,41 @@ class GpuEdges:
         self._called_ns = self.clock.now_ns()
         self._watch = self._idle_watch(self._called_ns)
         self.head = self._watch.head_tick(suspect=suspect)
-        self._hot = self._is_hot(self._busy_w)
+        self._hot = self._is_hot()
         self._judge(self._watch, self.head)
 
     def watch_head(self, until_ns: int) -> None:
         """Go on looking at the power, until shortly before the work."""
         if self._watch is not None:
             self._watch.watch_power(until_ns)
+            self._hot = self._is_hot()
+
+    def is_judged(self) -> bool:
+        """Whether the head need not be watched any longer: power that rises after the call is looked into."""
+        rose = self._hot and bool(self._tails) and not self._above_idle(self._first_watts())
+        return not rose or bool(self._watched(self._called_ns)) or bool(self._mixed())
 
     def head_watts(self) -> float | None:
-        """The power before the work that no other work reaches into, as well as it is known; None where it is not."""
+        """The power before the work that no other work reaches into, as well as it is known; None where it is not.
+
+        Where the only readings began during earlier work: theirs, if it is more than that work explains.
+        """
         watched = self._watched(self._called_ns if self._hot else self._worked_ns)
         best = min(watched, key=lambda reading: reading.std_w, default=None)
-        return best.watts if best and best.std_w <= _KNOWN_W else None
+        if best is not None and best.std_w <= _KNOWN_W:
+            return best.watts
+        unexplained = [watts for watts, share in self._mixed() if self._hot and watts > self._explained(share)]
+        return max(unexplained, default=None)
+
+    def _explained(self, share: float) -> float:
+        """The most that a reading may tell (W) whose first `share` lies before the call, if the GPU is idle since."""
+        first = self._first_watts()
+        if not self._tails or first is None or self._busy_w is None:
+            return inf
+        idle = self._tails[-1][-1].watts
+        if self._above_idle(first):
+            return idle + (share + _BUSY * (1 - share)) * (first - idle)
+        return idle + _BURST * share * (self._busy_w - idle)
 
     def take_tail(self, start_ns: int, end_ns: int) -> tuple[Edge, Edge] | None:
         """Wait for the tick after a window; both edges, or None where a tick is missing or power is unknown."""
@@ -104,7 +129,7 @@ class GpuEdges:
         if self.head is None or tick is None or not after:
             return None
         self._busy_w = (tick.joules - self.head.joules) * NS / (tick.time_ns - self.head.time_ns)
-        self._hot = self._is_hot(self._busy_w)
+        self._hot = self._is_hot()
         origin = self._called_ns if self._hot else earlier[0]
         head = self._edge(self.head, self._before(*earlier), origin, self.head.time_ns, start_ns)
         return head, self._edge(tick, after, end_ns, end_ns, tick.time_ns)
@@ -112,13 +137,34 @@ class GpuEdges:
     def _idle_watch(self, since_ns: int) -> IdleWatch:
         return IdleWatch(self._counter, since_ns, self._train, self.instant)
 
-    def _is_hot(self, busy_w: float | None) -> bool:
+    def _is_hot(self) -> bool:
         """Whether work may have ended just before the head: power seen since is more than a little above idle."""
         seen = self._watch.power.readings if self._watch else []
-        if not seen or busy_w is None or not self._tails:
+        return not seen or any(self._above_idle(reading.watts) for reading in seen)
+
+    def _above_idle(self, watts: float | None) -> bool:
+        """Whether this is more than idle after work; true while that is not known."""
+        if watts is None or self._busy_w is None or not self._tails:
             return True
         idle = self._tails[-1][-1].watts
-        return max(reading.watts for reading in seen) > idle + max(_HOT * (busy_w - idle), _HOT_W)
+        return watts > idle + max(_HOT * (self._busy_w - idle), _HOT_W)
+
+    def _first_watts(self) -> float | None:
+        """The first power seen in the head: that of the work before it, if there was any."""
+        seen = self._watch.power.readings if self._watch else []
+        return seen[0].watts if seen else None
+
+    def _mixed(self) -> list[tuple[float, float]]:
+        """Readings of the head that lie mostly after the call: watts, and the share of time before it."""
+        if self._watch is None:
+            return []
+        spans = [(r.start_ns, r.end_ns, r.watts) for r in self._watch.power.readings[1:]]
+        period = self.tick_ns
+        for tick in self._watch.ticks:
+            end = tick.time_ns - SETTLED_NS
+            spans.append((round(end - period), end, tick.added * NS / period))
+        shares = [(watts, max((self._called_ns - start) / (end - start), 0.0)) for start, end, watts in spans]
+        return [(watts, share) for watts, share in shares if share <= _MIXED]
 
     def _watched(self, since_ns: int) -> tuple[PowerOver, ...]:
         """Power seen in the head that no work before `since_ns` reaches into."""

@@ -80,7 +80,10 @@ class GpuMeter:
         earliest = max(channel.clock.now_ns() for channel in self._channels) + _LEAD_NS
         while start < earliest:
             start += _TICK_NS
-        self._each(lambda channel: channel.watch_head(start - _NOTICE_NS))
+        if not all(self._each(lambda channel: channel.watch_head(start - _NOTICE_NS))):
+            start += _TICK_NS
+            self._each(lambda channel: channel.watch_head(start - _NOTICE_NS))
+        self._each(GpuChannel.judge_head)
         if self._sampler is not None:
             self._sampler.start()
         return start

@@ -20,7 +20,7 @@ SETTLED_NS = 20 * MS
 _MISSED = 1.4
 _SLACK_NS = 8 * MS
 _REGULAR_NS = 6 * MS
-_TRIES = 3
+_TRIES = 4
 _BASE_NS = 6 * MS
 _WATCH_NS = 6 * MS
 
@@ -110,12 +110,12 @@ class IdleWatch:
 
     def _sharp(self, earliest_ns: int) -> Tick | None:
         best: Tick | None = None
-        for _ in range(_TRIES):
+        for attempt in range(_TRIES):
             tick = self._wait(earliest_ns)
             if tick is None:
                 break
             best = tick if best is None or tick.std_ns < best.std_ns else best
-            if tick.std_ns <= self.train.sharp_ns:
+            if best.std_ns <= self.train.sharp_ns * (1 if attempt == 0 else 2):
                 break
         return best
 

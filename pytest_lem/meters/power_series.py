@@ -28,6 +28,11 @@ class PowerSeries:
         """How far a reading may be behind (s): field 186 is refreshed every 100 ms, the other averages over 1 s."""
         return REFRESH_NS / NS if self.instant else 1.0
 
+    @property
+    def head_watts(self) -> float | None:
+        """The power before the work; None where it was not read."""
+        return self.points[0].watts if self.points else None
+
     def restart(self) -> None:
         """Forget all readings and take one."""
         self.points.clear()

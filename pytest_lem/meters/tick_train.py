@@ -12,7 +12,7 @@ _JITTER_WEIGHT = 4
 _SURE = 0.12
 """Periods in a gap are counted when the whole gap is known to this part of a period (standard uncertainty)."""
 _LOST = 0.08
-_SHARP_NS = 2e6
+_SHARP_NS = 2.5e6
 _ORDINARY = 0.5
 """A tick between two calls of equal length is known to 0.37 of it; a little more is as sharp as it gets."""
 _MIN_CALLS = 16
