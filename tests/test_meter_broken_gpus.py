@@ -58,10 +58,13 @@ def test_a_counter_that_steps_back_by_more_than_a_window_is_never_believed_in_si
     assert all(honest(window) for window in windows)
 
 
-@given(wait=st.floats(0.01, 0.09), back=st.floats(5, 500), seed=SEEDS)
+@given(wait=st.floats(0.01, 0.09), back=st.floats(60, 500), seed=SEEDS)
 @settings(max_examples=15)
 def test_a_small_step_back_after_the_work_is_seen_too(wait, back, seed):
-    """It hides in the joules of the window: only who looks at every reading finds it."""
+    """It hides in the joules of the window: only who looks at every reading finds it.
+
+    Less than a tick of work, 50 J, hides even from him, since he reads but twice a tick.
+    """
     sound = bench_of(EVEN, seed=seed)
     sound.play(0)
     at = seconds_of(sound.span[1]) + wait
@@ -69,7 +72,7 @@ def test_a_small_step_back_after_the_work_is_seen_too(wait, back, seed):
     assert "backwards" in told(bench.play(0))
 
 
-@given(begin=st.floats(0.0, 3.5), length=st.floats(0.15, 5.0), seed=SEEDS)
+@given(begin=st.floats(0.0, 3.5), length=st.floats(0.25, 5.0), seed=SEEDS)
 @settings(max_examples=30)
 def test_a_counter_that_sticks_for_a_while_is_never_believed_in_silence(begin, length, seed):
     _, windows = rounds_with(CounterSpec(Ticks(0.1, 0.037), stuck=((begin, begin + length),)), seed)
@@ -84,10 +87,10 @@ def test_a_counter_that_sticks_for_good_makes_every_round_from_there_on_invalid(
     assert "still" in bench.readings[0].reason
 
 
-def test_a_counter_that_sees_nothing_of_the_work_is_told_from_one_that_measured():
-    """It goes on ticking but took in nothing while the GPU worked: less than idle."""
+def test_a_counter_that_lost_the_work_is_told_from_one_that_measured():
+    """It goes on ticking but shows less than idle for the time that the GPU worked."""
     start, _ = (seconds_of(instant) for instant in _span_of_first_round())
-    lost = CounterSpec(EVEN.ticks, jumps=((start + 0.5, -500.0),))
+    lost = CounterSpec(EVEN.ticks, jumps=((start + 0.5, -480.0),))
     assert "still" in told(bench_of(lost).play(0))
 
 
