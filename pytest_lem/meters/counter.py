@@ -34,10 +34,11 @@ class Look:
 
 @dataclass
 class Counter:
-    """The counter of `driver`, paced over all windows."""
+    """The counter of `driver`, paced over all windows; `shown` is the first look that found what it shows now."""
 
     driver: GpuDriver
     clock: Clock
+    shown: Look | None = None
     _asked_ns: int = 0
 
     def look(self) -> Look:

@@ -108,7 +108,7 @@ class GpuChannel:
         energy = head_tail(head, tail, start_ns, end_ns, tick_s=tick_s, phase_spread=self._phase_spread)
         seconds = (end_ns - start_ns) / NS
         self._check(energy.joules / seconds, head, tail)
-        self._floor.worked(energy.joules / seconds)
+        self._floor.worked(energy.joules / seconds, tail.power_w)
         return self._judged(energy, seconds, head, tail)
 
     def _check(self, watts: float, head: Edge, tail: Edge) -> None:

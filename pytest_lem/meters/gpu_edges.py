@@ -18,13 +18,13 @@ from pytest_lem.meters.window import NS
 from pytest_lem.model.measurement import Edge
 
 _MEMORY_NS = 5_000 * MS
-_TAILS = 2
+_TAILS = 4
 _REPEAT_STD_W = 3.0
 _BELIEF_STD_W = 30.0
 _TAIL_CAP_NS = 300 * MS
 _KNOWN_W = 3.0
-_MIXED = 0.4
-_BUSY = 0.85
+_MIXED = 0.3
+_BUSY = 1.0
 _BURST = 1.5
 _HOT, _HOT_W = 0.05, 3.0
 STILL = "the energy counter stands still"
@@ -131,7 +131,10 @@ class GpuEdges:
         self._busy_w = (tick.joules - self.head.joules) * NS / (tick.time_ns - self.head.time_ns)
         self._hot = self._is_hot()
         origin = self._called_ns if self._hot else earlier[0]
-        head = self._edge(self.head, self._before(*earlier), origin, self.head.time_ns, start_ns)
+        before = self._before(*earlier)
+        if not before:
+            return None
+        head = self._edge(self.head, before, origin, self.head.time_ns, start_ns)
         return head, self._edge(tick, after, end_ns, end_ns, tick.time_ns)
 
     def _idle_watch(self, since_ns: int) -> IdleWatch:
@@ -195,7 +198,7 @@ class GpuEdges:
     def _keep(self, end_ns: int, seen: Sequence[PowerOver]) -> None:
         """Remember the tail: where it was, and how long after the work."""
         self._worked_ns, self._readings = end_ns, tuple(seen)
-        if seen:
+        if seen and not self.faults:
             since = (replace(r, start_ns=r.start_ns - end_ns, end_ns=r.end_ns - end_ns) for r in seen)
             self._tails.append(tuple(since))
 

@@ -24,10 +24,10 @@ def in_pid_namespace() -> bool:
 
 @dataclass
 class IdleFloor:
-    """Judges whether a GPU was idle before a start, by its lowest head power and its busiest window so far.
+    """Judges whether a GPU was idle before a start, by its lowest idle power and its busiest window so far.
 
     Idle differs by tens of watts on its own (H100: 72 W at low clocks, 115 to 135 W just after work), so a head may lie
-    25 % above the lowest one plus a margin: 35 % of the way from there to the busiest window, but 15 to 45 W.
+    25 % above the lowest plus a margin: 35 % of the way from there to the busiest window, but 15 to 45 W.
     """
 
     lowest_w: float | None = None
@@ -41,9 +41,11 @@ class IdleFloor:
             return None
         return f"not idle before the start: {head_w:.0f} W, expected at most {limit:.0f} W"
 
-    def worked(self, watts: float) -> None:
-        """Remember the mean power of a window."""
+    def worked(self, watts: float, idle_w: float | None = None) -> None:
+        """Remember the mean power of a window, and the idle power after it."""
         self.busiest_w = watts if self.busiest_w is None else max(self.busiest_w, watts)
+        if idle_w is not None:
+            self.lowest_w = idle_w if self.lowest_w is None else min(self.lowest_w, idle_w)
 
     def _limit(self) -> float | None:
         if self.lowest_w is None:

@@ -52,7 +52,6 @@ class IdleWatch:
     _adjacent: bool = False
     _doubted: list[Tick] | None = None
     _last: Look | None = None
-    _shown: Look | None = None
 
     def __post_init__(self) -> None:
         self.clock = self.counter.clock
@@ -86,6 +85,7 @@ class IdleWatch:
         """
         quick = self.train.period_ns is not None and self.train.period_ns < 0.75 * REFRESH_NS
         earliest = self.since_ns + (REFRESH_NS * 3 // 2 if quick else REFRESH_NS)
+        self._poll()
         tick = self._wait(self.since_ns + LAG_NS)
         if tick is None or (tick.time_ns >= earliest and tick.std_ns <= self.train.sharp_ns):
             return tick
@@ -128,6 +128,8 @@ class IdleWatch:
             tick = self._poll()
             if tick is not None and tick.time_ns >= earliest_ns:
                 return tick
+            if tick is not None:
+                self._sleep(earliest_ns)
         return None
 
     def _sleep(self, earliest_ns: int) -> None:
@@ -151,7 +153,8 @@ class IdleWatch:
             self._doubted.append(tick)
             if not _regular(self._doubted[-3:]):
                 return None
-            self._take(self._doubted[-2])
+            for earlier in self._doubted[-3:-1]:
+                self._take(earlier)
             self._doubted = None
         return self._take(tick)
 
@@ -160,13 +163,14 @@ class IdleWatch:
 
         What a counter shows that let ticks go by stands for no known instant.
         """
-        shown = self._shown
+        shown = self.counter.shown
         if shown is None or look.millijoules != shown.millijoules:
-            self._shown = look
+            self.counter.shown = look
         if shown is None:
             return False
         if look.millijoules < shown.millijoules:
             self.backwards = True
+            self.ticks.clear()
             return False
         period = self.train.period_ns or REFRESH_NS
         if look.millijoules == shown.millijoules and look.began_ns - shown.ended_ns > _MISSED * period + _SLACK_NS:

@@ -25,8 +25,8 @@ class PowerSeries:
 
     @property
     def period_s(self) -> float:
-        """How far a reading may be behind (s): field 186 is refreshed every 100 ms, the other averages over 1 s."""
-        return REFRESH_NS / NS if self.instant else 1.0
+        """The time whose mean a reading is (s): field 186's refresh, or the 1 s of the other; seen up to 20 ms late."""
+        return ((REFRESH_NS if self.instant else 1000 * MS) + SAMPLE_NS) / NS
 
     @property
     def head_watts(self) -> float | None:
@@ -43,8 +43,8 @@ class PowerSeries:
         watts = self.driver.power_w() if self.instant else self.driver.average_power_w()
         now = self.clock.now_ns()
         last = self.points[-1] if self.points else None
-        if last is None or last.watts != watts or now - last.time_ns >= REFRESH_NS:
-            self.points.append(PowerPoint(now, watts))
+        if last is None or last.watts != watts or now - last.time_ns >= REFRESH_NS + self.period_s * NS / 2:
+            self.points.append(PowerPoint(now - round(self.period_s * NS / 2), watts))
 
 
 class Sampler:

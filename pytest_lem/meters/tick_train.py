@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from math import sqrt
 from statistics import median
 
-_JITTER_NS = 1e6
+_JITTER_NS = 1.5e6
 _JITTER_WEIGHT = 4
 _SURE = 0.12
 """Periods in a gap are counted when the whole gap is known to this part of a period (standard uncertainty)."""
@@ -17,6 +17,8 @@ _ORDINARY = 0.5
 """A tick between two calls of equal length is known to 0.37 of it; a little more is as sharp as it gets."""
 _MIN_CALLS = 16
 _FORESEEN = 0.08
+_ASTRAY = 3.0
+"""A tick this many standard uncertainties outside its time is none of the train's: the counter stood still before."""
 _EARLY_NS = 4e6
 BEHIND_NS = 5_000_000
 """An H100's counter follows a load step within about 10 ms: a tick stands for what was 5 ms before it, on average."""
@@ -53,7 +55,7 @@ class TickTrain:
         `neighbours` says that it came right after the last one dated.
         """
         better = self._better(tick)
-        if tick.std_ns <= self.sharp_ns:
+        if max(tick.std_ns, better.std_ns) <= self.sharp_ns:
             self._learn(tick, neighbours)
         self._dated.append(better)
         return better
@@ -77,7 +79,7 @@ class TickTrain:
 
     @property
     def _jitter_variance(self) -> float:
-        """Mean square of what gaps stray beyond what is unsure of them, with a prior of 1 ms."""
+        """Mean square of what gaps stray beyond what is unsure of them, with a prior of 1.5 ms."""
         return (_JITTER_WEIGHT * _JITTER_NS**2 + sum(self._strays)) / (_JITTER_WEIGHT + len(self._strays))
 
     def _better(self, tick: Tick) -> Tick:
@@ -87,8 +89,9 @@ class TickTrain:
         if not guesses:
             return tick
         time, variance = min(guesses, key=lambda guess: guess[1])
-        if abs(time - tick.time_ns) > tick.half_ns + sqrt(variance):
-            return tick
+        astray = abs(time - tick.time_ns) - tick.half_ns
+        if astray > sqrt(variance):
+            return replace(tick, std_ns=max(tick.std_ns, astray)) if astray > _ASTRAY * sqrt(variance) else tick
         own = tick.std_ns**2
         middle = tick.time_ns + (time - tick.time_ns) * own / (own + variance)
         return replace(tick, time_ns=round(middle), std_ns=sqrt(own * variance / (own + variance)))

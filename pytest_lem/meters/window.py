@@ -27,7 +27,7 @@ class Joules:
 
 @dataclass(frozen=True)
 class PowerPoint:
-    """Power (W) that a sensor told as of `time_ns`."""
+    """Power (W) that a sensor told for the time around `time_ns`."""
 
     time_ns: int
     watts: float
@@ -71,12 +71,13 @@ def series_joules(
 ) -> Joules:
     """Energy between two instants from a power sensor's own readings: the trapezoid rule, out to the window's edges.
 
-    Only readings inside the window count, the first held back to its start and the last held on to its end: a line
-    drawn to the reading before the work would cut its corner. Work may have changed by as much as (P − `idle_w`)
-    during the unseen time at either edge, at most one `period_s`: uniform, hence the √12. Raises ValueError where no
-    reading lies inside.
+    A reading is the mean of a `period_s` around its time. Only readings of the work alone count, the first held back to
+    the window's start and the last held on to its end: a line drawn to the reading before the work would cut its
+    corner. Work may have changed by as much as (P − `idle_w`) during the unseen time at either edge, at most one
+    `period_s`: uniform, hence the √12. Raises ValueError where no reading lies inside.
     """
-    inside = [point for point in points if start_ns <= point.time_ns <= end_ns]
+    half = period_s * NS / 2
+    inside = [point for point in points if start_ns + half <= point.time_ns <= end_ns - half]
     if not inside:
         raise ValueError("no power reading lies inside the window")
     joules = sum((a.watts + b.watts) / 2 * (b.time_ns - a.time_ns) / NS for a, b in pairwise(inside))
