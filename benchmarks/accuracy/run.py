@@ -5,9 +5,9 @@
 The work is a CUDA graph of matrix products, replayed a fixed number of times in a process of its own. Windows of each
 length come in drawn order, in blocks of eight (the meter's eight phases); a reference window of 30 s stands before,
 between and after the blocks. Each window follows a second and a half of the same work, so that all begin on a chip as
-warm. Around one window stand the meter and, inside it, the quick methods: they see the same joules. CodeCarbon, which takes
-long to begin, gets windows of its own. Writes DIR/accuracy.json as values come; `benchmarks/evidence.py` makes the
-table.
+warm. Around one window stand the meter and, inside it, the quick methods: they see the same joules. CodeCarbon, which
+takes long to begin, gets windows of its own. Writes DIR/accuracy.json as values come; `benchmarks/evidence.py` makes
+the table.
 """
 
 from __future__ import annotations
