@@ -118,8 +118,7 @@ class GpuEdges:
         """Wait for the tick after a window; both edges, or None where a tick is missing or power is unknown."""
         watch = self._idle_watch(end_ns)
         tick = watch.tail_tick()
-        if not self._tails:
-            watch.watch_power(end_ns + _TAIL_CAP_NS, enough=1)
+        watch.watch_power(end_ns + _TAIL_CAP_NS, enough=1)
         seen = watch.readings(end_ns, LAG_NS)
         if not seen and not self._tails:
             seen = watch.one_more(end_ns, LAG_NS)
