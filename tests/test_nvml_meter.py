@@ -241,19 +241,42 @@ def test_another_process_on_the_gpu_is_a_fault():
     assert reading.faults == ("another process is on the GPU: PID 4242",)
 
 
-def test_a_gpu_that_still_works_before_the_start_is_a_fault_and_the_next_clean_round_is_not():
+def test_a_gpu_that_begins_to_work_for_another_before_the_start_is_a_fault_and_the_next_clean_round_is_not():
     gpu = simulated()
     meter = meter_of(gpu)
     clean = play(meter, gpu)[0][0]
-    now = gpu.clock.now
-    gpu.work(now, now + SECOND // 2, 200.0)
-    gpu.clock.advance_to(now + 200 * MS)
+    gpu.work(gpu.clock.now, gpu.clock.now + SECOND, 200.0)
     busy = play(meter, gpu, phase=1)[0][0]
     after = play(meter, gpu, phase=2)[0][0]
 
     assert clean.faults == ()
     assert any("not idle before the start" in fault for fault in busy.faults)
     assert after.faults == ()
+
+
+def test_a_round_right_after_work_of_our_own_is_as_good_as_one_from_idle():
+    gpu = simulated()
+    meter = meter_of(gpu)
+    play(meter, gpu)
+    for phase in range(8):
+        now = gpu.clock.now
+        gpu.work(now, now + SECOND // 2, 300.0)
+        gpu.clock.advance_to(now + SECOND // 2 + 5 * MS)
+        (reading,), window = play(meter, gpu, phase=phase)
+
+        assert reading.faults == ()
+        assert reading.joules == pytest.approx(gpu.true_joules(*window), rel=0.003)
+
+
+def test_a_round_asks_the_counter_a_few_times_only():
+    gpu = simulated()
+    meter = meter_of(gpu)
+    for phase in range(3):
+        play(meter, gpu, phase=phase)
+    before = len(gpu.calls)
+    play(meter, gpu, phase=3)
+
+    assert sum(call.name == "energy_mj" for call in gpu.calls[before:]) <= 28
 
 
 def test_thermal_throttling_beside_a_window_is_a_fault_and_a_power_cap_is_not():

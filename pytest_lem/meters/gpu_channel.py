@@ -50,7 +50,7 @@ class GpuChannel:
             self._floor, self._processes = IdleFloor(), ProcessGuard(self._hidden_pids)
             self._edges.forget()
         self._own = own
-        return self._guarded(lambda: self._begin(own)) or self.clock.now_ns()
+        return self._guarded(self._begin) or self.clock.now_ns()
 
     def watch_head(self, until_ns: int) -> bool:
         """Look at the power until shortly before the start; whether that tells if the GPU is idle."""
@@ -80,12 +80,11 @@ class GpuChannel:
             self._broken = str(error)
             return None
 
-    def _begin(self, own: Collection[int]) -> int:
+    def _begin(self) -> int:
         if self.has_counter:
             self._edges.take_head()
         else:
             self.series.restart()
-        self._look_around(own)
         return self._edges.head.time_ns if self._edges.head else self.clock.now_ns()
 
     def _watch_head(self, until_ns: int) -> bool:

@@ -160,9 +160,11 @@ class GpuEdges:
         """Readings of the head that lie mostly after the call: watts, and the share of time before it."""
         if self._watch is None:
             return []
-        spans = [(r.start_ns, r.end_ns, r.watts) for r in self._watch.power.readings[1:]]
+        spans = self._watch.power.spans()[1:]
         period = self.tick_ns
         for tick in self._watch.ticks:
+            if tick.std_ns > self._train.sharp_ns:
+                continue
             end = tick.time_ns - SETTLED_NS
             spans.append((round(end - period), end, tick.added * NS / period))
         shares = [(watts, max((self._called_ns - start) / (end - start), 0.0)) for start, end, watts in spans]

@@ -21,8 +21,9 @@ _MISSED = 1.4
 _SLACK_NS = 8 * MS
 _REGULAR_NS = 6 * MS
 _TRIES = 4
+_SURPRISES = 2
 _BASE_NS = 6 * MS
-_WATCH_NS = 6 * MS
+_WATCH_NS = 8 * MS
 
 
 def _regular(ticks: Sequence[Tick]) -> bool:
@@ -62,9 +63,14 @@ class IdleWatch:
         return self.power.clean(since_ns) + self._between_ticks(since_ns + lag_ns)
 
     def learn(self) -> None:
-        """Poll until three ticks are equally far apart, so that the train knows the counter's period."""
+        """Poll until three ticks are equally far apart, so that the train knows the counter's period, then some more.
+
+        Takes about a second, so that the tick after a window of seconds can be foreseen.
+        """
         self._doubt()
-        self._wait(0)
+        for _ in range(3):
+            if self._wait(self.clock.now_ns() + 2 * REFRESH_NS) is None:
+                return
 
     def head_tick(self, *, suspect: bool = False) -> Tick | None:
         """The first sharp tick that the work before `since_ns` does not reach.
@@ -79,16 +85,15 @@ class IdleWatch:
 
     def tail_tick(self) -> Tick | None:
         """The first sharp tick that is 100 ms after `since_ns`, so the second one (150 ms where ticks come faster and
-        cost less): a lagging counter has taken in all the work. On the way one that shows the idle power.
+        cost less): a lagging counter has taken in all the work. One before it where ticks alone tell the power.
 
         None when the counter stands still. Raises MeterError where it cannot be read.
         """
         quick = self.train.period_ns is not None and self.train.period_ns < 0.75 * REFRESH_NS
         earliest = self.since_ns + (REFRESH_NS * 3 // 2 if quick else REFRESH_NS)
         self._poll()
-        tick = self._wait(self.since_ns + LAG_NS)
-        if tick is None or (tick.time_ns >= earliest and tick.std_ns <= self.train.sharp_ns):
-            return tick
+        if not self.instant:
+            self._wait(self.since_ns + LAG_NS)
         return self._sharp(earliest)
 
     def one_more(self, since_ns: int, lag_ns: int) -> tuple[PowerOver, ...]:
@@ -121,24 +126,27 @@ class IdleWatch:
 
     def _wait(self, earliest_ns: int) -> Tick | None:
         """The next tick at `earliest_ns` or later; None when the counter stands still."""
-        if self._doubted is None:
-            self._sleep(earliest_ns)
         deadline = max(self.clock.now_ns(), earliest_ns) + STILL_NS
+        until, surprises = self._sleep(earliest_ns), 0
         while self.clock.now_ns() < deadline:
             tick = self._poll()
             if tick is not None and tick.time_ns >= earliest_ns:
                 return tick
-            if tick is not None:
-                self._sleep(earliest_ns)
+            if tick is not None or self.clock.now_ns() > until:
+                surprises += 1
+                until = self._sleep(earliest_ns) if surprises <= _SURPRISES else deadline
         return None
 
-    def _sleep(self, earliest_ns: int) -> None:
-        """Leave the counter alone until shortly before the tick that is wanted."""
-        base = max(earliest_ns, self.clock.now_ns() + _BASE_NS)
-        until = self.train.before_next(base) or earliest_ns - _BASE_NS
-        if until > self.clock.now_ns() + _WATCH_NS:
-            self.watch_power(until)
+    def _sleep(self, earliest_ns: int) -> int:
+        """Leave the counter alone until shortly before the tick that is wanted; until when it is worth polling."""
+        if self._doubted is not None:
+            return self.clock.now_ns() + STILL_NS
+        window = self.train.next_tick(max(earliest_ns, self.clock.now_ns() + _BASE_NS))
+        begin, until = window or (earliest_ns - _BASE_NS, self.clock.now_ns() + STILL_NS)
+        if begin > self.clock.now_ns() + _WATCH_NS:
+            self.watch_power(begin)
             self._last, self._adjacent = None, False
+        return until
 
     def _poll(self) -> Tick | None:
         look = self.counter.look()

@@ -46,6 +46,11 @@ class PowerWatch:
         pairs = zip(self.readings, self._earliest, strict=True)
         return tuple(reading for reading, earliest in pairs if earliest - REFRESH_NS >= since_ns + _MARGIN_NS)
 
+    def spans(self) -> list[tuple[int, int, float]]:
+        """The time that each reading may cover at most (from, to, ns) and its watts."""
+        pairs = zip(self.readings, self._earliest, strict=True)
+        return [(earliest - REFRESH_NS, reading.end_ns, reading.watts) for reading, earliest in pairs]
+
     def _add(self, reading: PowerOver, earliest_ns: int) -> None:
         """Keep a reading that was refreshed at `earliest_ns` or later."""
         self.readings.append(reading)

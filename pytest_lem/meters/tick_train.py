@@ -8,8 +8,9 @@ from math import sqrt
 from statistics import median
 
 _JITTER_NS = 1.5e6
+_MIN_JITTER_NS = 3e5
 _JITTER_WEIGHT = 4
-_SURE = 0.12
+_SURE = 0.18
 """Periods in a gap are counted when the whole gap is known to this part of a period (standard uncertainty)."""
 _LOST = 0.08
 _SHARP_NS = 2.5e6
@@ -20,6 +21,7 @@ _FORESEEN = 0.08
 _ASTRAY = 3.0
 """A tick this many standard uncertainties outside its time is none of the train's: the counter stood still before."""
 _EARLY_NS = 4e6
+_LATE_NS = 6e6
 BEHIND_NS = 5_000_000
 """An H100's counter follows a load step within about 10 ms: a tick stands for what was 5 ms before it, on average."""
 
@@ -60,16 +62,16 @@ class TickTrain:
         self._dated.append(better)
         return better
 
-    def before_next(self, after_ns: int) -> int | None:
-        """Shortly before the first tick that should come at `after_ns` or later; None where that is not sure."""
+    def next_tick(self, after_ns: int) -> tuple[int, int] | None:
+        """From when to when (ns) the first tick at `after_ns` or later should show; None where that is not sure."""
         guesses = [guess for guess in (self._guess(tick, after_ns) for tick in self._dated) if guess]
         if not guesses or self.period_ns is None:
             return None
         time, variance = min(guesses, key=lambda guess: guess[1])
         if sqrt(variance) > _FORESEEN * self.period_ns:
             return None
-        next_ns = time if time >= after_ns else time + self.period_ns
-        return round(next_ns + BEHIND_NS - _EARLY_NS - 2 * sqrt(variance))
+        shown = BEHIND_NS + (time if time >= after_ns else time + self.period_ns)
+        return round(shown - _EARLY_NS - 2 * sqrt(variance)), round(shown + _LATE_NS + 3 * sqrt(variance))
 
     @property
     def sharp_ns(self) -> float:
@@ -80,7 +82,8 @@ class TickTrain:
     @property
     def _jitter_variance(self) -> float:
         """Mean square of what gaps stray beyond what is unsure of them, with a prior of 1.5 ms."""
-        return (_JITTER_WEIGHT * _JITTER_NS**2 + sum(self._strays)) / (_JITTER_WEIGHT + len(self._strays))
+        mean = (_JITTER_WEIGHT * _JITTER_NS**2 + sum(self._strays)) / (_JITTER_WEIGHT + len(self._strays))
+        return max(mean, _MIN_JITTER_NS**2)
 
     def _better(self, tick: Tick) -> Tick:
         if self.period_ns is not None and 2.5 * tick.half_ns >= self.period_ns:
@@ -123,7 +126,7 @@ class TickTrain:
         count = self._count(gap)
         if count:
             stray = gap - count * self.period_ns
-            self._strays.append(max(stray**2 - variance - (count * self._period_std) ** 2, 0.0))
+            self._strays.append(stray**2 - variance - (count * self._period_std) ** 2)
             self._weigh(gap / count, (variance + self._jitter_variance) / count**2)
             self._recover()
 
