@@ -220,10 +220,10 @@ def test_a_window_under_a_second_has_edges_but_no_joules():
 @pytest.mark.parametrize(
     ("counter", "word"),
     [
-        ({"jumps": ((1.0, -5000.0),)}, "backwards"),
-        ({"restarts": (1.0,)}, "backwards"),
-        ({"stuck": ((0.5, 60.0),)}, "still"),
-        ({"jumps": ((1.0, -700.0),)}, "still"),
+        ({"jumps": ((2.0, -5000.0),)}, "backwards"),
+        ({"restarts": (2.0,)}, "backwards"),
+        ({"stuck": ((2.0, 60.0),)}, "still"),
+        ({"jumps": ((2.0, -700.0),)}, "still"),
         ({"stuck": ((0.0, 60.0),)}, "still"),
     ],
 )

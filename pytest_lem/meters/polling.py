@@ -22,6 +22,7 @@ _SLACK_NS = 8 * MS
 _REGULAR_NS = 6 * MS
 _TRIES = 4
 _SURPRISES = 2
+_LESSONS = 6
 _BASE_NS = 6 * MS
 _WATCH_NS = 8 * MS
 
@@ -65,11 +66,11 @@ class IdleWatch:
     def learn(self) -> None:
         """Poll until three ticks are equally far apart, so that the train knows the counter's period, then some more.
 
-        Takes about a second, so that the tick after a window of seconds can be foreseen.
+        Takes under a second, so that the tick after a window of seconds can be foreseen.
         """
         self._doubt()
-        for _ in range(3):
-            if self._wait(self.clock.now_ns() + 2 * REFRESH_NS) is None:
+        for _ in range(_LESSONS):
+            if self._wait(self.clock.now_ns()) is None:
                 return
 
     def head_tick(self, *, suspect: bool = False) -> Tick | None:

@@ -8,7 +8,7 @@ from math import sqrt
 from statistics import median
 
 _JITTER_NS = 1.5e6
-_MIN_JITTER_NS = 3e5
+_MIN_JITTER_NS = 1e6
 _JITTER_WEIGHT = 4
 _SURE = 0.18
 """Periods in a gap are counted when the whole gap is known to this part of a period (standard uncertainty)."""
@@ -20,8 +20,8 @@ _MIN_CALLS = 16
 _FORESEEN = 0.08
 _ASTRAY = 3.0
 """A tick this many standard uncertainties outside its time is none of the train's: the counter stood still before."""
-_EARLY_NS = 4e6
-_LATE_NS = 6e6
+_EARLY_CALLS = 1.4
+_LATE_CALLS = 2.5
 BEHIND_NS = 5_000_000
 """An H100's counter follows a load step within about 10 ms: a tick stands for what was 5 ms before it, on average."""
 
@@ -48,7 +48,7 @@ class TickTrain:
     calls: deque[int] = field(default_factory=lambda: deque(maxlen=64))
     _period_std: float = 0.0
     _dated: deque[Tick] = field(default_factory=lambda: deque(maxlen=6))
-    _sharp: Tick | None = None
+    _sharp: deque[Tick] = field(default_factory=lambda: deque(maxlen=6))
     _strays: deque[float] = field(default_factory=lambda: deque(maxlen=32))
 
     def date(self, tick: Tick, *, neighbours: bool) -> Tick:
@@ -65,13 +65,14 @@ class TickTrain:
     def next_tick(self, after_ns: int) -> tuple[int, int] | None:
         """From when to when (ns) the first tick at `after_ns` or later should show; None where that is not sure."""
         guesses = [guess for guess in (self._guess(tick, after_ns) for tick in self._dated) if guess]
-        if not guesses or self.period_ns is None:
+        if not guesses or self.period_ns is None or not self.calls:
             return None
         time, variance = min(guesses, key=lambda guess: guess[1])
         if sqrt(variance) > _FORESEEN * self.period_ns:
             return None
         shown = BEHIND_NS + (time if time >= after_ns else time + self.period_ns)
-        return round(shown - _EARLY_NS - 2 * sqrt(variance)), round(shown + _LATE_NS + 3 * sqrt(variance))
+        call, sigma = median(self.calls), sqrt(variance)
+        return round(shown - _EARLY_CALLS * call - 2.5 * sigma), round(shown + _LATE_CALLS * call + 3 * sigma)
 
     @property
     def sharp_ns(self) -> float:
@@ -115,20 +116,26 @@ class TickTrain:
         return count if count * self._period_std < _SURE * self.period_ns else None
 
     def _learn(self, tick: Tick, neighbours: bool) -> None:
-        last, self._sharp = self._sharp, tick
-        if last is None:
-            return
-        gap, variance = tick.time_ns - last.time_ns, tick.std_ns**2 + last.std_ns**2
+        """Learn the period from the longest gap between sharp ticks whose periods can be counted."""
+        anchors = list(self._sharp)
+        self._sharp.append(tick)
         if self.period_ns is None:
-            if neighbours and self._dated and self._dated[-1].joules == last.joules:
-                self.period_ns, self._period_std = gap, sqrt(variance + 4 * _JITTER_NS**2)
+            if anchors and neighbours and self._dated[-1].joules == anchors[-1].joules:
+                self._start(tick.time_ns - anchors[-1].time_ns, tick.std_ns**2 + anchors[-1].std_ns ** 2)
             return
-        count = self._count(gap)
-        if count:
-            stray = gap - count * self.period_ns
-            self._strays.append(stray**2 - variance - (count * self._period_std) ** 2)
-            self._weigh(gap / count, (variance + self._jitter_variance) / count**2)
-            self._recover()
+        for anchor in anchors:
+            gap, variance = tick.time_ns - anchor.time_ns, tick.std_ns**2 + anchor.std_ns**2
+            count = self._count(gap)
+            if count:
+                stray = gap - count * self.period_ns
+                self._strays.append(stray**2 - variance - (count * self._period_std) ** 2)
+                self._weigh(gap / count, (variance + self._jitter_variance) / count**2)
+                self._recover()
+                return
+
+    def _start(self, gap_ns: int, variance: float) -> None:
+        """Take the first period from one gap, the ticks' own jitter being unknown."""
+        self.period_ns, self._period_std = gap_ns, sqrt(variance + 4 * _JITTER_NS**2)
 
     def _recover(self) -> None:
         """Begin again where ticks stray so much that periods must have been miscounted."""
@@ -137,6 +144,10 @@ class TickTrain:
             self._strays.clear()
 
     def _weigh(self, period_ns: float, variance: float) -> None:
+        """Take in a period. Gaps share their ticks, so the sharper of two counts alone, unless they are alike."""
         known = self._period_std**2
+        if variance < known / 4:
+            self.period_ns, self._period_std = period_ns, sqrt(variance)
+            return
         self.period_ns = ((self.period_ns or 0.0) * variance + period_ns * known) / (known + variance)
         self._period_std = sqrt(known * variance / (known + variance))
