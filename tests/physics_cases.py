@@ -16,6 +16,7 @@ from simulated_power import Idle
 PERIODS_S = (0.1, 0.1, 0.04, 0.0633, 0.15, 0.25)
 """How long bursts are apart; twice 100 ms, the counter's own tick, which is the worst."""
 HOT_LAG_S = 0.02
+GLOW_W = (10.0, 40.0)
 OUT_OF_STEP_S = (0.0433, 0.0577, 0.0633, 0.0707, 0.0866, 0.1407, 0.1771)
 """Periods whose first harmonics all beat against those of a 100 ms tick at least once a second (see `beats`)."""
 
@@ -127,7 +128,7 @@ _HARD = Case(
     "lag, jitter, decay and drift at once",
     lag_s=0.05,
     jitter_s=2e-3,
-    glow_w=(10, 40),
+    glow_w=GLOW_W,
     drift_w_per_s=0.5,
     wave_w=2.0,
 )
@@ -144,8 +145,13 @@ CASES: dict[str, Case] = {
         Case("jitter", "ticks up to 2 ms early or late", jitter_s=2e-3),
         Case("slow", "counter calls twice as slow (6 ms, p99 34 ms)", slow=2.0),
         Case("drift", "idle drifts by up to 0.5 W/s and waves by up to 2 W", drift_w_per_s=0.5, wave_w=2.0),
-        Case("decay", "steady work, then 10 to 40 W that decay (τ 0.05 to 2 s)", glow_w=(10, 40), duty=(1.0, 1.0)),
-        Case("decay-bursts", "the same after bursts of any duty", glow_w=(10, 40)),
+        Case(
+            "decay",
+            "steady work, then 10 to 40 W decay (τ 0.05 to 2 s)",
+            glow_w=GLOW_W,
+            duty=(1.0, 1.0),
+        ),
+        Case("decay-bursts", "the same after bursts of any duty", glow_w=GLOW_W),
         Case("gpus", "two to four GPUs, each with its own ticks", gpus=(2, 4)),
         _HARD,
         _PART,

@@ -5,18 +5,19 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from math import sqrt
+from math import exp, expm1, sqrt
 from typing import Any
 
-from physics_cases import Case, Draw, Load
+from physics_cases import GLOW_W, Case, Draw, Load
 from simulated_counter import CounterSpec, Ticks
-from simulated_gpu import GpuSpec, SimulatedGpu
+from simulated_gpu import GpuSpec, SimulatedGpu, seconds_of
 from simulated_power import Idle
 
 from pytest_lem.meters.nvml_meter import GpuMeter
 from pytest_lem.model.measurement import DeviceReading
 
 ROUNDS = 8
+JOULES = ("truth", "joules", "std", "plain", "ideal", "hidden")
 TAIL_NS = 200_000_000
 HOT_NS = 500_000_000
 MeterFactory = Callable[..., GpuMeter]
@@ -29,8 +30,9 @@ class Window:
     """One window: what the GPUs took (J), what the meter said, what a plain counter difference says.
 
     `ideal` is what the counter gives to one who knows each tick's instant and the idle power exactly, but not how far
-    the counter is behind: what is wrong with it no meter can mend. `fixed_s` is the time that the round took beyond its
-    work, `calls_inside` counts calls to a GPU during the work.
+    the counter is behind: what is wrong with it no meter can mend. `hidden` is what no meter can know of a decay (J, by
+    `hidden_joules`). `fixed_s` is the time that the round took beyond its work, `calls_inside` counts calls to a GPU
+    during the work.
     """
 
     truth: float
@@ -38,6 +40,7 @@ class Window:
     std: float | None
     plain: float
     ideal: float
+    hidden: float
     fixed_s: float
     calls_inside: int
     faults: tuple[str, ...]
@@ -104,6 +107,7 @@ class Bench:
             std=sqrt(sum(std * std for std in stds)) if whole else None,
             plain=sum(_plain(gpu, start, end) for gpu in gpus),
             ideal=sum(_ideal(gpu, start, end) for gpu in gpus),
+            hidden=sum(hidden_joules(gpu, end) for gpu in gpus),
             fixed_s=(max(gpu.clock.now for gpu in gpus) - began - (end - start)) / 1e9,
             calls_inside=sum(call.end_ns > start and call.start_ns < end for gpu in gpus for call in gpu.calls),
             faults=tuple(fault for reading in self.readings for fault in reading.faults),
@@ -129,6 +133,30 @@ def bench_of(
     """A meter over one GPU with this counter, under work of this load and length."""
     gpu = SimulatedGpu(GpuSpec(counter, **{"idle": Idle(100), **spec}), seed=seed)
     return Bench(Draw((gpu,), (load,), seconds), seed=seed)
+
+
+def hidden_joules(gpu: SimulatedGpu, end: int) -> float:
+    """By how much any meter may be wrong about power that decays after work that ended at `end` (J).
+
+    Field 186 is first clean over the refresh period that begins next, `unseen` after the end. Every decay of 0 to 40 W
+    and τ of 0.05 to 2 s that gives that mean explains it as well; they differ in the joules of the unseen time. Half of
+    that range is the least error that a meter can promise, even with no noise at all.
+    """
+    spec = gpu.spec
+    if not spec.glow_w or spec.power_ticks is None:
+        return 0.0
+    refresh, work_end = spec.power_ticks, seconds_of(end)
+    unseen = refresh.time(refresh.last(work_end) + 1) - work_end
+    seen_w = spec.glow_w * _mean_decay(spec.glow_tau_s, unseen, refresh.tick_s)
+    able = [0.05 * 1.05**n for n in range(76)]
+    fitting = [(tau, seen_w / _mean_decay(tau, unseen, refresh.tick_s)) for tau in able]
+    joules = [watts * tau * -expm1(-unseen / tau) for tau, watts in fitting if watts <= GLOW_W[1]]
+    return (max(joules) - min(joules)) / 2 if joules else 0.0
+
+
+def _mean_decay(tau: float, after: float, length: float) -> float:
+    """Mean of exp(−t/τ) over `length` seconds that begin `after` seconds after the work."""
+    return exp(-after / tau) * -expm1(-length / tau) * tau / length
 
 
 def _plain(gpu: SimulatedGpu, start: int, end: int) -> float:
@@ -168,7 +196,7 @@ def columns(case: Case, seconds: float, cycles: Sequence[tuple[Window, ...]]) ->
     if missing:
         raise ValueError(f"{case.name} at {seconds} s: {len(missing)} windows without joules: {missing[0]}")
     found: dict[str, Any] = {"case": case.name, "says": case.says, "even": case.even, "seconds": seconds}
-    for name in ("truth", "joules", "std", "plain", "ideal", "fixed_s"):
-        found[name] = [[round(getattr(window, name), 3) for window in cycle] for cycle in cycles]
+    for name, digits in (*((column, 2) for column in JOULES), ("fixed_s", 3)):
+        found[name] = [[round(getattr(window, name), digits) for window in cycle] for cycle in cycles]
     found["calls_inside"] = sum(window.calls_inside for cycle in cycles for window in cycle)
     return found

@@ -133,7 +133,10 @@ def test_a_card_with_a_counter_and_no_power_field_is_measured_all_the_same():
 
 
 def test_another_process_on_the_gpu_makes_the_round_invalid():
-    bench = bench_of(processes=((1, 0.0, 99.0), (4711, 1.9, 99.0)))
+    alone = bench_of()
+    alone.play(0)
+    arrives = alone.draw.gpus[0].clock.seconds + 0.001
+    bench = bench_of(processes=((1, 0.0, 99.0), (4711, arrives, 99.0)))
     faults = [told(bench.play(phase)) for phase in range(3)]
     assert ["4711" in fault for fault in faults] == [False, True, True]
 
