@@ -21,7 +21,8 @@ _MEMORY_NS = 5_000 * MS
 _TAILS = 4
 _REPEAT_STD_W = 3.0
 _BELIEF_STD_W = 30.0
-_TAIL_CAP_NS = 300 * MS
+_TAIL_NS = 190 * MS
+_FIRST_TAIL_NS = 300 * MS
 _KNOWN_W = 3.0
 _MIXED = 0.3
 _BUSY = 1.0
@@ -118,7 +119,7 @@ class GpuEdges:
         """Wait for the tick after a window; both edges, or None where a tick is missing or power is unknown."""
         watch = self._idle_watch(end_ns)
         tick = watch.tail_tick()
-        watch.watch_power(end_ns + _TAIL_CAP_NS, enough=1)
+        watch.watch_power(end_ns + (_TAIL_NS if self._tails else _FIRST_TAIL_NS), enough=1)
         seen = watch.readings(end_ns, LAG_NS)
         if not seen and not self._tails:
             seen = watch.one_more(end_ns, LAG_NS)

@@ -8,15 +8,16 @@ from math import sqrt
 from statistics import median
 
 _JITTER_NS = 1.5e6
-_MIN_JITTER_NS = 1e6
+_MIN_JITTER_NS = 1.5e6
 _JITTER_WEIGHT = 4
 _SURE = 0.18
 """Periods in a gap are counted when the whole gap is known to this part of a period (standard uncertainty)."""
 _LOST = 0.08
-_SHARP_NS = 2.5e6
+_SHARP_NS = 3e6
 _ORDINARY = 0.5
 """A tick between two calls of equal length is known to 0.37 of it; a little more is as sharp as it gets."""
 _MIN_CALLS = 16
+_AGEING = 1.02
 _FORESEEN = 0.08
 _ASTRAY = 3.0
 """A tick this many standard uncertainties outside its time is none of the train's: the counter stood still before."""
@@ -76,7 +77,7 @@ class TickTrain:
 
     @property
     def sharp_ns(self) -> float:
-        """The standard uncertainty of a tick that two ordinary calls enclose: 2 ms, more where all `calls` are slow."""
+        """The standard uncertainty of a tick that two ordinary calls enclose: 3 ms, more where all `calls` are slow."""
         known = len(self.calls) >= _MIN_CALLS
         return max(_SHARP_NS, _ORDINARY * median(self.calls)) if known else _SHARP_NS
 
@@ -144,10 +145,8 @@ class TickTrain:
             self._strays.clear()
 
     def _weigh(self, period_ns: float, variance: float) -> None:
-        """Take in a period. Gaps share their ticks, so the sharper of two counts alone, unless they are alike."""
-        known = self._period_std**2
-        if variance < known / 4:
+        """Take in a period if it is surer than the one known, which ages. Gaps share ticks: they can't be averaged."""
+        if variance < self._period_std**2:
             self.period_ns, self._period_std = period_ns, sqrt(variance)
-            return
-        self.period_ns = ((self.period_ns or 0.0) * variance + period_ns * known) / (known + variance)
-        self._period_std = sqrt(known * variance / (known + variance))
+        else:
+            self._period_std *= _AGEING
