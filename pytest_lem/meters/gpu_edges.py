@@ -19,7 +19,7 @@ from pytest_lem.model.measurement import Edge
 
 _MEMORY_NS = 5_000 * MS
 _TAILS = 4
-_REPEAT_STD_W = 3.0
+_REPEAT_STD_W = 2.0
 _BELIEF_STD_W = 30.0
 _TAIL_NS = 190 * MS
 _FIRST_TAIL_NS = 300 * MS

@@ -9,7 +9,7 @@ from math import exp, expm1, log, sqrt
 from pytest_lem.meters.window import NS, Joules
 
 _TAUS_S = (0.04, 0.07, 0.12, 0.2, 0.35, 0.6, 1.0, 2.0, 10.0)
-_DECAY_STD_W = 30.0
+_DECAY_STD_W = 25.0
 
 
 @dataclass(frozen=True)
