@@ -50,6 +50,7 @@ class TickTrain:
     _period_std: float = 0.0
     _dated: deque[Tick] = field(default_factory=lambda: deque(maxlen=6))
     _sharp: deque[Tick] = field(default_factory=lambda: deque(maxlen=6))
+    _run: list[Tick] = field(default_factory=list)
     _strays: deque[float] = field(default_factory=lambda: deque(maxlen=32))
 
     def date(self, tick: Tick, *, neighbours: bool) -> Tick:
@@ -58,6 +59,7 @@ class TickTrain:
         `neighbours` says that it came right after the last one dated.
         """
         better = self._better(tick)
+        self._count_run(tick, neighbours)
         if max(tick.std_ns, better.std_ns) <= self.sharp_ns:
             self._learn(tick, neighbours)
         self._dated.append(better)
@@ -133,6 +135,15 @@ class TickTrain:
                 self._weigh(gap / count, (variance + self._jitter_variance) / count**2)
                 self._recover()
                 return
+
+    def _count_run(self, tick: Tick, neighbours: bool) -> None:
+        """Learn the period from sharp ticks that came one right after the other: those need no counting."""
+        sharp = tick.std_ns <= self.sharp_ns
+        self._run = [*(self._run if neighbours else ()), tick] if sharp else []
+        count = len(self._run) - 1
+        if count >= 2 and self.period_ns is not None:
+            variance = self._run[0].std_ns ** 2 + tick.std_ns**2 + self._jitter_variance
+            self._weigh((tick.time_ns - self._run[0].time_ns) / count, variance / count**2)
 
     def _start(self, gap_ns: int, variance: float) -> None:
         """Take the first period from one gap, the ticks' own jitter being unknown."""
