@@ -25,7 +25,6 @@ _TAIL_NS = 215 * MS
 _FIRST_TAIL_NS = 300 * MS
 _KNOWN_W = 3.0
 _MIXED = 0.3
-_BUSY = 1.0
 _BURST = 1.5
 _HOT, _HOT_W = 0.05, 3.0
 STILL = "the energy counter stands still"
@@ -106,14 +105,13 @@ class GpuEdges:
         return max(unexplained, default=None)
 
     def _explained(self, share: float) -> float:
-        """The most that a reading may tell (W) whose first `share` lies before the call, if the GPU is idle since."""
-        first = self._first_watts()
-        if not self._tails or first is None or self._busy_w is None:
+        """The most that a reading may tell (W) whose first `share` lies before the call, if the GPU is idle since.
+
+        Work that ended just before the call may have ended in a burst of any power: nothing is too much then.
+        """
+        if not self._tails or self._busy_w is None or self._above_idle(self._first_watts()):
             return inf
-        idle = self._tails[-1][-1].watts
-        if self._above_idle(first):
-            return idle + (share + _BUSY * (1 - share)) * (first - idle)
-        return idle + _BURST * share * (self._busy_w - idle)
+        return self._tails[-1][-1].watts + _BURST * share * (self._busy_w - self._tails[-1][-1].watts)
 
     def take_tail(self, start_ns: int, end_ns: int) -> tuple[Edge, Edge] | None:
         """Wait for the tick after a window; both edges, or None where a tick is missing or power is unknown."""
