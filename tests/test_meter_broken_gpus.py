@@ -58,12 +58,13 @@ def test_a_counter_that_steps_back_by_more_than_a_window_is_never_believed_in_si
     assert all(honest(window) for window in windows)
 
 
-@given(wait=st.floats(0.01, 0.09), back=st.floats(60, 500), seed=SEEDS)
+@given(wait=st.floats(0.045, 0.095), back=st.floats(60, 500), seed=SEEDS)
 @settings(max_examples=15)
 def test_a_small_step_back_after_the_work_is_seen_too(wait, back, seed):
     """It hides in the joules of the window: only who looks at every reading finds it.
 
-    Less than a tick of work, 50 J, hides even from him, since he reads but twice a tick.
+    Less than a tick of work, 50 J, hides even from him, since he reads but twice a tick; so does a step before his
+    first reading, which may take 40 ms.
     """
     sound = bench_of(EVEN, seed=seed)
     sound.play(0)

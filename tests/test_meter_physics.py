@@ -21,7 +21,7 @@ from simulated_power import Glow, Idle, PowerCurve, Work
 from benchmarks.physics.summary import MEAN, SINGLE, Row, cycle_mean, row
 from pytest_lem.meters.nvml_meter import GpuMeter
 
-QUICK_CYCLES, ALL_CYCLES = 8, 125
+QUICK_CYCLES, ALL_CYCLES = 16, 125
 BURSTS = Load(extra_w=400.0, duty=0.41, period_s=0.1)
 SEEDS = st.integers(0, 2**20)
 
@@ -204,6 +204,15 @@ def test_the_window_lies_between_its_edges_with_room_for_a_lagging_counter(seed)
     assert tail.time_ns >= end + 95_000_000
 
 
+@pytest.mark.parametrize("place", range(20))
+def test_work_that_ended_just_before_the_head_does_not_leak_into_the_window(place):
+    """A counter 20 ms behind, and ticks at any place against the end of earlier work: 8 J a tick could leak."""
+    lagging = CounterSpec(Ticks(0.1, 0.005 * place), lag_s=0.02)
+    draw = Draw((SimulatedGpu(GpuSpec(lagging, idle=Idle(100)), seed=place),), (STEADY,), 1.0, hot=True)
+    bench = Bench(draw, seed=place)
+    assert max(abs(bench.play(phase).error) for phase in range(6)) < 0.005
+
+
 @pytest.mark.parametrize("seconds", [0.3, 0.99])
 def test_a_window_under_a_second_gets_a_reason_and_no_joules(seconds):
     bench = bench_of(seconds=seconds)
@@ -230,6 +239,9 @@ def test_every_gpu_is_windowed_by_its_own_ticks_and_is_right_by_itself(seed):
     window = bench.play(0)
     start, end = bench.span
     assert [reading.device for reading in bench.readings] == [gpu.uuid for gpu in bench.draw.gpus]
+    since_last = start - max(reading.head.time_ns for reading in bench.readings)
+    assert since_last >= 25_000_000
+    assert (since_last - 22_000_000) % 100_000_000 <= 16_000_000, "30 ms after the last head, or whole ticks later"
     for gpu, reading in zip(bench.draw.gpus, bench.readings, strict=True):
         assert reading.joules == pytest.approx(gpu.true_joules(start, end), rel=0.008)
         assert abs(reading.head.time_ns - gpu.tick_before(reading.head.time_ns + 50_000_000)) < 15_000_000
