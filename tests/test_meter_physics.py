@@ -37,7 +37,7 @@ def judged(name: str, seconds: float, cycles: int, factory=GpuMeter) -> Row:
 @pytest.mark.parametrize("seconds", [1.0, 3.0])
 @pytest.mark.parametrize("name", CASES)
 def test_the_meter_reaches_its_goals_on_a_first_draw_of_every_case(name, seconds):
-    assert judged(name, seconds, QUICK_CYCLES).misses == []
+    assert judged(name, seconds, QUICK_CYCLES).failures == []
 
 
 @pytest.mark.slow
@@ -46,7 +46,7 @@ def test_the_meter_reaches_its_goals_on_a_first_draw_of_every_case(name, seconds
 def test_the_meter_reaches_its_goals_over_a_thousand_windows_of_every_case(name, seconds):
     found = judged(name, seconds, ALL_CYCLES)
     assert found.windows >= 1000
-    assert found.misses == []
+    assert found.failures == []
 
 
 @pytest.mark.parametrize(("seconds", "plain"), [(1.0, 0.05), (3.0, 0.015)])

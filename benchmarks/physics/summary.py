@@ -23,12 +23,12 @@ MEAN = {1.0: 0.02, 3.0: 0.008}
 IN_STEP = "part-41ms"
 """Bursts in step with the tick: all ticks of a window err alike, so that a longer one is no better, and no eight phases
 do better than the table's bound. Judged by how near the meter comes to that."""
-HIDDEN = frozenset({"decay", "decay-bursts", "everything"})
+HIDDEN = frozenset({"decay-bursts", "everything"})
 """Power that decays before any sensor can tell it, or a counter behind by an unknown time while it does: windows are
 judged by how near the meter comes to the table's bound."""
 FIXED_S = 0.35
-FIXED_OTHER_S = {"gpus": 0.4, "slow": 0.4}
-"""Mean time around a round on one GPU; several GPUs wait for the last of their ticks, slow calls for a sharp one."""
+FIXED_OTHER_S = {"gpus": 0.4}
+"""Mean time around a round on one GPU; several GPUs wait for the last of their ticks."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,7 @@ class Row:
     windows: int
     cycles: int
     worst: float
+    over: int
     p95: float
     bound: float
     beyond: float
@@ -95,22 +96,43 @@ class Row:
 
     @property
     def misses(self) -> list[str]:
-        """Goals that this row does not reach, one line each."""
+        """Goals that this row does not reach to the letter, one line each."""
+        worst = f"worst window {percent(self.worst)} ({self.over} of {self.windows} above the goal)"
+        return self._named(
+            [
+                (self.even and self.over > 0, worst),
+                (not self.even and self.mean_worst > MEAN[self.seconds], f"worst mean {percent(self.mean_worst)}"),
+                (self._slower_than(FIXED_S), f"fixed time {self.fixed_s:.3f} s"),
+                *self._common(),
+            ]
+        )
+
+    @property
+    def failures(self) -> list[str]:
+        """Where the meter is worse than the goals and what its sensors allow, one line each. Tests want none."""
         worst = self.beyond if self.case in HIDDEN else self.worst
-        mean = (self.mean_beyond, SINGLE) if self.case == IN_STEP else (self.mean_worst, MEAN)
-        surely = self.fixed_s - 2 * self.fixed_se
-        goals = [
-            (self.even and worst > SINGLE[self.seconds], f"worst {percent(worst)}"),
-            (not self.even and mean[0] > mean[1][self.seconds], f"worst mean {percent(mean[0])}"),
+        mean, most = (self.mean_beyond, SINGLE) if self.case == IN_STEP else (self.mean_worst, MEAN)
+        return self._named(
+            [
+                (self.even and worst > SINGLE[self.seconds], f"worst {percent(worst)}"),
+                (not self.even and mean > most[self.seconds], f"worst mean {percent(mean)}"),
+                (self._slower_than(FIXED_OTHER_S.get(self.case, FIXED_S)), f"fixed time {self.fixed_s:.3f} s"),
+                *self._common(),
+            ]
+        )
+
+    def _common(self) -> list[tuple[bool, str]]:
+        return [
             (self.even and _short(self.covered, self.windows), f"windows covered {percent(self.covered, 1)}"),
             (_short(self.mean_covered, self.cycles), f"means covered {percent(self.mean_covered, 1)}"),
-            (
-                surely > FIXED_OTHER_S.get(self.case, FIXED_S),
-                f"fixed time {self.fixed_s:.3f} s",
-            ),
             (self.calls_inside > 0, f"{self.calls_inside} calls inside windows"),
         ]
-        return [f"{self.case} at {self.seconds:g} s: {text}" for missed, text in goals if missed]
+
+    def _slower_than(self, seconds: float) -> bool:
+        return self.fixed_s - 2 * self.fixed_se > seconds
+
+    def _named(self, found: Sequence[tuple[bool, str]]) -> list[str]:
+        return [f"{self.case} at {self.seconds:g} s: {text}" for missed, text in found if missed]
 
 
 def _short(share: float, n: int) -> bool:
@@ -136,6 +158,7 @@ def row(found: Json) -> Row:
         windows=len(errors),
         cycles=len(means),
         worst=max(errors),
+        over=sum(error > SINGLE[found["seconds"]] for error in errors),
         p95=quantile(errors, 0.95),
         bound=max((abs(i - t) + h) / t for i, h, t in zip(*map(_flat, (ideal, hidden, truth)), strict=True)),
         beyond=max(
@@ -168,9 +191,9 @@ def render(data: Json) -> str:
     rows = [row(found) for found in data["cases"]]
     head = ["case", "window", "n", "worst", "bound", "p95", "counter end − start, worst", "windows covered"]
     head += ["mean of 8, worst", "bound", "means covered", "fixed time"]
-    misses = [miss for each in rows for miss in each.misses]
+    misses = [f"- {miss}" for each in rows for miss in each.misses] or ["- none"]
     body = table(head, [_line(each) for each in rows])
-    return "\n".join([*_facts(rows), "", body, "", f"Goals missed: {'; '.join(misses) or 'none'}."])
+    return "\n".join([*_facts(rows), "", body, "", "Goals missed to the letter:", "", *misses])
 
 
 def _line(found: Row) -> list[str]:
@@ -203,7 +226,7 @@ def _facts(rows: Sequence[Row]) -> list[str]:
         f"- {IN_STEP}: all ticks of a window err alike, so that a longer one is no better, and even eight exact "
         "phases miss the part-time goal at 3 s (a test shows it). Its means are held to the even counter's goals, "
         f"counted from what that someone gets; so are the windows of {', '.join(sorted(HIDDEN))}, whose power decays "
-        "unseen.",
+        "before any sensor sees it.",
         f"- Fixed time: what a round takes beyond its work, on average; goal {FIXED_S} s ({others}). It leaves out "
         "each cycle's first round, in which a new meter learns the tick: "
         f"{max(each.first_s for each in rows):.2f} s, the mean of the slowest case. Calls to a GPU inside its window: "
