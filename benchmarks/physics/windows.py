@@ -4,7 +4,7 @@
 
 Each case draws GPUs and a piece of work (tests/physics_cases.py) and plays it at the eight phases in turn, in virtual
 time; the meter never learns the truth that it is compared with. Writes DIR/physics.json after every case;
-`benchmarks/evidence.py` makes the table. Ends with 1 where the meter is worse than the goals and what its sensors allow.
+`benchmarks/evidence.py` makes the table. Ends with 1 where the meter is worse than the goals and its sensors allow.
 """
 
 from __future__ import annotations
