@@ -69,7 +69,8 @@ def engine_joules(round_: Round, context: Context) -> Joules:
         return _sum(round_, ("gpu",), context)
     cpu = _sum(round_, ("cpu",), context)
     ram = _sum(round_, ("ram",), context)
-    return cpu if ram.joules is None else _add([cpu, ram])
+    # A guess about the memory must not turn a measured CPU into an estimate.
+    return cpu if ram.joules is None or ram.source != cpu.source else _add([cpu, ram])
 
 
 def cost(round_: Round, context: Context) -> float:
@@ -200,6 +201,7 @@ def _energy(metric: Metric, cycles: Sequence[Cycle], context: Context) -> Metric
     part = _PARTS.get(metric.key, engine_joules)
     divisor = _DIVISORS.get(metric.key, _passes)
     per_cycle, relative = [], []
+    sources: set[Source | None] = set()
     for cycle in cycles:
         values = []
         for round_ in valid_rounds(cycle):
@@ -208,12 +210,12 @@ def _energy(metric: Metric, cycles: Sequence[Cycle], context: Context) -> Metric
                 return _absent(metric, joules.reason or "the meter read no energy")
             values.append(joules.joules / divisor(round_))
             relative.append(joules.std / joules.joules)
-            source: Source = joules.source or "measured"
+            sources.add(joules.source)
         if values:
             per_cycle.append(values)
     # What the meter itself does not know about its mean: independent edges, so it shrinks with the count of rounds.
     floor = sqrt(float(np.mean(np.square(relative)))) / sqrt(len(relative))
-    return _present(metric, _over_cycles(per_cycle, floor), source)
+    return _present(metric, _over_cycles(per_cycle, floor), "estimated" if "estimated" in sources else "measured")
 
 
 def _rate(metric: Metric, cycles: Sequence[Cycle], context: Context) -> MetricValue:

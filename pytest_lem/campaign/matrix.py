@@ -33,6 +33,7 @@ PROTOCOL_FIELDS = (
     "latency",
 )
 T = TypeVar("T", bound=Frozen)
+QUICK: Mapping[str, Any] = {"rounds": 4, "round_seconds": 1.05, "warmup_rounds": 2, "warmup_seconds": 2.0}
 LISTS = ("backend", "model", "precision", "batch")
 DEFAULTS: dict[str, list[Any]] = {"backend": ["pytorch"], "model": [], "precision": [], "batch": []}
 
@@ -79,12 +80,13 @@ def cells(layers: Layers, sections: Sequence[str], *, with_batch: bool = True) -
             return values
         chosen[name] = values
     found = []
+    slugs = _slugs(chosen["model"])
     for backend, model, precision in product(
         chosen["backend"], chosen["model"] or [None], chosen["precision"] or [None]
     ):
-        for number, options in enumerate(_variants(layers.marker.get(backend))):
+        for number, options in enumerate(_variants(layers.marker.get(backend), f"{layers.place}: {backend}")):
             engine = _engine(layers, backend, model, precision, options)
-            parts = [backend, *([slug(engine.model)] if len(chosen["model"]) > 1 else []), engine.precision_id]
+            parts = [backend, *([slugs[engine.model]] if len(slugs) > 1 else []), engine.precision_id]
             parts += [f"o{number}"] if len(_variants(layers.marker.get(backend))) > 1 else []
             for batch in (chosen["batch"] or [None]) if with_batch else [None]:
                 workload = _workload(layers, batch)
@@ -105,9 +107,8 @@ def check_keywords(layers: Layers, sections: Sequence[str]) -> None:
 def protocol(layers: Layers, *, quick: bool) -> ProtocolSpec:
     """How this test's rounds are measured: the command line over the marker over the settings over the defaults."""
     fields: dict[str, Any] = {"quick": quick}
-    if quick:
-        fields |= {"rounds": 4, "round_seconds": 1.0, "warmup_rounds": 2, "warmup_seconds": 2.0}
-    for layer in (layers.settings, layers.marker, layers.command):
+    # A first look is short whatever the project says; only an option beside it may make it longer.
+    for layer in (layers.settings, layers.marker, QUICK if quick else {}, layers.command):
         fields |= {name: layer[name] for name in PROTOCOL_FIELDS if layer.get(name) is not None}
     return validated(ProtocolSpec, fields, layers.place)
 
@@ -132,6 +133,16 @@ def slug(model: str) -> str:
     return re.sub(r"[^A-Za-z0-9.]+", "_", model.removeprefix("synthetic:").rstrip("/").rsplit("/", 1)[-1])
 
 
+def _slugs(models: Sequence[str]) -> dict[str, str]:
+    """Each model's id part; models that only differ in their folders, or their kind, are told apart by a number."""
+    found: dict[str, str] = {}
+    for model in models:
+        short = slug(model)
+        taken = sum(1 for other in found.values() if other == short or other.startswith(f"{short}_no"))
+        found.setdefault(model, f"{short}_no{taken + 1}" if taken else short)
+    return found
+
+
 def as_list(value: object) -> list[Any]:
     """A scalar as a list of one; None as none."""
     if value is None:
@@ -142,6 +153,8 @@ def as_list(value: object) -> list[Any]:
 def _choose(name: str, layers: Layers) -> list[Any] | Emptied:
     normal = _NORMAL.get(name, str)
     marked = [normal(value, layers.place) for value in as_list(layers.marker.get(name))]
+    if name in layers.marker and not marked:
+        raise UsageError(f"{layers.place}: {name} is empty; name at least one, or leave it out")
     asked = [normal(value, f"--lem-{name}") for value in as_list(layers.command.get(name))]
     if asked and marked and name != "model":
         kept = [value for value in marked if value in asked]
@@ -178,8 +191,12 @@ def _batch(value: object, place: str) -> int:
 _NORMAL = {"backend": _name, "model": _name, "precision": _precision, "batch": _batch}
 
 
-def _variants(section: object) -> list[Mapping[str, Any]]:
-    return [variant or {} for variant in (as_list(section) or [{}])]
+def _variants(section: object, place: str = "") -> list[Mapping[str, Any]]:
+    variants = [variant or {} for variant in (as_list(section) or [{}])]
+    for variant in variants:
+        if not isinstance(variant, Mapping):
+            raise UsageError(f"{place}: expected options as a dictionary, or a list of them, got {variant!r}")
+    return variants
 
 
 def _engine(

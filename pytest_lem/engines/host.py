@@ -94,6 +94,11 @@ class Engine:
         """Whether the process runs."""
         return self._process.running()
 
+    @property
+    def busy(self) -> bool:
+        """Whether a command was sent and its answer never taken: such an engine cannot be used again."""
+        return self._busy
+
     def pids(self) -> set[int]:
         """All processes of the engine: itself, its group, its descendants."""
         return self._process.pids()

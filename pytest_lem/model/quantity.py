@@ -52,5 +52,7 @@ class Quantity(float):
         if self.low is None or self.high is None:
             why = "single measurement" if self.n == 1 else f"{self.n} rounds"
             return f"{self.key}: no interval ({why}), {self.source}"
+        if self.covers == "range":
+            return f"{self.key}: {self.n} rounds ranged {self.low:.4g}..{self.high:.4g}, too few for an interval"
         covers = f" ({self.covers})" if self.covers else ""
         return f"{self.key}: 95 % interval {self.low:.4g}..{self.high:.4g} over {self.n} rounds{covers}, {self.source}"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,14 +22,25 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """Run the test, then judge its budgets; say our own errors in their one line, without a traceback."""
     if not is_lem(item):
         return (yield)
-    try:
+    with one_line(item):
         result = yield
         _judge(item)
-    except Unavailable as error:
-        _absent(item, error)
-    except LemError as error:
-        pytest.fail(told(error), pytrace=False)
     return result
+
+
+@contextmanager
+def one_line(item: pytest.Item | None = None) -> Iterator[None]:
+    """Turn an error of ours into a failure that is its line alone; an absent quantity of `item` may be a skip."""
+    caught: LemError | None = None
+    try:
+        yield
+    except LemError as error:
+        caught = error
+    # Outside the handler: pytest would print the error twice, as the cause of the failure.
+    if isinstance(caught, Unavailable) and item is not None:
+        _absent(item, caught)
+    if caught is not None:
+        pytest.fail(told(caught), pytrace=False)
 
 
 def told(error: LemError) -> str:
@@ -37,18 +49,19 @@ def told(error: LemError) -> str:
     return f"{error}\n--- the engine's log ends ---\n{tail}" if tail else str(error)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Refuse a budget on an unknown metric while collecting, not after minutes of measuring."""
-    budgeted = [item for item in items if item.get_closest_marker("lem_budget")]
-    if not budgeted:
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Refuse a budget that can't be judged while collecting, not after minutes of measuring."""
+    test = metafunc.definition
+    if not test.get_closest_marker("lem_budget"):
         return
     from pytest_lem.plugin.limits import marker_limits
 
-    for item in budgeted:
-        try:
-            marker_limits(item)
-        except LemError as error:
-            raise pytest.UsageError(f"{item.nodeid}: {error}") from None
+    if "lem_energy" not in metafunc.fixturenames:
+        raise pytest.Collector.CollectError(f"{test.nodeid}: @pytest.mark.lem_budget: the test must take lem_energy")
+    try:
+        marker_limits(test)
+    except LemError as error:
+        raise pytest.Collector.CollectError(f"{test.nodeid}: {error}") from None
 
 
 def _absent(item: pytest.Item, error: Unavailable) -> None:
@@ -69,7 +82,9 @@ def _judge(item: pytest.Item) -> None:
     session = open_session(item.config)
     verdicts = []
     for limit in limits:
-        found = [m for m in session.recorder.measured(item.nodeid) if limit.name in (None, m.name)]
+        found = [m for m in session.recorder.measured(item.nodeid) if limit.fits(m)]
+        if not found and limit.strict:
+            continue
         if not found:
             which = f" named {limit.name!r}" if limit.name else ""
             pytest.fail(f"the budget on {limit.metric.key} has no measurement{which} to judge", pytrace=False)

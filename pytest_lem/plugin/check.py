@@ -18,6 +18,8 @@ def check_options(config: pytest.Config) -> None:
     """Raise UsageError for a backend, precision, batch, model, interpreter, budget or number that cannot be."""
     for backend in options.value(config, "backend") or []:
         registry.entry(backend, place="--lem-backend")
+    for backend in options.pythons(config):
+        registry.entry(backend, place="--lem-python")
     layers = layers_of(config, {}, place="--lem")
     made = cells(layers, registry.names())
     for cell in made if isinstance(made, list) else []:
@@ -43,6 +45,9 @@ def layers_of(config: pytest.Config, marker: dict[str, object], *, place: str) -
 
 
 def _check_copy(config: pytest.Config) -> None:
-    copy = options.command(config, "json")
-    if copy and not Path(config.invocation_params.dir, copy).parent.is_dir():
+    copy = options.value(config, "json")
+    target = Path(config.invocation_params.dir, copy) if copy else None
+    if target is not None and target.is_dir():
+        raise UsageError(f"--lem-json={copy}: that is a folder; name a file")
+    if target is not None and not target.parent.is_dir():
         raise UsageError(f"--lem-json={copy}: there is no such folder; make it, or name another")

@@ -23,12 +23,13 @@ def finished_report(config: pytest.Config, folder: Path, outcomes: dict[str, str
     """
     run = Run.open(folder)
     found = gather(folder, aggregate=late_metrics)
-    whole = {m.test for m in found.measurements if not any(cycle.stopped in CUT for cycle in m.cycles)}
+    cut = {m.test for m in found.measurements if any(cycle.stopped in CUT for cycle in m.cycles)}
+    whole = {m.test for m in found.measurements} - cut
     missing = [_reason(test, outcomes) for test in run.record.plan if test not in whole]
     told = [line for line in missing if line is not None]
     extra = [line for line in found.remarks if not any(line.startswith(f"{test}:") for test in run.record.plan)]
     report = read_report(run.write_report(found.measurements, found.verdicts, [*told, *extra]))
-    copy = options.command(config, "json")
+    copy = options.value(config, "json")
     if copy:
         save_report(report, Path(config.invocation_params.dir, copy))
     return report

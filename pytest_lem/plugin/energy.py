@@ -10,13 +10,15 @@ from typing import Any
 
 import pytest
 
-from pytest_lem.aggregate import metrics
+from pytest_lem.aggregate import Context, metrics
 from pytest_lem.campaign.matrix import protocol
 from pytest_lem.meters.host_clock import HostClock
-from pytest_lem.model.errors import EngineError, LemError, Unavailable, UsageError
+from pytest_lem.model.errors import EngineError, LemError, UsageError
 from pytest_lem.model.measurement import Cycle, EngineRecord, Measurement, Round
+from pytest_lem.model.metrics import METRICS
 from pytest_lem.model.quantity import Quantity
 from pytest_lem.model.specs import ProtocolSpec, WorkloadSpec
+from pytest_lem.plugin import options
 from pytest_lem.plugin.backend import Backend
 from pytest_lem.plugin.check import layers_of
 from pytest_lem.plugin.collection import marker_of
@@ -32,7 +34,6 @@ class Energy:
         self._item = item
         self._last: Measurement | None = None
         self._windows = 0
-        session.test = item.nodeid.rsplit("::", 1)[-1]
 
     def measure(self, backend: Backend, workload: WorkloadSpec, *, name: str = "") -> Measurement:
         """Warm up, measure rounds until they are precise, keep them all, and return the Measurement.
@@ -40,6 +41,7 @@ class Energy:
         `name` tells several measurements of one test apart; it is part of their key. Raises EngineError (the next test
         gets a fresh engine), MeterError, StoreError. What was measured before an interruption is kept.
         """
+        self._session.refuse_inside_window(f"measure(name={name!r})")
         meters = self._session.meters(backend.engine.gpus)
         spec = self._protocol()
         begun = self._blank(
@@ -76,6 +78,7 @@ class Energy:
         `sync` is called at both edges, so that the device's work lies inside; left out, torch's CUDA is synchronised
         where the test has used it. The result is on the handle when the block has ended.
         """
+        self._session.refuse_inside_window(f"window({name!r})")
         meters = self._session.meters(self._session.gpus)
         context = self._session.context("cuda" if self._session.gpus else "cpu", meters, work=False)
         begun = self._blank(name, protocol=self._protocol(), meters=meters.records)
@@ -85,8 +88,16 @@ class Energy:
         HostClock().sleep_until_ns(meters.begin(self._windows))
         self._windows += 1
         start = time.monotonic_ns()
-        yield handle
-        synchronise()
+        self._session.window = name
+        try:
+            yield handle
+            synchronise()
+        except BaseException as error:
+            stopped = "failed" if isinstance(error, Exception) else "interrupted"
+            self._finish_window(begun, context, (), stopped)
+            raise
+        finally:
+            self._session.window = None
         end = time.monotonic_ns()
         readings = meters.end(start, end)
         faults = [f"{reading.device}: {fault}" for reading in readings for fault in reading.faults]
@@ -102,8 +113,7 @@ class Energy:
             reason="; ".join(faults) or None,
             devices=readings,
         )
-        cycles = (Cycle(index=0, launch="window", gpus=tuple(self._session.gpus), rounds=(round_,), stopped="rounds"),)
-        self._finish(begun.model_copy(update={"cycles": cycles, "metrics": metrics(cycles, context)}))
+        self._finish_window(begun, context, (round_,), "rounds")
         handle.measurement = self._last
 
     def get(self, key: str) -> Quantity | None:
@@ -118,19 +128,25 @@ class Energy:
 
     def _measured(self) -> Measurement:
         if self._last is None:
-            raise UsageError("lem_energy has measured nothing yet: call lem_energy.measure(lem_backend, lem_workload)")
+            raise UsageError(
+                "lem_energy has measured nothing yet: call lem_energy.measure(...), or end a lem_energy.window(...)"
+            )
         return self._last
 
     def _protocol(self) -> ProtocolSpec:
         config = self._item.config
         layers = layers_of(config, marker_of(self._item), place="@pytest.mark.lem")
-        return protocol(layers, quick=bool(config.getoption("lem_quick") or config.getoption("lem_demo")))
+        return protocol(layers, quick=options.quick(config))
 
     def _blank(self, name: str, **fields: Any) -> Measurement:
         test = self._item.nodeid
         if any(measurement.name == name for measurement in self._session.recorder.measured(test)):
             raise UsageError(f"{test}: a second measurement named {name!r}; give each its own: measure(..., name=...)")
         return Measurement(id=f"{test}#{name}" if name else test, test=test, name=name, **fields)
+
+    def _finish_window(self, begun: Measurement, context: Context, rounds: tuple[Round, ...], stopped: str) -> None:
+        cycles = (Cycle(index=0, launch="window", gpus=tuple(self._session.gpus), rounds=rounds, stopped=stopped),)
+        self._finish(begun.model_copy(update={"cycles": cycles, "metrics": metrics(cycles, context)}))
 
     def _finish(self, measurement: Measurement) -> None:
         self._last = self._session.recorder.finish(measurement)
@@ -142,8 +158,10 @@ class Window:
     measurement: Measurement | None = None
 
     def __getattr__(self, name: str) -> Quantity:
+        if name not in METRICS:
+            raise AttributeError(f"a window has no metric {name!r}")
         if self.measurement is None:
-            raise Unavailable(name, "the window has not ended")
+            raise UsageError(f"{name} was read inside its window: it is known when the block has ended")
         quantity: Quantity = getattr(self.measurement, name)
         return quantity
 

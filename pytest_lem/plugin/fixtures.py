@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_lem.model.errors import LemError
-from pytest_lem.plugin.budgets import told
+from pytest_lem.plugin.budgets import one_line
 from pytest_lem.plugin.state import open_session
 
 if TYPE_CHECKING:
@@ -25,10 +24,10 @@ def lem_cycle(request: pytest.FixtureRequest) -> int:
 @pytest.fixture
 def lem_backend(request: pytest.FixtureRequest, lem_cycle: int) -> Backend:
     """A running engine: `.name`, `.spec`, `.observed` (what really runs), `.run(workload)`."""
-    try:
+    if not hasattr(request, "param"):
+        pytest.fail("lem_backend: take it as an argument of the test; it is not to be had later", pytrace=False)
+    with one_line():
         return open_session(request.config).backend(request.param, lem_cycle)
-    except LemError as error:
-        pytest.fail(told(error), pytrace=False)
 
 
 @pytest.fixture
@@ -43,7 +42,5 @@ def lem_energy(request: pytest.FixtureRequest) -> Energy:
     """Measures: `.measure(backend, workload)`, `.window(name)`, and the last measurement's metrics as attributes."""
     from pytest_lem.plugin.energy import Energy
 
-    try:
+    with one_line():
         return Energy(open_session(request.config), request.node)
-    except LemError as error:
-        pytest.fail(told(error), pytrace=False)

@@ -30,17 +30,27 @@ class Lifecycle:
         """Tell an xdist worker which run it belongs to: all of them write into one folder."""
         node.workerinput["lem_run"] = self._run_name
 
-    def pytest_collection_finish(self, session: pytest.Session) -> None:
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> None:
         """Refuse a meter or folder that can't work before the first test starts. `--co` touches nothing."""
         ours = [item for item in session.items if is_lem(item)]
         plan = [item.nodeid for item in ours if not item.get_closest_marker("lem_emptied")]
         self.config.stash[PLAN] = plan
-        if not plan or self.config.option.collectonly or worker_name(self.config):
+        option = self.config.option
+        if not plan or option.collectonly or option.setupplan or worker_name(self.config):
             return
         try:
             open_session(self.config)
         except LemError as error:
             raise pytest.UsageError(str(error)) from None
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """An item that runs again is judged by its last attempt; the earlier ones stay on disk."""
+        session = known_session(self.config)
+        if session is not None:
+            session.test = item.name
+            session.recorder.forget(item.nodeid)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_teardown(self, nextitem: pytest.Item | None) -> Generator[None, object, object]:
@@ -62,7 +72,8 @@ class Lifecycle:
 
             item.user_properties += headline(session.recorder.measured(item.nodeid))
         report = yield
-        report.user_properties = [(str(key), plain(value)) for key, value in report.user_properties]
+        if is_lem(item):
+            report.user_properties = [(str(key), plain(value)) for key, value in report.user_properties]
         if session is not None:
             setattr(report, "lem", {"run": session.recorder.run.id})  # noqa: B010 - no declared attribute
         return report
@@ -84,7 +95,7 @@ class Lifecycle:
         folder = known.recorder.run.directory if known else options.results(self.config) / "runs" / self._run_name
         if (folder / "run.json").exists():
             self._write(session, folder)
-        elif self._emptied:
+        elif self._emptied and session.exitstatus == pytest.ExitCode.OK:
             self._say("nothing was measured: the options left every lem test without an experiment")
             session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
 

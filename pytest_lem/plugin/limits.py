@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isfinite, nan
 
 import pytest
 
@@ -24,6 +25,10 @@ class Limit:
     limit: float
     name: str | None = None
     strict: bool = False
+
+    def fits(self, measurement: Measurement) -> bool:
+        """Whether it is about `measurement`: one for every test says nothing of a plain window."""
+        return self.name in (None, measurement.name) and not (self.strict and measurement.engine is None)
 
 
 def command_limits(config: pytest.Config) -> list[Limit]:
@@ -70,6 +75,8 @@ def _line(limit: Limit, measurement: Measurement, value: MetricValue, broken: bo
     text = f"{_place(limit, measurement)} {value.value:.4g} {unit} {verb} its budget of {limit.limit:g} {unit}"
     if value.low is None or value.high is None:
         return f"{text} (no interval, n = {value.n})"
+    if value.covers == "range":
+        return f"{text} ({value.n} rounds ranged {value.low:.4g}..{value.high:.4g})"
     straddles = "; the interval straddles the limit" if value.low <= limit.limit <= value.high else ""
     return f"{text} (95 % interval {value.low:.4g}..{value.high:.4g} over {value.n} rounds{straddles})"
 
@@ -110,6 +117,9 @@ def _verdict(limit: Limit, measurement: Measurement, value: MetricValue | None, 
 
 def _number(value: object, place: str) -> float:
     try:
-        return float(str(value))
+        number = float(str(value))
     except ValueError:
-        raise UsageError(f"{place}: a limit is a number, got {value!r}") from None
+        number = nan
+    if not isfinite(number):
+        raise UsageError(f"{place}: a limit is a number, got {value!r}")
+    return number

@@ -107,6 +107,11 @@ def value(config: pytest.Config, name: str) -> Any:
     return setting(config, name) if asked is None else asked
 
 
+def quick(config: pytest.Config) -> bool:
+    """Whether this run is a first look: `--lem-quick`, or the demo."""
+    return bool(config.getoption("lem_quick") or config.getoption("lem_demo"))
+
+
 def results(config: pytest.Config) -> Path:
     """The folder of all runs; a relative one stands under pytest's root."""
     asked = command(config, "results")
@@ -135,7 +140,7 @@ def asked(config: pytest.Config) -> bool:
 def check(config: pytest.Config) -> None:
     """Refuse at once what no test could run: one line that names the option. Touches no GPU."""
     if config.getoption("lem_demo"):
-        config.args = [str(Path(__file__).parent / "demo" / "test_demo.py")]
+        _point_to_demo(config)
     if not asked(config):
         return
     from pytest_lem.model.errors import LemError
@@ -145,6 +150,13 @@ def check(config: pytest.Config) -> None:
         check_options(config)
     except LemError as error:
         raise pytest.UsageError(str(error)) from None
+
+
+def _point_to_demo(config: pytest.Config) -> None:
+    if config.args_source == pytest.Config.ArgsSource.ARGS:
+        raise pytest.UsageError("--lem-demo runs its own benchmark: leave the paths out")
+    config.args = [str(Path(__file__).parent / "demo" / "test_demo.py")]
+    config.option.markexpr = config.option.keyword = ""  # a project's own selection is not about the demo
 
 
 def _split(values: list[str] | None) -> list[str]:

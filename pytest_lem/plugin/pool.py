@@ -35,7 +35,7 @@ class EnginePool:
 
     def acquire(self, spec: EngineSpec, cycle: int) -> tuple[EngineSpec, Engine]:
         """The engine for `spec` and `cycle`, started unless it runs already. Raises EngineError."""
-        if self.engine is not None and self._wanted == (spec, cycle) and self.engine.alive and self.spec is not None:
+        if self.engine is not None and self.spec is not None and self._wanted == (spec, cycle) and self._usable():
             return self.spec, self.engine
         self.stop()
         resolved, gpus = self._place(spec)
@@ -44,6 +44,9 @@ class EnginePool:
         self.engine = Engine.start(resolved, gpus=gpus, log_path=self._log(resolved), on_progress=self.progress)
         self.spec, self._wanted = resolved, (spec, cycle)
         return resolved, self.engine
+
+    def _usable(self) -> bool:
+        return self.engine is not None and self.engine.alive and not self.engine.busy
 
     def keep_for(self, wanted: tuple[EngineSpec, int] | None) -> None:
         """Stop the engine unless the next item needs the same one."""

@@ -17,7 +17,9 @@ class Progress:
     def __init__(self, config: pytest.Config) -> None:
         reporter: Any = config.pluginmanager.getplugin("terminalreporter")
         self._capture: Any = config.pluginmanager.getplugin("capturemanager")
-        self._file = reporter._tw._file if reporter is not None else None
+        self._writer: Any = reporter._tw if reporter is not None else None
+        self._file: Any = self._writer._file if self._writer is not None else None
+        self._column = 0
         self.on = bool(self._file and self._file.isatty() and not config.getoption("verbose") < 0)
         self._live: Live | None = None
 
@@ -27,6 +29,9 @@ class Progress:
             return
         with self._uncaptured():
             if self._live is None:
+                # Pytest stands in the middle of a line of its own: ours goes below it, and the cursor back afterwards.
+                self._column = self._writer.width_of_current_line
+                self._file.write("\n")
                 self._live = Live(console=Console(file=self._file), auto_refresh=False, transient=True)
                 self._live.start()
             self._live.update(Text(f"  {where}: {text}", style="dim", overflow="ellipsis", no_wrap=True), refresh=True)
@@ -37,6 +42,8 @@ class Progress:
         if live is not None:
             with self._uncaptured():
                 live.stop()
+                self._file.write("\x1b[1A\r" + (f"\x1b[{self._column}C" if self._column else ""))
+                self._file.flush()
 
     def _uncaptured(self) -> Any:
         return self._capture.global_and_fixture_disabled() if self._capture else nullcontext()

@@ -51,6 +51,10 @@ class Recorder:
         self.verdicts.append(verdict)
         self.samples.verdict(verdict)
 
+    def forget(self, test: str) -> None:
+        """Take this item's earlier attempts out of what budgets and properties see."""
+        self.measurements = [measurement for measurement in self.measurements if measurement.test != test]
+
     def measured(self, test: str) -> list[Measurement]:
         """What this item has measured, in order."""
         return [measurement for measurement in self.measurements if measurement.test == test]
@@ -79,4 +83,4 @@ def _record(config: pytest.Config, gpus: Iterable[Gpu], plan: Iterable[str]) -> 
     settings = {o.dest: config.getini(o.dest) for o in options.OPTIONS if o.kind != "flag" and config.getini(o.dest)}
     told = {"command": asked, "settings": settings, "machine": info["extra"]}
     environment = collect_environment(gpus)
-    return {"options": told, "environment": environment, "quick": bool(config.getoption("lem_quick")), "plan": plan}
+    return {"options": told, "environment": environment, "quick": options.quick(config), "plan": plan}

@@ -11,7 +11,7 @@ from pytest_lem.aggregate import Context
 from pytest_lem.engines.host import Engine
 from pytest_lem.meters import nvml
 from pytest_lem.meters.registry import MeterSet, open_meters
-from pytest_lem.model.errors import LemError, MeterError
+from pytest_lem.model.errors import LemError, MeterError, UsageError
 from pytest_lem.model.specs import EngineSpec
 from pytest_lem.plugin import options
 from pytest_lem.plugin.backend import Backend
@@ -35,6 +35,7 @@ class LemSession:
         self.recorder = Recorder(config, self._described(), plan)
         self.progress = Progress(config)
         self.test = ""
+        self.window: str | None = None
         self.pool = EnginePool(self.gpus, self.recorder.run.directory / "logs", self.show)
         self._carbon = self._grams_per_joule()
 
@@ -44,6 +45,11 @@ class LemSession:
         if key not in self._meters:
             self._meters[key] = open_meters(self.meter_names, gpus=key, own_pids=self.own_pids)
         return self._meters[key]
+
+    def refuse_inside_window(self, what: str) -> None:
+        """Raise UsageError while a window is open: each meter reads one window at a time."""
+        if self.window is not None:
+            raise UsageError(f"lem_energy.{what} inside the window {self.window!r}: end that window first")
 
     def backend(self, spec: EngineSpec, cycle: int) -> Backend:
         """A handle to the engine for `spec`, started unless it runs already. Raises EngineError."""

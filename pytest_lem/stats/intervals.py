@@ -14,7 +14,7 @@ from pytest_lem.stats.launch import VARIANCE_MARGIN, summarise
 
 SESSION = "this session only"
 CYCLES = "cycles"
-RANGE = "range of too few for an interval"
+RANGE = "range"
 CONFIDENCE = 0.95
 FEW = 4  # below it the range is told instead of an interval
 RESAMPLES = 400
