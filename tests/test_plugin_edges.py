@@ -142,7 +142,7 @@ def test_a_test_that_runs_again_is_judged_by_its_last_attempt(project):
 from _pytest.runner import runtestprotocol
 
 def pytest_runtest_protocol(item, nextitem):
-    runtestprotocol(item, nextitem=item, log=False)
+    runtestprotocol(item, nextitem=nextitem, log=False)
     item._initrequest()  # as pytest-rerunfailures does
     runtestprotocol(item, nextitem=nextitem)
     return True
