@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import ceil
 from typing import Literal, Protocol
@@ -11,7 +12,7 @@ from pytest_lem.aggregate import Context, cost
 from pytest_lem.engines.host import Engine
 from pytest_lem.engines.protocol import PassResult
 from pytest_lem.meters.registry import MeterSet
-from pytest_lem.model.measurement import Cycle, DeviceMemory, LatencyPass, Round
+from pytest_lem.model.measurement import Cycle, DeviceMemory, DeviceReading, LatencyPass, Round
 from pytest_lem.model.specs import ProtocolSpec, WorkloadSpec
 from pytest_lem.stats.stopping import stop_reason
 
@@ -161,7 +162,7 @@ class Bench:
         result = self.log.engine.run(self.passes, start_ns=start)
         readings = self.meters.end(result.start_ns, result.end_ns)
         self.log.remember_peak(result.memory)
-        faults = [f"{reading.device}: {fault}" for reading in readings for fault in reading.faults]
+        refused = refusal(readings)
         round_ = Round(
             index=index,
             start_ns=result.start_ns,
@@ -170,8 +171,8 @@ class Bench:
             requests=result.requests,
             prompt_tokens=result.prompt_tokens,
             tokens=result.tokens,
-            valid=not faults,
-            reason="; ".join(faults) or None,
+            valid=refused is None,
+            reason=refused,
             devices=readings,
         )
         return result, round_
@@ -182,6 +183,11 @@ class Bench:
         result = self.log.engine.run(passes, hooks=True)
         seconds = result.seconds / passes
         return LatencyPass(seconds=seconds, passes=passes, requests=result.request_times)
+
+
+def refusal(readings: Sequence[DeviceReading]) -> str | None:
+    """Why the meters' guards make a round invalid, or None where none spoke."""
+    return "; ".join(f"{reading.device}: {fault}" for reading in readings for fault in reading.faults) or None
 
 
 def _most(a: int | None, b: int | None) -> int | None:

@@ -14,7 +14,7 @@ from pytest_lem.aggregate import Context, metrics
 from pytest_lem.campaign.matrix import protocol
 from pytest_lem.meters.host_clock import HostClock
 from pytest_lem.model.errors import EngineError, LemError, UsageError
-from pytest_lem.model.measurement import Cycle, EngineRecord, Measurement, Round
+from pytest_lem.model.measurement import Cycle, DeviceReading, EngineRecord, Measurement, Round
 from pytest_lem.model.metrics import METRICS
 from pytest_lem.model.quantity import Quantity
 from pytest_lem.model.specs import ProtocolSpec, WorkloadSpec
@@ -23,7 +23,7 @@ from pytest_lem.plugin.backend import Backend
 from pytest_lem.plugin.check import layers_of
 from pytest_lem.plugin.collection import marker_of
 from pytest_lem.plugin.session import LemSession
-from pytest_lem.runner import Bench, CycleLog, Phase
+from pytest_lem.runner import Bench, CycleLog, Phase, refusal
 
 
 class Energy:
@@ -99,20 +99,7 @@ class Energy:
         finally:
             self._session.window = None
         end = time.monotonic_ns()
-        readings = meters.end(start, end)
-        faults = [f"{reading.device}: {fault}" for reading in readings for fault in reading.faults]
-        round_ = Round(
-            index=0,
-            start_ns=start,
-            end_ns=end,
-            passes=1,
-            requests=0,
-            prompt_tokens=0,
-            tokens=0,
-            valid=not faults,
-            reason="; ".join(faults) or None,
-            devices=readings,
-        )
+        round_ = _window_round(start, end, meters.end(start, end))
         self._finish_window(begun, context, (round_,), "rounds")
         handle.measurement = self._last
 
@@ -180,6 +167,23 @@ class _Listener:
     def round_done(self, phase: Phase, round_: Round) -> None:
         """Append it to the samples."""
         self._session.recorder.round(self._measurement, 0, phase, round_)
+
+
+def _window_round(start: int, end: int, readings: tuple[DeviceReading, ...]) -> Round:
+    """A window as its one round: the user's own code has no tokens or requests."""
+    refused = refusal(readings)
+    return Round(
+        index=0,
+        start_ns=start,
+        end_ns=end,
+        passes=1,
+        requests=0,
+        prompt_tokens=0,
+        tokens=0,
+        valid=refused is None,
+        reason=refused,
+        devices=readings,
+    )
 
 
 def _torch_sync() -> None:
