@@ -1,0 +1,61 @@
+"""One engine at a time, and none before the last one's memory is really free."""
+
+from __future__ import annotations
+
+import fake_engine
+import pytest
+
+from pytest_lem.model.errors import EngineError
+from pytest_lem.model.specs import EngineSpec
+from pytest_lem.plugin import pool as pools
+from pytest_lem.plugin.pool import EnginePool
+
+GIB = 2**30
+SPEC = EngineSpec(backend="fake")
+
+
+@pytest.fixture
+def pool(tmp_path, monkeypatch, pytester):
+    pytester.syspathinsert(fake_engine.install(tmp_path / "site"))
+    made = EnginePool(gpus=["GPU-a", "GPU-b"], logs=tmp_path / "logs", progress=lambda text: None)
+    yield made
+    made.discard()
+
+
+@pytest.fixture
+def memory(monkeypatch):
+    """What NVML will say of each GPU's memory, reading by reading; the last one stays."""
+    said = [0]
+    monkeypatch.setattr(pools, "memory_used", lambda uuid: said.pop(0) if len(said) > 1 else said[0])
+    return said
+
+
+def test_the_next_start_waits_until_the_last_engines_memory_is_free(pool, memory):
+    memory[:] = [1 * GIB, 9 * GIB, 5 * GIB, 1 * GIB + 1000]
+    pool.acquire(SPEC, 0)
+    pool.stop()
+    assert memory == [1 * GIB + 1000]  # read until it was back within 64 MiB, no longer
+
+
+def test_memory_that_stays_is_told(pool, memory, monkeypatch):
+    monkeypatch.setattr(pools, "SETTLE_SECONDS", 0.0)
+    memory[:] = [1 * GIB, 3 * GIB]
+    pool.acquire(SPEC, 0)
+    with pytest.warns(pytest.PytestWarning, match=r"still in use after an engine's end \(GPU-a: 2048 MiB\)"):
+        pool.stop()
+
+
+def test_an_engine_is_kept_for_a_test_that_needs_the_same_and_stopped_for_any_other(pool, memory):
+    _, first = pool.acquire(SPEC, 0)
+    pool.keep_for((SPEC, 0))
+    assert pool.acquire(SPEC, 0)[1] is first
+    pool.keep_for((SPEC, 1))  # another cycle is a fresh launch
+    assert not first.alive
+    assert pool.acquire(SPEC, 1)[1].pid != first.pid
+
+
+def test_an_engine_gets_as_many_gpus_as_it_asks_for_by_uuid(pool, memory):
+    resolved, engine = pool.acquire(SPEC.replace(gpus=2), 0)
+    assert (resolved.device, engine.gpus) == ("cuda", ("GPU-a", "GPU-b"))
+    with pytest.raises(EngineError, match=r"fake needs 3 GPU\(s\), 2 visible here"):
+        pool.acquire(SPEC.replace(gpus=3), 0)
