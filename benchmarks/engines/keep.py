@@ -2,7 +2,8 @@
 
     python benchmarks/engines/keep.py REPORT.json NAME --title TITLE --command COMMAND
 
-Writes docs/evidence/NAME.json: the report, with the command that made it, numbers of token times cut to 4 digits.
+Writes docs/evidence/NAME.json: the report, with the command that made it, token times cut to 4 digits,
+without the host's name and folders.
 """
 
 from __future__ import annotations
@@ -24,6 +25,17 @@ def shortened(value: Any, inside: bool = False) -> Any:
     return float(f"{value:.4g}") if inside and isinstance(value, float) else value
 
 
+def unplaced(report: dict[str, Any]) -> dict[str, Any]:
+    """The report without what only says where it was made: the host's name and folders."""
+    report["environment"]["host"] = ""
+    for told in ("command", "settings"):
+        report["run"]["options"].get(told, {}).pop("lem_results", None)
+    for measurement in report["measurements"]:
+        observed = measurement["engine"]["observed"]
+        observed["executable"] = Path(observed.get("executable", "")).name
+    return report
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("report", type=Path)
@@ -37,7 +49,7 @@ def main() -> None:
         "title": asked.title,
         "command": asked.command,
         "date": report["run"]["started"][:10],
-        "report": shortened(report),
+        "report": shortened(unplaced(report)),
     }
     target = EVIDENCE / f"{asked.name}.json"
     target.write_text(json.dumps(data, separators=(",", ":")) + "\n")
