@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import fake_engine
@@ -56,6 +57,17 @@ def start_parent(folder: Path, options) -> tuple[subprocess.Popen, int]:
     return parent, int(parent.stdout.readline())
 
 
+@contextmanager
+def killed_in_the_end(parent):
+    """Whatever goes wrong inside: a parent that lives on would be waited for without end."""
+    try:
+        yield
+    finally:
+        parent.kill()
+        parent.wait()
+        parent.stdout.close()
+
+
 def wait_gone(pids, seconds=30):
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline and not all(is_gone(pid) for pid in pids):
@@ -77,7 +89,7 @@ def session(pid):
 @pytest.mark.parametrize("doing", HANGS)
 def test_killing_the_parent_leaves_no_process_while_the_engine_is_in_a(tmp_path, doing):
     parent, engine = start_parent(tmp_path, HANGS[doing])
-    with parent:
+    with killed_in_the_end(parent):
         last = "running" if doing.startswith("run") else "loading nothing"
         while parent.stdout.readline().strip() != last:
             pass
@@ -90,7 +102,7 @@ def test_killing_the_parent_leaves_no_process_while_the_engine_is_in_a(tmp_path,
 @pytest.mark.parametrize("seed", range(5))
 def test_killing_the_parent_at_a_drawn_instant_leaves_no_process(tmp_path, seed):
     parent, engine = start_parent(tmp_path, {"load_seconds": 0.1, "token_seconds": 3600})
-    with parent:
+    with killed_in_the_end(parent):
         time.sleep(random.Random(seed).random() * 0.3)
         parent.send_signal(signal.SIGKILL)
     assert wait_gone({engine, *session(engine)}) == []
@@ -98,7 +110,7 @@ def test_killing_the_parent_at_a_drawn_instant_leaves_no_process(tmp_path, seed)
 
 def test_the_engine_dies_though_a_fork_of_the_parent_still_holds_its_pipe(tmp_path):
     parent, engine = start_parent(tmp_path, {"token_seconds": 3600})
-    with parent:
+    with killed_in_the_end(parent):
         while parent.stdout.readline().strip() != "running":
             pass
         pipes = [int(fd) for fd in os.listdir(f"/proc/{parent.pid}/fd") if is_pipe(parent.pid, fd)]
@@ -110,7 +122,10 @@ def test_the_engine_dies_though_a_fork_of_the_parent_still_holds_its_pipe(tmp_pa
 
 
 def is_pipe(pid, fd):
-    return os.readlink(f"/proc/{pid}/fd/{fd}").startswith("pipe:") and int(fd) > 2
+    try:
+        return os.readlink(f"/proc/{pid}/fd/{fd}").startswith("pipe:") and int(fd) > 2
+    except FileNotFoundError:  # closed since it was listed
+        return False
 
 
 def is_writable(pid, fd):
