@@ -113,6 +113,7 @@ def test_the_engine_dies_though_a_fork_of_the_parent_still_holds_its_pipe(tmp_pa
     with killed_in_the_end(parent):
         while parent.stdout.readline().strip() != "running":
             pass
+        time.sleep(0.3)  # it opens and closes what it waits with; the pipes to the engine stay
         pipes = [int(fd) for fd in os.listdir(f"/proc/{parent.pid}/fd") if is_pipe(parent.pid, fd)]
         held = [os.open(f"/proc/{parent.pid}/fd/{fd}", os.O_WRONLY) for fd in pipes if is_writable(parent.pid, fd)]
         parent.send_signal(signal.SIGKILL)
@@ -129,5 +130,9 @@ def is_pipe(pid, fd):
 
 
 def is_writable(pid, fd):
-    flags = next(line for line in Path(f"/proc/{pid}/fdinfo/{fd}").read_text().splitlines() if line.startswith("flags"))
+    try:
+        text = Path(f"/proc/{pid}/fdinfo/{fd}").read_text()
+    except FileNotFoundError:  # closed since it was listed
+        return False
+    flags = next(line for line in text.splitlines() if line.startswith("flags"))
     return int(flags.split()[1], 8) & os.O_WRONLY
