@@ -55,3 +55,14 @@ def is_gone(pid: int) -> bool:
         return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
+
+
+@contextmanager
+def killed_in_the_end(parent):
+    """Whatever goes wrong inside: a parent that lives on would be waited for without end."""
+    try:
+        yield
+    finally:
+        parent.kill()
+        parent.wait()
+        parent.stdout.close()

@@ -8,12 +8,11 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
 from pathlib import Path
 
 import fake_engine
 import pytest
-from engine_starts import is_gone
+from engine_starts import is_gone, killed_in_the_end
 
 # The parent prints the engine's process number as soon as it exists, then says which step it has reached.
 PARENT = """
@@ -55,17 +54,6 @@ def start_parent(folder: Path, options) -> tuple[subprocess.Popen, int]:
         env={**os.environ, "PYTHONPATH": str(site)},
     )
     return parent, int(parent.stdout.readline())
-
-
-@contextmanager
-def killed_in_the_end(parent):
-    """Whatever goes wrong inside: a parent that lives on would be waited for without end."""
-    try:
-        yield
-    finally:
-        parent.kill()
-        parent.wait()
-        parent.stdout.close()
 
 
 def wait_gone(pids, seconds=30):

@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from engine_starts import is_gone, spec, started
+from engine_starts import is_gone, killed_in_the_end, spec, started
 
 from pytest_lem.engines.observed import check_observed
 from pytest_lem.model.errors import EngineError
@@ -245,7 +245,8 @@ def test_killing_the_parent_while_torch_is_imported_or_a_model_loads_leaves_no_p
         "process.EngineProcess.__init__ = tell\n"
         f"Engine.start(EngineSpec(backend='pytorch'), gpus=(), log_path=Path({str(tmp_path / 'log')!r}))\n"
     )
-    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as parent:
+    parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    with killed_in_the_end(parent):
         child = int(parent.stdout.readline())
         time.sleep(random.Random(seed).uniform(0.5, 4))
         assert not is_gone(child)

@@ -17,6 +17,7 @@ from builders import (
     a_verdict,
     an_environment,
 )
+from engine_starts import killed_in_the_end
 
 from pytest_lem.model.errors import StoreError
 from pytest_lem.store.rebuild import rebuild
@@ -174,7 +175,8 @@ def test_a_run_killed_while_it_wrote_is_rebuilt_with_every_round_it_reported(run
         "    index += 1\n"
     )
     command = [sys.executable, "-c", program, str(run.directory)]
-    with subprocess.Popen(command, cwd=Path(__file__).parent, stdout=subprocess.PIPE, text=True) as writer:
+    writer = subprocess.Popen(command, cwd=Path(__file__).parent, stdout=subprocess.PIPE, text=True)
+    with killed_in_the_end(writer):
         told = [int(writer.stdout.readline()) for _ in range(5)]
         writer.send_signal(signal.SIGKILL)
         told += [int(line) for line in writer.stdout]
