@@ -15,6 +15,7 @@ import pytest
 from benchmarks import figures
 from benchmarks.accuracy import run as accuracy_run
 from benchmarks.accuracy import summary as accuracy
+from benchmarks.accuracy import warmth
 from benchmarks.graphwork.results import Results, laid_out
 from benchmarks.graphwork.work import GraphWork, Stamps, choose_size
 from benchmarks.overhead import startup
@@ -38,6 +39,9 @@ class FakeBoard:
         return {"sm_mhz": 1500, "celsius": 50}
 
     def average_w(self) -> float:
+        return self.watts
+
+    def instant_w(self) -> float:
         return self.watts
 
     def limit_w(self) -> float:
@@ -85,10 +89,13 @@ class Broken(Steady):
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> accuracy_run.Bench:
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> accuracy_run.Bench:
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(accuracy_run, "power_trace", lambda watts, start_ns, seconds: [(0.5, watts())])
     board = FakeBoard()
     results = Results(tmp_path / "accuracy.json", "Accuracy", windows=[])
-    return accuracy_run.Bench(board, FakeWork(board), None, results, random.Random(0))  # type: ignore[arg-type] # fakes
+    history = warmth.History(time.monotonic_ns())
+    return accuracy_run.Bench(board, FakeWork(board), None, results, random.Random(0), history)  # type: ignore[arg-type] # fakes
 
 
 def test_cv_is_the_sample_standard_deviation_over_the_mean() -> None:
@@ -163,8 +170,30 @@ def test_a_run_that_gets_too_long_still_ends_with_a_reference(bench: accuracy_ru
 def test_the_largest_work_below_the_power_limit_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
     board = FakeBoard()
-    tries = choose_size(FakeWork(board), board, (4096, 2048, 1024, 512), 0)  # type: ignore[arg-type] # fakes
-    assert [(each["size"], each["watts"]) for each in tries] == [(4096, 1024), (2048, 512), (1024, 256)]
+    work = FakeWork(board)
+    tries = choose_size(work, board, (512, 1024, 2048, 4096), 0)  # type: ignore[arg-type] # fakes
+    assert [(each["size"], each["watts"]) for each in tries] == [(2048, 512), (512, 128), (1024, 256)]
+    assert board.watts == 256, "the chosen size is the one that is built"
+
+
+@pytest.mark.parametrize(("busy", "elapsed"), [(0, 0), (10, 11), (3, 5), (30, 31), (12, 12), (60, 90)])
+def test_rest_and_work_before_a_window_keep_the_chips_busy_share(busy: float, elapsed: float) -> None:
+    rest, work = warmth.conditioning(busy, elapsed)
+    assert warmth.PREHEAT_S <= work <= warmth.LONGEST_S
+    share = (busy + work) / (elapsed + rest + work)
+    assert share == pytest.approx(warmth.DUTY) or (work == warmth.LONGEST_S and rest == 0 and share < warmth.DUTY)
+
+
+def test_the_rise_of_power_in_a_long_window_is_taken_out_of_a_short_ones_error() -> None:
+    trace = [(0.05, 10.0)] + [(0.1 * tick, 297.0 if tick <= 10 else 300.0) for tick in range(1, 296)]
+    mean = (10 * 297 + 285 * 300) / 295
+    assert warmth.first_seconds(trace, 1.0) == pytest.approx(297 / mean)
+    assert warmth.first_seconds(trace[:12], 1.0) is None, "a trace no longer than the window tells nothing"
+    windows = [window(0, 30, 3000, meter=3.0 * 3000) | {"power_w": trace}, window(40, 1, 100, meter=297.0)]
+    (row,) = accuracy.rows({"protocol": {"reference_s": 30.0}, "windows": windows})
+    assert row.bias == pytest.approx(-0.01)
+    assert row.bias_even == pytest.approx(0.99 / (297 / mean) - 1)
+    assert row.p95_even < 0.0005
 
 
 def test_driver_calls_that_overlap_the_work_are_counted_as_inside() -> None:

@@ -4,8 +4,10 @@
 
 The work is a CUDA graph of matrix products, replayed a fixed number of times in a process of its own. Windows of each
 length come in drawn order, in blocks of eight (the meter's eight phases); a reference window of 30 s stands before,
-between and after the blocks. Each window follows a second and a half of the same work, so that all begin on a chip as
-warm. Around one window stand the meter and, inside it, the quick methods: they see the same joules. CodeCarbon, which
+between and after the blocks. The chip is soaked in the work first; rest and work before each window keep its share of
+busy time constant, so that all begin on a chip as warm, and power is read inside the reference windows to tell how it
+rises in them (`warmth.py`). Around one window stand the meter and, inside it, the quick methods: they see the same
+joules. CodeCarbon, which
 takes long to begin, gets windows of its own. Writes DIR/accuracy.json as values come; `benchmarks/evidence.py` makes
 the table.
 """
@@ -24,6 +26,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from benchmarks.accuracy.methods import ALONE, BESIDE, Method
+from benchmarks.accuracy.warmth import DUTY, PREHEAT_S, History, power_trace
 from benchmarks.graphwork.board import Board
 from benchmarks.graphwork.metering import gpu_meter
 from benchmarks.graphwork.results import Results, versions
@@ -31,7 +34,8 @@ from benchmarks.graphwork.work import SIZES, GraphWork, Stamps, choose_size
 
 PHASES = 8
 REFERENCE_S = 30.0
-PREHEAT_S = 1.5
+SOAK_S = 60.0
+TRACE_END_S = 0.5
 LEAD_NS = 10_000_000
 TICK_NS = 100_000_000
 GIVE_UP_AFTER = 3
@@ -46,6 +50,7 @@ class Bench:
     meter: Any
     results: Results
     draw: random.Random
+    history: History
     beside: list[Method] = field(default_factory=list)
     alone: list[Method] = field(default_factory=list)
     failures: dict[str, int] = field(default_factory=dict)
@@ -93,6 +98,14 @@ def begin_all(bench: Bench, methods: Sequence[Method], start: int) -> list[Metho
     return begun
 
 
+def trace_power(bench: Bench, start: int, row: dict[str, Any]) -> None:
+    """Read the board's power through a window, where it tells it."""
+    try:
+        row["power_w"] = power_trace(bench.board.instant_w, start, row["asked_s"] - TRACE_END_S)
+    except Exception as error:  # noqa: BLE001 - told in the results; the other methods go on
+        bench.results.fail("power trace", error)
+
+
 def end_all(bench: Bench, begun: Sequence[Method], stamps: Stamps) -> dict[str, float]:
     joules = {}
     for method in begun:
@@ -120,7 +133,13 @@ def shared_window(bench: Bench, seconds: float, phase: int, block: int) -> dict[
     start = named_start(bench, phase, row)
     order = bench.beside[:1] + bench.draw.sample(bench.beside[1:], len(bench.beside) - 1) if bench.beside else []
     begun: list[Method] = []
-    stamps = bench.work.run(bench.work.replays(seconds), start, lambda: begun.extend(begin_all(bench, order, start)))
+
+    def meanwhile() -> None:
+        begun.extend(begin_all(bench, order, start))
+        if seconds == REFERENCE_S:
+            trace_power(bench, start, row)
+
+    stamps = bench.work.run(bench.work.replays(seconds), start, meanwhile)
     late = time.monotonic_ns() - stamps.end_ns
     row["joules"] = end_all(bench, begun, stamps)
     if row.get("meter_began"):
@@ -148,9 +167,13 @@ def stamped(stamps: Stamps, start: int) -> dict[str, Any]:
 
 
 def take(bench: Bench, row_of: Any, *args: Any) -> None:
-    """Preheat, take one window, keep it."""
-    bench.work.run(bench.work.replays(PREHEAT_S))
+    """Rest and preheat, take one window, keep it."""
+    rest, work = bench.history.ask(time.monotonic_ns())
+    time.sleep(rest)
+    preheat = bench.work.run(bench.work.replays(work))
     row = row_of(bench, *args)
+    bench.history.busy_ns += preheat.end_ns - preheat.start_ns + row["end_ns"] - row["start_ns"]
+    row.update(rest_s=rest, preheat_s=preheat.seconds)
     bench.results.data["windows"].append(row)
     bench.results.write()
     seconds = (row["end_ns"] - row["start_ns"]) / 1e9
@@ -205,7 +228,7 @@ def options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=24, help="windows a length; whole blocks of eight")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--size", type=int, default=0, help="size of a product; 0: the largest below the power limit")
-    parser.add_argument("--max-seconds", type=float, default=360, help="end by then")
+    parser.add_argument("--max-seconds", type=float, default=540, help="end by then")
     return parser.parse_args(argv)
 
 
@@ -216,7 +239,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     facts = {
         "board": board.facts(),
         "packages": versions("torch", "zeus", "codecarbon", "nvidia-ml-py"),
-        "protocol": {"reference_s": REFERENCE_S, "preheat_s": PREHEAT_S, "phases": PHASES, "seed": asked.seed},
+        "protocol": {
+            "reference_s": REFERENCE_S,
+            "preheat_s": PREHEAT_S,
+            "duty": DUTY,
+            "soak_s": SOAK_S,
+            "phases": PHASES,
+            "seed": asked.seed,
+        },
         "windows": [],
     }
     results = Results(asked.out / "accuracy.json", "Accuracy of a window's joules", **facts)
@@ -224,13 +254,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         results.data["sizes"] = choose_size(work, board, (asked.size,) if asked.size else SIZES, asked.seed)
         results.data["work"] = work.facts
         results.log(f"products of {work.facts['size']}: {results.data['sizes'][-1]}")
-        bench = Bench(board, work, None, results, random.Random(asked.seed))
+        soak = work.run(work.replays(SOAK_S))
+        bench = Bench(board, work, None, results, random.Random(asked.seed), History(soak.end_ns))
         try:
             bench.meter = gpu_meter(board.uuid, (work.pid,))
         except Exception as error:  # noqa: BLE001 - told in the results; the other methods go on
             results.fail("the meter could not start", error)
         methods(bench)
-        work.run(work.replays(8.0))
         measure(bench, lengths, asked.repeats, asked.max_seconds)
         if bench.meter is not None:
             bench.meter.close()

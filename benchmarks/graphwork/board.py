@@ -27,6 +27,13 @@ class Board:
         """`nvmlDeviceGetPowerUsage` in watts: on recent boards a running average over a second."""
         return pynvml.nvmlDeviceGetPowerUsage(self._handle) / 1e3
 
+    def instant_w(self) -> float:
+        """Field 186 in watts: on recent boards the mean of the last 100 ms, new every 100 ms."""
+        value = pynvml.nvmlDeviceGetFieldValues(self._handle, [pynvml.NVML_FI_DEV_POWER_INSTANT])[0]
+        if value.nvmlReturn != pynvml.NVML_SUCCESS:
+            raise pynvml.NVMLError(value.nvmlReturn)
+        return value.value.uiVal / 1e3
+
     def limit_w(self) -> float:
         """The power limit in force, in watts."""
         return pynvml.nvmlDeviceGetEnforcedPowerLimit(self._handle) / 1e3
