@@ -174,6 +174,7 @@ class Bench:
             valid=refused is None,
             reason=refused,
             devices=readings,
+            counters=result.counters,
         )
         return result, round_
 

@@ -21,7 +21,7 @@ from pytest_lem.model.precision import canonical_precision
 from pytest_lem.model.specs import EngineSpec, Frozen, ProtocolSpec, WorkloadSpec
 
 ENGINE_FIELDS = ("model", "precision", "device", "gpus")
-WORKLOAD_FIELDS = ("batch", "prompt_tokens", "output_tokens", "prompts", "seed")
+WORKLOAD_FIELDS = ("batch", "prompt_tokens", "output_tokens", "prompts", "seed", "target_qps")
 PROTOCOL_FIELDS = (
     "rounds",
     "min_rounds",

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel
+
+
+def one_gpu(_options: Mapping[str, Any]) -> int:
+    """The GPUs of an engine that runs on one."""
+    return 1
 
 
 @dataclass(frozen=True)
@@ -15,7 +22,9 @@ class EngineEntry:
     `adapter` is the Python file that defines `class Adapter` (see `engines/child/adapter.py`); the engine's process
     loads it by its path, so it imports the standard library and its engine, nothing else. `options` validates
     `EngineSpec.options`; None means that the engine takes none. `precisions` are the long names it runs. `needs` is the
-    command that installs the engine, shown when its interpreter lacks it. A third-party distribution registers its
+    command that installs the engine, shown when its interpreter lacks it. `gpus` tells how many GPUs checked options
+    need. `arrivals` says whether requests can arrive over time. An engine is killed when it has not stopped after
+    `stop_seconds`. A third-party distribution registers its
     entry under the entry-point group `pytest_lem.engines`.
     """
 
@@ -24,3 +33,6 @@ class EngineEntry:
     options: type[BaseModel] | None = None
     precisions: tuple[str, ...] = ("float32", "float16", "bfloat16")
     needs: str = ""
+    gpus: Callable[[Mapping[str, Any]], int] = one_gpu
+    arrivals: bool = False
+    stop_seconds: float = 10.0

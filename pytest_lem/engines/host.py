@@ -16,11 +16,11 @@ from pytest_lem.engines.models import locate
 from pytest_lem.engines.observed import check_observed, check_tokens
 from pytest_lem.engines.process import EngineProcess, child_environment, exit_words
 from pytest_lem.engines.protocol import Done, Failed, Hello, Loaded, PassResult, Prepared, Progress, RunReply
-from pytest_lem.model.errors import EngineError
+from pytest_lem.model.errors import EngineError, UsageError
 from pytest_lem.model.specs import EngineSpec, WorkloadSpec
+from pytest_lem.workloads.arrivals import build_arrivals
 from pytest_lem.workloads.prompts import build_prompts
 
-STOP_SECONDS = 10.0
 TERM_SECONDS = 3.0
 RUN_SECONDS = 600.0
 
@@ -50,6 +50,7 @@ class Engine:
         self.load_seconds = 0.0
         self._process = process
         self._on_progress = on_progress
+        self._stop_seconds = registry.entry(spec.backend).stop_seconds
         self._command = 0
         self._busy = False
         self._workload: WorkloadSpec | None = None
@@ -110,7 +111,8 @@ class Engine:
         """
         self._workload, self._prepared = workload, Prepared(prompt_tokens=())
         prompts = build_prompts(workload, self.observed.get("vocab_size"))
-        request = {**workload.model_dump(exclude={"prompts"}), "prompts": prompts}
+        arrivals = self._arrivals(workload)
+        request = {**workload.model_dump(exclude={"prompts"}), "prompts": prompts, "arrivals_s": arrivals}
         value = self._ask("prepare", request, time.monotonic() + timeout)
         self._prepared = self._validated(Prepared, value)
         if len(self._prepared.prompt_tokens) != workload.batch:
@@ -148,7 +150,7 @@ class Engine:
                 self._process.channel.send({"id": self._command, "command": "stop"})
             except Closed:
                 self._process.terminate()
-            if self._process.wait(STOP_SECONDS):
+            if self._process.wait(self._stop_seconds):
                 self._process.reap()
                 return
         self._process.terminate()
@@ -170,6 +172,12 @@ class Engine:
         longest = max(self._prepared.prompt_tokens, default=self._workload.prompt_tokens)
         output = self._workload.output_tokens
         return f"batch {self._workload.batch} with {longest} prompt and {output} output tokens a request"
+
+    def _arrivals(self, workload: WorkloadSpec) -> tuple[float, ...] | None:
+        arrivals = build_arrivals(workload)
+        if arrivals is not None and not registry.entry(self.spec.backend).arrivals:
+            raise UsageError(f"target_qps: backend {self.spec.backend!r} takes all requests of a pass together")
+        return arrivals
 
     def _load(self, request: dict[str, Any], deadline: float) -> None:
         hello = self._next("start", deadline)

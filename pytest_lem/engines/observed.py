@@ -11,7 +11,8 @@ from pytest_lem.model.specs import WorkloadSpec
 def check_observed(request: dict[str, Any], observed: dict[str, Any]) -> str | None:
     """The first difference between a load request and what was read back from live objects, in words; or None.
 
-    Every option that was asked for must be read back by the adapter, in `observed["options"]`.
+    Every option that was asked for must be read back by the adapter, in `observed["options"]`; those that nothing keeps
+    are named in `observed["unread"]`.
     """
     asked: dict[str, Any] = {"precision": request["precision"], "device": request["device"]}
     found = {name: observed.get(name) for name in asked}
@@ -20,7 +21,7 @@ def check_observed(request: dict[str, Any], observed: dict[str, Any]) -> str | N
         found["gpus"] = sorted(observed.get("gpus", ()))
     options = observed.get("options", {})
     for name, value in request["options"].items():
-        if value is not None:
+        if value is not None and name not in observed.get("unread", ()):
             asked[name] = value
             found[name] = options.get(name)
     for name, value in asked.items():

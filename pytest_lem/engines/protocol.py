@@ -65,7 +65,10 @@ class Prepared(Frozen):
 
 
 class RunReply(Frozen):
-    """Answer to `run`: stamps (monotonic ns), output tokens over all passes, the last pass's token ids."""
+    """Answer to `run`: stamps (monotonic ns), output tokens over all passes, the last pass's token ids.
+
+    `counters` are the engine's own over all passes, named as in `Round.counters`.
+    """
 
     start_ns: int
     end_ns: int
@@ -74,6 +77,7 @@ class RunReply(Frozen):
     texts: tuple[str, ...] | None = None
     request_times: tuple[RequestTimes, ...] = ()
     memory: tuple[DeviceMemory, ...] = ()
+    counters: dict[str, float] = Field(default_factory=dict)
 
 
 class PassResult(Frozen):
@@ -83,7 +87,7 @@ class PassResult(Frozen):
     synchronised. `tokens` (new output tokens), `prompt_tokens` (real ones, padding never counts) and `requests` are
     sums over all passes. `request_times` is filled by hooked runs only. `memory` is the peak of this run per GPU, empty
     on a CPU. `token_ids` and `texts` are the new tokens of the last pass, one entry a request; `texts` is None where
-    the model has no tokenizer.
+    the model has no tokenizer. `counters` are the engine's own over all passes, named as in `Round.counters`.
     """
 
     start_ns: int
@@ -94,6 +98,7 @@ class PassResult(Frozen):
     requests: int
     request_times: tuple[RequestTimes, ...] = ()
     memory: tuple[DeviceMemory, ...] = ()
+    counters: dict[str, float] = Field(default_factory=dict)
     token_ids: tuple[tuple[int, ...], ...] = ()
     texts: tuple[str, ...] | None = None
 

@@ -13,11 +13,12 @@ from pydantic import BaseModel, ValidationError
 from pytest_lem.engines.entry import EngineEntry
 from pytest_lem.engines.models import locate
 from pytest_lem.engines.pytorch import ENTRY as PYTORCH
+from pytest_lem.engines.vllm import ENTRY as VLLM
 from pytest_lem.model.errors import UsageError
 from pytest_lem.model.specs import EngineSpec
 
 GROUP = "pytest_lem.engines"
-_BUILT_IN = {PYTORCH.name: PYTORCH}
+_BUILT_IN = {engine.name: engine for engine in (PYTORCH, VLLM)}
 
 
 def names() -> tuple[str, ...]:
@@ -59,7 +60,17 @@ def validate(spec: EngineSpec) -> EngineSpec:
         raise UsageError(f"--lem-python {spec.backend}={spec.python}: there is no interpreter at that path")
     options = _options(known, spec)
     locate(spec.model, gguf_file=options.get("gguf_file"))
-    return spec.replace(options=options)
+    return spec.replace(options=options, gpus=_gpus(known, spec, options))
+
+
+def _gpus(known: EngineEntry, spec: EngineSpec, options: dict[str, Any]) -> int:
+    """How many GPUs the options need; a count that was asked for must be the same."""
+    needed = known.gpus(options)
+    if spec.gpus not in (1, needed):
+        raise UsageError(
+            f"{spec.backend}: gpus={spec.gpus} was asked for, but its options take {needed}; give the same"
+        )
+    return needed
 
 
 def _options(known: EngineEntry, spec: EngineSpec) -> dict[str, Any]:

@@ -63,12 +63,18 @@ class DeviceReading(Frozen):
 class RequestTimes(Frozen):
     """Token times of `count` requests that got their tokens together (static batching), or of one.
 
-    `ttft_ms`: first token since the pass began. `gaps_ms`: the time between consecutive tokens, output_tokens − 1 of
-    them.
+    `ttft_ms`: first token since the request was due (the pass's start, where all come together). `gaps_ms`: the time
+    between consecutive tokens, output_tokens − 1 of them. `queue_ms`, `prefill_ms` and `decode_ms` lie between the
+    engine's own stamps (queued, scheduled, first token, last token), `e2e_ms` from due to answered by the engine
+    process's clock; null where the engine does not tell.
     """
 
     ttft_ms: float
     gaps_ms: tuple[float, ...] = ()
+    queue_ms: float | None = None
+    prefill_ms: float | None = None
+    decode_ms: float | None = None
+    e2e_ms: float | None = None
     count: int = 1
 
 
@@ -88,7 +94,10 @@ class Round(Frozen):
 
     `start_ns` and `end_ns` are the child's own stamps on the host's monotonic clock, the end after its device was
     synchronised. `tokens` are new output tokens, `prompt_tokens` the prompts' real tokens (padding never counts),
-    both summed over all passes and requests. `valid` is false where a guard spoke, with `reason`.
+    both summed over all passes and requests. `valid` is false where a guard spoke, with `reason`. `counters` are the
+    engine's own, over this round: `cached_tokens` (prompt tokens out of the prefix cache), `preemptions`,
+    `kv_cache_usage` (peak share), `kv_cache_bytes`, `weights_bytes`, `engine_steps`, `engine_flops`,
+    `engine_read_bytes`, `engine_write_bytes`; an engine gives those that it has.
     """
 
     index: int
@@ -101,6 +110,7 @@ class Round(Frozen):
     valid: bool = True
     reason: str | None = None
     devices: tuple[DeviceReading, ...] = ()
+    counters: dict[str, float] = Field(default_factory=dict)
     latency: LatencyPass | None = None
 
     @property

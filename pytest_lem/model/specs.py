@@ -57,7 +57,9 @@ class WorkloadSpec(Frozen):
     """What one pass asks of the engine: `batch` requests together, each with exactly `output_tokens` new tokens.
 
     Prompts are `prompt_tokens` token ids a request, drawn from `seed`, unless `prompts` gives them: texts (the model's
-    tokenizer counts their tokens) or token ids. With fewer prompts than `batch` they repeat in order.
+    tokenizer counts their tokens) or token ids. With fewer prompts than `batch` they repeat in order. `target_qps`
+    spreads the requests of a pass over time: a Poisson process of so many a second, drawn from `seed`; None sends them
+    together.
     """
 
     batch: int = Field(default=1, ge=1)
@@ -65,6 +67,7 @@ class WorkloadSpec(Frozen):
     output_tokens: int = Field(default=32, ge=1)
     prompts: tuple[str | tuple[int, ...], ...] = ()
     seed: int = 0
+    target_qps: float | None = Field(default=None, gt=0)
 
     def __hash__(self) -> int:
         return hash(self.key)

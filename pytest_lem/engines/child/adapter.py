@@ -18,15 +18,17 @@ class AdapterProtocol(Protocol):
 
         `request` holds `source` (`synthetic`, `folder`, `hub`), `location` (a config file, folder or name), `model`,
         `precision`, `device` (`cuda`, `cpu`), `gpus` (UUIDs), `options`, `seed`. Observed, read from live objects, are
-        `precision`, `device`, `gpus`, `options` (every option that was asked for), `vocab_size`, and what else the
-        adapter can tell. `progress` shows the user a line about a long step.
+        `precision`, `device`, `gpus`, `options` (every option that was asked for), `unread` (those that nothing keeps,
+        so that they cannot be read back), `vocab_size`, and what else the adapter can tell. `progress` shows the user a
+        line about a long step.
         """
         ...
 
     def prepare(self, workload: dict[str, Any]) -> list[int]:
         """Put the work on the device; return the real prompt tokens of each request.
 
-        `workload` holds `batch`, `prompt_tokens`, `output_tokens`, `seed` and `prompts`: `batch` texts or lists of ids.
+        `workload` holds `batch`, `prompt_tokens`, `output_tokens`, `seed`, `prompts` (`batch` texts or lists of ids)
+        and `arrivals_s`: when each request arrives after the pass began, in seconds, or None where all come together.
         """
         ...
 
@@ -40,8 +42,8 @@ class AdapterProtocol(Protocol):
 
     def collect(self) -> dict[str, Any]:
         """After the window: `tokens` (over all passes), `token_ids` (last pass, one list a request), `texts` or None,
-        `request_times` (hooked runs: `ttft_ms`, `gaps_ms`, `count`), `memory` (`device`, `allocated_bytes`,
-        `reserved_bytes`).
+        `request_times` (hooked runs: `ttft_ms`, `gaps_ms`, `count`, and what else `RequestTimes` has), `memory`
+        (`device`, `allocated_bytes`, `reserved_bytes`), `counters` (the engine's own, by the names of `RunReply`).
         """
         ...
 

@@ -9,9 +9,9 @@ import torch
 from transformers import GenerationConfig, LogitsProcessorList
 
 from . import pytorch_model, pytorch_observe
-from .faults import Refused
 from .pytorch_memory import device_peaks, memory_faults
 from .pytorch_times import TokenClock
+from .tokenizer import Tokenizer, check_length
 
 
 class Adapter:
@@ -27,22 +27,20 @@ class Adapter:
         progress(f"loading {request['model']}")
         with memory_faults():
             self.model = pytorch_model.load_model(request, self.device)
-            self.tokenizer, self.no_tokenizer = pytorch_model.load_tokenizer(request)
+            self.tokenizer = Tokenizer(request)
             self.clock: TokenClock | None = None
             self.last: torch.Tensor | None = None
-            return pytorch_observe.observe(self.model, self.tokenizer, options, self._generation(2))
+            observed = pytorch_observe.observe(self.model, options, self._generation(2))
+        self.weights_bytes = observed["weights_bytes"]
+        return {**observed, "tokenizer": self.tokenizer.name}
 
     def prepare(self, workload: dict[str, Any]) -> list[int]:
         """Left-pad the prompts into one batch on the device."""
-        rows = [self._token_ids(prompt) for prompt in workload["prompts"]]
+        rows = [self.tokenizer.token_ids(prompt) for prompt in workload["prompts"]]
         self.output_tokens = workload["output_tokens"]
         width = max(len(row) for row in rows)
         limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
-        if limit and width + self.output_tokens > limit:
-            raise Refused(
-                f"prompt_tokens + output_tokens = {width + self.output_tokens} is more than the {limit} positions of "
-                "the model; ask for fewer tokens"
-            )
+        check_length(width, self.output_tokens, limit)
         with memory_faults():
             self.input_ids = torch.tensor([[0] * (width - len(row)) + row for row in rows], device=self.device)
             mask = [[0] * (width - len(row)) + [1] * len(row) for row in rows]
@@ -82,13 +80,13 @@ class Adapter:
         if self.last is None:
             raise RuntimeError("nothing has run yet")
         ids = self.last[:, self.input_ids.shape[1] :].tolist()
-        texts = self.tokenizer.batch_decode(ids, skip_special_tokens=True) if self.tokenizer else None
         return {
             "tokens": self.tokens,
             "token_ids": ids,
-            "texts": texts,
+            "texts": self.tokenizer.texts(ids),
             "request_times": self.clock.times(count=len(ids)) if self.clock else [],
             "memory": device_peaks(self.device),
+            "counters": {"weights_bytes": self.weights_bytes},
         }
 
     def close(self) -> None:
@@ -96,19 +94,6 @@ class Adapter:
         self.model = self.last = None
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
-
-    def _token_ids(self, prompt: str | list[int]) -> list[int]:
-        if not isinstance(prompt, str):
-            return prompt
-        if self.tokenizer is None:
-            raise Refused(
-                f"prompts: text needs a tokenizer, and this model has none ({self.no_tokenizer}); "
-                "give token ids, or a model with a tokenizer"
-            )
-        ids: list[int] = self.tokenizer(prompt)["input_ids"]
-        if not ids:
-            raise Refused(f"prompts: the tokenizer makes no token of {prompt!r}; give a longer text")
-        return ids
 
     def _generation(self, tokens: int) -> GenerationConfig:
         """Exactly `tokens` new ones: no end token exists, so none can end a request early or pad it."""

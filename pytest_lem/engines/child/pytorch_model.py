@@ -1,4 +1,4 @@
-"""Make or load the model and its tokenizer, directly on the device and in the precision that was asked for."""
+"""Make or load the model, directly on the device and in the precision that was asked for."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
 from .faults import Refused
 
@@ -65,15 +65,3 @@ def _stored_model(request: dict[str, Any], device: torch.device, keywords: dict[
     elif device.type == "cuda":
         keywords["device_map"] = {"": device}
     return AutoModelForCausalLM.from_pretrained(request["location"], **keywords).to(device)
-
-
-def load_tokenizer(request: dict[str, Any]) -> tuple[Any, str]:
-    """The model's tokenizer, or None and the reason why it has none."""
-    if request["source"] == "synthetic":
-        return None, "synthetic models have none"
-    gguf_file = request["options"].get("gguf_file")
-    keywords = {"gguf_file": gguf_file} if gguf_file else {}
-    try:
-        return AutoTokenizer.from_pretrained(request["location"], **keywords), ""
-    except (OSError, ValueError, KeyError, ImportError) as fault:
-        return None, " ".join(str(fault).split())[:200]

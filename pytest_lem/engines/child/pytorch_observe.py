@@ -32,7 +32,7 @@ class KernelWatch(TorchFunctionMode):  # type: ignore[misc]  # torch is not seen
         return func(*args, **(kwargs or {}))
 
 
-def observe(model: Any, tokenizer: Any, options: dict[str, Any], generation: GenerationConfig) -> dict[str, Any]:
+def observe(model: Any, options: dict[str, Any], generation: GenerationConfig) -> dict[str, Any]:
     """The observed configuration of `model`; runs it once, two tokens as `generation` says, to see cache and kernel."""
     widths, fused_calls = _probe(model, generation)
     parameters = list(model.parameters())
@@ -56,7 +56,6 @@ def observe(model: Any, tokenizer: Any, options: dict[str, Any], generation: Gen
         "parameters": sum(parameter.numel() for parameter in parameters),
         "weights_bytes": sum(parameter.numel() * parameter.element_size() for parameter in parameters),
         "vocab_size": text_config.vocab_size,
-        "tokenizer": type(tokenizer).__name__ if tokenizer else None,
         "versions": {"torch": torch.__version__, "transformers": transformers.__version__, **_python()},
         "executable": sys.executable,
         "imported": sorted(name for name in ("pytest_lem", "pydantic", "pytest") if name in sys.modules),

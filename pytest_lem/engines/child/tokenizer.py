@@ -1,0 +1,63 @@
+"""A model's tokenizer, where it has one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .faults import Refused
+
+
+class Tokenizer:
+    """Turns text prompts into token ids and ids into text; without a tokenizer only ids pass."""
+
+    def __init__(self, request: dict[str, Any]) -> None:
+        self.tokenizer, self.reason = _load(request)
+
+    @property
+    def name(self) -> str | None:
+        """The class of the tokenizer, None where there is none."""
+        return type(self.tokenizer).__name__ if self.tokenizer else None
+
+    def token_ids(self, prompt: str | list[int]) -> list[int]:
+        """The ids of a prompt. Raises Refused for a text that cannot be turned into any."""
+        if not isinstance(prompt, str):
+            return prompt
+        if self.tokenizer is None:
+            raise Refused(
+                f"prompts: text needs a tokenizer, and this model has none ({self.reason}); "
+                "give token ids, or a model with a tokenizer"
+            )
+        ids: list[int] = self.tokenizer(prompt)["input_ids"]
+        if not ids:
+            raise Refused(f"prompts: the tokenizer makes no token of {prompt!r}; give a longer text")
+        return ids
+
+    def texts(self, rows: list[list[int]]) -> list[str] | None:
+        """The texts of rows of ids; None without a tokenizer."""
+        if self.tokenizer is None:
+            return None
+        texts: list[str] = self.tokenizer.batch_decode(rows, skip_special_tokens=True)
+        return texts
+
+
+def check_length(longest: int, output_tokens: int, limit: int | None) -> None:
+    """Raise Refused where a prompt and its answer take more positions than the model has."""
+    if limit is not None and longest + output_tokens > limit:
+        raise Refused(
+            f"prompt_tokens + output_tokens = {longest + output_tokens} is more than the {limit} positions of "
+            "the model; ask for fewer tokens"
+        )
+
+
+def _load(request: dict[str, Any]) -> tuple[Any, str]:
+    """The tokenizer, or None and the reason why there is none."""
+    if request["source"] == "synthetic":
+        return None, "synthetic models have none"
+    from transformers import AutoTokenizer
+
+    gguf_file = request["options"].get("gguf_file")
+    keywords = {"gguf_file": gguf_file} if gguf_file else {}
+    try:
+        return AutoTokenizer.from_pretrained(request["location"], **keywords), ""
+    except (OSError, ValueError, KeyError, ImportError) as fault:
+        return None, " ".join(str(fault).split())[:200]
