@@ -35,5 +35,7 @@ def has_gpu() -> bool:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("torch") and find_spec("torch") is None:
         pytest.skip("torch is not installed")
+    if item.get_closest_marker("vllm") and find_spec("vllm") is None:
+        pytest.skip("vllm is not installed")
     if item.get_closest_marker("gpu") and not has_gpu():
         pytest.skip("no NVIDIA GPU here")

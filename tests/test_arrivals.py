@@ -1,0 +1,72 @@
+"""When the requests of a workload arrive."""
+
+from __future__ import annotations
+
+import statistics
+from itertools import pairwise
+
+import fake_engine
+import pytest
+from engine_starts import fake
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_lem.model.errors import UsageError
+from pytest_lem.model.specs import WorkloadSpec
+from pytest_lem.workloads.arrivals import build_arrivals
+from pytest_lem.workloads.prompts import build_prompts
+
+
+def gaps(batch: int = 20_001, qps: float = 4.0, seed: int = 0) -> list[float]:
+    arrivals = build_arrivals(WorkloadSpec(batch=batch, target_qps=qps, seed=seed))
+    return [after - before for before, after in pairwise(arrivals)]
+
+
+def test_requests_without_a_rate_come_together():
+    assert build_arrivals(WorkloadSpec(batch=8)) is None
+
+
+def test_drawn_arrivals_are_the_same_on_every_machine_and_python():
+    drawn = build_arrivals(WorkloadSpec(batch=4, target_qps=2.0, seed=7))
+    assert drawn == pytest.approx((0.0, 0.348529694, 1.592981115, 1.717899469))
+
+
+@given(st.integers(1, 50), st.floats(0.01, 1e4), st.integers(0, 2**32))
+def test_there_is_one_arrival_a_request_the_first_at_once_and_none_before_the_last(batch, qps, seed):
+    arrivals = build_arrivals(WorkloadSpec(batch=batch, target_qps=qps, seed=seed))
+    assert len(arrivals) == batch
+    assert arrivals[0] == 0
+    assert list(arrivals) == sorted(arrivals)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("qps", [0.5, 40.0])
+def test_gaps_are_those_of_a_poisson_process(qps, seed):
+    found = gaps(qps=qps, seed=seed)
+    error = 4 / len(found) ** 0.5  # four standard errors of an exponential's mean, relative
+    assert statistics.fmean(found) * qps == pytest.approx(1, rel=error)
+    assert statistics.stdev(found) * qps == pytest.approx(1, rel=2 * error)
+    assert statistics.median(found) * qps == pytest.approx(0.6931, rel=2 * error)
+
+
+def test_a_rate_only_stretches_the_same_traffic():
+    assert gaps(batch=9, qps=8.0) == pytest.approx([gap / 2 for gap in gaps(batch=9, qps=4.0)])
+
+
+def test_a_larger_batch_begins_like_the_smaller_one_and_another_seed_differs():
+    assert gaps(batch=9)[:3] == gaps(batch=4)
+    assert gaps(batch=4, seed=1) != gaps(batch=4, seed=2)
+
+
+def test_traffic_leaves_the_prompts_as_they_are():
+    assert build_prompts(WorkloadSpec(batch=3, target_qps=1.0), 1000) == build_prompts(WorkloadSpec(batch=3), 1000)
+
+
+def test_an_engine_that_takes_requests_together_refuses_a_rate_in_one_line(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(fake_engine.install(tmp_path / "site"))
+    with fake(tmp_path) as engine:
+        with pytest.raises(UsageError) as caught:
+            engine.prepare(WorkloadSpec(batch=2, target_qps=1.0))
+        assert str(caught.value) == "target_qps: backend 'fake' takes all requests of a pass together"
+        engine.prepare(WorkloadSpec(output_tokens=1))
+        assert engine.run(1).tokens == 1
