@@ -15,7 +15,13 @@ from numpy.typing import NDArray
 
 from pytest_lem.model.measurement import Cycle, DeviceReading, MeterRecord, MetricValue, RequestTimes, Round, Source
 from pytest_lem.model.metrics import METRICS, Metric
-from pytest_lem.stats.intervals import Interval, bootstrap_interval, mean_interval, rounds_interval
+from pytest_lem.stats.intervals import (
+    Interval,
+    bootstrap_mean,
+    bootstrap_percentile,
+    mean_interval,
+    rounds_interval,
+)
 
 JOULES_PER_KWH = 3.6e6
 
@@ -52,12 +58,16 @@ def metrics(cycles: Sequence[Cycle], context: Context) -> dict[str, MetricValue]
         match metric.kind:
             case "energy":
                 found[metric.key] = _energy(metric, cycles, context)
+            case "balance":
+                found[metric.key] = _imbalance(metric, cycles)
             case "rate":
                 found[metric.key] = _rate(metric, cycles, context)
             case "latency":
                 found[metric.key] = _latency(metric, cycles)
             case "memory":
                 found[metric.key] = _memory(metric, cycles, context)
+            case "counter":
+                found[metric.key] = _counter(metric, cycles)
             case "load":
                 found[metric.key] = _load(metric, cycles)
     return found
@@ -236,11 +246,14 @@ def _latency(metric: Metric, cycles: Sequence[Cycle]) -> MetricValue:
         return _absent(metric, "token times were not recorded")
     groups = [group for group in (_token_times(latency.requests, stem) for latency in passes) if group.size]
     if not groups:
-        return _absent(metric, f"{stem} needs at least two output tokens a request")
+        return _absent(metric, _NO_TIMES.get(stem, f"the engine does not tell {stem} times"))
     if rest == "ms":
-        return _present(metric, bootstrap_interval(groups, lambda x: float(np.mean(x))), "measured")
-    percent = float(rest.removeprefix("p").removesuffix("_ms"))
-    return _present(metric, bootstrap_interval(groups, lambda x: float(np.percentile(x, percent))), "measured")
+        return _present(metric, bootstrap_mean(groups), "measured")
+    return _present(metric, bootstrap_percentile(groups, float(rest.removeprefix("p").removesuffix("_ms"))), "measured")
+
+
+_NO_TIMES = {stem: f"{stem} needs at least two output tokens a request" for stem in ("tpot", "itl")}
+_STAMPS = {"e2el": "e2e_ms", "queue": "queue_ms", "prefill": "prefill_ms", "decode": "decode_ms"}
 
 
 def _token_times(requests: Sequence[RequestTimes], stem: str) -> NDArray[np.float64]:
@@ -253,6 +266,8 @@ def _token_times(requests: Sequence[RequestTimes], stem: str) -> NDArray[np.floa
             values += [sum(gaps) / len(gaps)] * count
         elif stem == "itl":
             values += list(gaps) * count
+        elif stem in _STAMPS and (stamped := getattr(times, _STAMPS[stem])) is not None:
+            values += [stamped] * count
     return np.asarray(values, dtype=float)
 
 
@@ -267,6 +282,45 @@ def _memory(metric: Metric, cycles: Sequence[Cycle], context: Context) -> Metric
             return _absent(metric, "the engine does not report it")
         peaks.append(float(sum(values)))
     return MetricValue(value=max(peaks), unit=metric.unit, n=len(peaks), source="measured")
+
+
+def _imbalance(metric: Metric, cycles: Sequence[Cycle]) -> MetricValue:
+    reason = _nothing_valid(cycles)
+    if reason:
+        return _absent(metric, reason)
+    shares = []
+    for round_ in (round_ for cycle in cycles for round_ in valid_rounds(cycle)):
+        joules = [reading.joules for reading in round_.devices if reading.kind == "gpu"]
+        if len(joules) < 2:
+            return _absent(metric, "the engine uses no two GPUs")
+        known = [each for each in joules if each is not None]
+        if len(known) < len(joules) or sum(known) <= 0:
+            return _absent(metric, "not every GPU's joules are known")
+        shares.append((max(known) - min(known)) * len(known) / sum(known))
+    return MetricValue(value=float(np.median(shares)), unit=metric.unit, n=len(shares), source="measured")
+
+
+_PER: dict[str, tuple[str, Callable[[Round], float]]] = {
+    "cached_tokens": ("cached_tokens", lambda round_: round_.requests),
+    "preemptions": ("preemptions", _passes),
+    "engine_flops_per_token": ("engine_flops", lambda round_: round_.tokens),
+}
+
+
+def _counter(metric: Metric, cycles: Sequence[Cycle]) -> MetricValue:
+    """What the engine itself counts: a total over a divisor, or the highest value seen."""
+    reason = _nothing_valid(cycles)
+    if reason:
+        return _absent(metric, reason)
+    counter, divisor = _PER.get(metric.key, (metric.key, None))
+    rounds = [round_ for cycle in cycles for round_ in valid_rounds(cycle)]
+    if any(counter not in round_.counters for round_ in rounds):
+        return _absent(metric, "the engine does not report it")
+    values = [round_.counters[counter] for round_ in rounds]
+    value = max(values) if divisor is None else sum(values) / sum(map(divisor, rounds))
+    # An engine's count of FLOPs follows from its configuration: nothing was measured.
+    source: Source = "estimated" if counter == "engine_flops" else "measured"
+    return MetricValue(value=value, unit=metric.unit, n=len(rounds), source=source)
 
 
 def _load(metric: Metric, cycles: Sequence[Cycle]) -> MetricValue:

@@ -135,6 +135,36 @@ def test_peak_memory_is_summed_over_gpus():
     assert (found["peak_memory_bytes"].value, found["peak_reserved_bytes"].value) == (200, 300)
 
 
+def test_an_engines_own_stamps_give_queue_prefill_decode_and_end_to_end():
+    stamped = {"queue_ms": 1.0, "prefill_ms": 19.0, "decode_ms": 30.0, "e2e_ms": 51.0}
+    slow = RequestTimes(ttft_ms=40.0, gaps_ms=(30.0,), **{name: 2 * value for name, value in stamped.items()})
+    fast = RequestTimes(ttft_ms=20.0, gaps_ms=(30.0,), **stamped)
+    found = metrics([a_cycle(rounds=(a_round(latency=LatencyPass(seconds=1, requests=(fast, slow))),))], CUDA)
+    assert [found[f"{stem}_ms"].value for stem in ("queue", "prefill", "decode", "e2el")] == [1.5, 28.5, 45.0, 76.5]
+    silent = metrics([a_cycle(rounds=(a_round(latency=a_latency_pass()),))], CUDA)["queue_p99_ms"]
+    assert (silent.value, silent.reason) == (None, "the engine does not tell queue times")
+
+
+def test_an_engines_counters_are_told_per_request_per_pass_and_at_their_peak():
+    counted = {"cached_tokens": 160.0, "preemptions": 5.0, "kv_cache_usage": 0.25, "weights_bytes": 1e9}
+    rounds = (a_round(0, counters=counted), a_round(1, counters={**counted, "kv_cache_usage": 0.5}))
+    found = metrics([a_cycle(rounds=rounds)], CUDA)
+    assert found["cached_tokens"].value == 160 / 80
+    assert found["preemptions"].value == 5 / 10
+    assert found["kv_cache_usage"].value == 0.5
+    assert found["weights_bytes"].value == 1e9
+    assert found["engine_flops_per_token"].reason == "the engine does not report it"
+    flops = metrics([a_cycle(rounds=(a_round(counters={"engine_flops": 4e6}),))], CUDA)["engine_flops_per_token"]
+    assert (flops.value, flops.source) == (2_000, "estimated")
+
+
+def test_an_uneven_share_of_several_gpus_is_told():
+    uneven = a_round(devices=(a_reading(900.0), a_reading(700.0, device="GPU-b")))
+    found = metrics([a_cycle(rounds=(uneven,))], CUDA)["gpu_imbalance"]
+    assert found.value == pytest.approx(200 / 800)
+    assert metrics([a_cycle()], CUDA)["gpu_imbalance"].reason == "the engine uses no two GPUs"
+
+
 def test_a_window_has_energy_and_time_but_no_tokens():
     found = metrics([a_cycle(rounds=(a_round(passes=1, tokens=0, requests=0),))], Context(device="cuda", work=False))
     assert found["gpu_joules"].value == pytest.approx(800)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 
 import fake_engine
 import pytest
 from engine_starts import fake, is_gone, spec, started
 
-from pytest_lem.engines import host, process
+from pytest_lem.engines import host, process, registry
 from pytest_lem.model.errors import EngineError, UsageError
 from pytest_lem.model.specs import WorkloadSpec
 
@@ -134,8 +135,9 @@ def test_stop_also_ends_what_the_engine_started_and_left_behind(tmp_path):
 
 
 def test_an_engine_that_will_not_stop_is_killed(tmp_path, monkeypatch):
-    monkeypatch.setattr(host, "STOP_SECONDS", 0.2)
     monkeypatch.setattr(host, "TERM_SECONDS", 0.2)
+    impatient = replace(registry.entry("fake"), stop_seconds=0.2)
+    monkeypatch.setattr(registry, "entry", lambda *_args, **_keywords: impatient)
     with fake(tmp_path, at="stop", fault="hang") as engine:
         pass
     assert is_gone(engine.pid)

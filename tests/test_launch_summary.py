@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_lem.stats.intervals import bootstrap_interval, mean_interval, rounds_interval
+from pytest_lem.stats.intervals import bootstrap_mean, bootstrap_percentile, mean_interval, rounds_interval
 from pytest_lem.stats.launch import n_effective, summarise
 from pytest_lem.stats.stopping import stop_reason
 
@@ -80,11 +80,29 @@ def test_intervals_of_correlated_rounds_cover_the_truth_about_as_often_as_they_s
 
 def test_the_bootstrap_draws_whole_rounds_and_repeats_itself():
     groups = [np.full(50, value) for value in (1.0, 2.0, 3.0, 4.0, 5.0)]
-    a = bootstrap_interval(groups, lambda x: float(np.mean(x)))
-    b = bootstrap_interval(groups, lambda x: float(np.mean(x)))
+    a, b = bootstrap_mean(groups), bootstrap_mean(groups)
     assert a == b
     assert a.value == 3.0
     assert a.low < 2.5 < 3.5 < a.high  # 250 values drawn one by one would give ±0.17
+
+
+def test_a_percentiles_bounds_are_those_of_drawing_rounds_again_and_again():
+    rng = np.random.default_rng(3)
+    groups = [rng.normal(10 + 0.3 * index, 1, 3000) for index in range(8)]
+    for percent in (50, 90, 99):
+        found = bootstrap_percentile(groups, percent)
+        draws = [rng.integers(0, 8, 8) for _ in range(400)]
+        slow = [np.percentile(np.concatenate([groups[i] for i in draw]), percent) for draw in draws]
+        assert found.value == np.percentile(np.concatenate(groups), percent)
+        width = found.high - found.low
+        assert found.low == pytest.approx(np.quantile(slow, 0.025), abs=0.15 * width)
+        assert found.high == pytest.approx(np.quantile(slow, 0.975), abs=0.15 * width)
+
+
+def test_a_percentile_of_few_values_lies_on_them():
+    groups = [np.array([1.0, 2.0, 50.0])] * 4
+    assert bootstrap_percentile(groups, 99).high == 50.0
+    assert bootstrap_percentile(groups, 50).low == bootstrap_percentile(groups, 50).high == 2.0
 
 
 def test_rounds_stop_when_they_are_precise():

@@ -16,6 +16,7 @@ from benchmarks import figures
 from benchmarks.accuracy import run as accuracy_run
 from benchmarks.accuracy import summary as accuracy
 from benchmarks.accuracy import warmth
+from benchmarks.engines import summary as engines
 from benchmarks.graphwork.results import Results, laid_out
 from benchmarks.graphwork.work import GraphWork, Stamps, choose_size
 from benchmarks.overhead import startup
@@ -280,3 +281,15 @@ def test_the_works_process_starts_when_told_reports_errors_and_ends_with_its_inp
 
 def raise_fault() -> None:
     raise ValueError("a reader's fault")
+
+
+def test_the_extra_time_of_slower_rounds_is_told_with_the_power_it_was_spent_at() -> None:
+    rounds = [
+        {"start_ns": 0, "end_ns": round((4 + late) * 1e9), "passes": 3, "tokens": 100, "valid": True, "latency": None}
+        | {"devices": [{"kind": "gpu", "joules": 1000 + 120 * late}]}
+        for late in (0.0, 0.3, 0.1, 0.9, 0.5, 0.2)
+    ]
+    report = {"measurements": [{"id": "test_a[vllm-bf16-b1-c0]", "cycles": [{"rounds": rounds}]}]}
+    (line,) = engines._spread(report)
+    assert line.endswith("vllm-bf16-b1-c0 120 W (0.00 % left).")
+    assert engines._spread({"measurements": [{"id": "x", "cycles": [{"rounds": rounds[:5]}]}]}) == []

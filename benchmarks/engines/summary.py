@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from statistics import fmean, linear_regression
 from typing import Any
 
 from benchmarks.figures import table
 
 Json = dict[str, Any]
+FEWEST = 6  # rounds through which a line is drawn
 HEAD = [
     "experiment",
     "J/output token",
@@ -36,6 +38,7 @@ def render(data: Json) -> str:
         f"intervals cover {_covers(report)}.",
         *_invalid(report),
         *_hooks(report),
+        *_spread(report),
     ]
     return "\n".join([*lines, "", table(HEAD, rows)])
 
@@ -102,6 +105,31 @@ def _hooks(report: Json) -> list[str]:
     ratios.sort()
     middle = ratios[len(ratios) // 2]
     return [f"- Hooked passes against the measured rounds beside them: ×{middle:.3f} (median of {len(ratios)})."]
+
+
+def _spread(report: Json) -> list[str]:
+    """What rounds of the same work that took longer drew for the extra time: a straight line through their joules.
+
+    Where it is the power of an idle GPU, and little is left about the line, the GPU waited for its host.
+    """
+    told = []
+    for measurement in report["measurements"]:
+        rounds = [r for cycle in measurement["cycles"] for r in cycle["rounds"] if r["valid"] and _gpu_joules(r)]
+        if len(rounds) < FEWEST or len({r["passes"] for r in rounds}) > 1:
+            continue
+        seconds = [(r["end_ns"] - r["start_ns"]) / 1e9 for r in rounds]
+        joules = [_gpu_joules(r) for r in rounds]
+        slope, intercept = linear_regression(seconds, joules)
+        left = [j - intercept - slope * s for s, j in zip(seconds, joules, strict=True)]
+        residual = (sum(x * x for x in left) / (len(left) - 2)) ** 0.5 / fmean(joules)
+        name = measurement["id"].rpartition("[")[2].rstrip("]")
+        told.append(f"{name} {slope:.0f} W ({100 * residual:.2f} % left)")
+    if not told:
+        return []
+    return [
+        "- Extra time of slower rounds of the same work was spent at (slope of joules over seconds, and the round CV "
+        f"that is left about that line): {'; '.join(told)}."
+    ]
 
 
 def _scaled(value: float | None, factor: float) -> float | None:

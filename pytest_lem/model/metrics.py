@@ -19,7 +19,7 @@ class Metric:
     key: str
     unit: str
     better: Literal["lower", "higher"]
-    kind: Literal["energy", "rate", "latency", "memory", "load"]
+    kind: Literal["energy", "balance", "rate", "latency", "memory", "counter", "load"]
     definition: str
 
     @property
@@ -30,9 +30,13 @@ class Metric:
 
 def _latency() -> list[Metric]:
     stems = {
-        "ttft": "time to first token: first token − the pass's start, per request (MLPerf, AIPerf)",
+        "ttft": "time to first token: first token − the request's due time, per request (MLPerf, AIPerf)",
         "tpot": "time per output token: (last token − first token) / (n − 1), per request (MLPerf, vLLM)",
         "itl": "inter-token latency: gaps between consecutive tokens, pooled over requests (AIPerf)",
+        "e2el": "end-to-end latency: answered − due, per request, by the engine process's clock (vLLM)",
+        "queue": "queued → scheduled, per request, by the engine's own stamps",
+        "prefill": "scheduled → first token, per request, by the engine's own stamps",
+        "decode": "first token → last token, per request, by the engine's own stamps",
     }
     rows = []
     for stem, text in stems.items():
@@ -54,6 +58,7 @@ _TABLE = [
     Metric("seconds", "s", "lower", "rate", f"time {_PASS}, or of the window"),
     Metric("power_w", "W", "lower", "energy", "mean power of the engine's devices over the window"),
     Metric("gpu_joules", "J", "lower", "energy", f"joules of the engine's GPUs {_PASS}"),
+    Metric("gpu_imbalance", "1", "lower", "balance", "(most − least) / mean of the GPUs' joules in a round"),
     Metric("cpu_joules", "J", "lower", "energy", f"joules of the host's CPU packages {_PASS}"),
     Metric("ram_joules", "J", "lower", "energy", f"joules of the host's memory {_PASS}"),
     Metric("system_joules", "J", "lower", "energy", f"GPU + CPU + RAM joules {_PASS}; null unless every part exists"),
@@ -61,6 +66,11 @@ _TABLE = [
     *_latency(),
     Metric("peak_memory_bytes", "B", "lower", "memory", "peak allocated device memory, summed over the engine's GPUs"),
     Metric("peak_reserved_bytes", "B", "lower", "memory", "peak reserved device memory, summed over the engine's GPUs"),
+    Metric("weights_bytes", "B", "lower", "counter", "memory that the model's weights take, summed over GPUs"),
+    Metric("kv_cache_usage", "1", "lower", "counter", "highest share of the KV cache's blocks in use at once"),
+    Metric("cached_tokens", "tok/req", "higher", "counter", "prompt tokens out of the prefix cache, per request"),
+    Metric("preemptions", "1/pass", "lower", "counter", f"requests thrown back into the queue {_PASS}"),
+    Metric("engine_flops_per_token", "FLOP/tok", "lower", "counter", "the engine's own count, per output token"),
     Metric("load_seconds", "s", "lower", "load", "from the start of the engine's process until it could take work"),
 ]
 METRICS: dict[str, Metric] = {metric.key: metric for metric in _TABLE}
