@@ -21,6 +21,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.accuracy import summary as accuracy
+from benchmarks.engines import kills, starts
 from benchmarks.engines import summary as engines
 from benchmarks.overhead import summary as overhead
 from benchmarks.physics import summary as physics
@@ -32,9 +33,12 @@ END = "<!-- end of the generated part -->"
 GENERATORS: dict[str, Callable[[dict[str, Any]], str]] = {
     "accuracy": accuracy.render,
     "engines": engines.render,
+    "kills": kills.render,
+    "overhead-engine": overhead.render_gpu,
     "overhead-gpu": overhead.render_gpu,
     "overhead-startup": overhead.render_startup,
     "physics": physics.render,
+    "starts": starts.render,
 }
 
 

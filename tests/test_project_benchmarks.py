@@ -16,6 +16,7 @@ from benchmarks import figures
 from benchmarks.accuracy import run as accuracy_run
 from benchmarks.accuracy import summary as accuracy
 from benchmarks.accuracy import warmth
+from benchmarks.engines import kills, starts
 from benchmarks.engines import summary as engines
 from benchmarks.graphwork.results import Results, laid_out
 from benchmarks.graphwork.work import GraphWork, Stamps, choose_size
@@ -293,3 +294,34 @@ def test_the_extra_time_of_slower_rounds_is_told_with_the_power_it_was_spent_at(
     (line,) = engines._spread(report)
     assert line.endswith("vllm-bf16-b1-c0 120 W (0.00 % left).")
     assert engines._spread({"measurements": [{"id": "x", "cycles": [{"rounds": rounds[:5]}]}]}) == []
+
+
+def test_starts_and_kills_are_told_with_what_was_left() -> None:
+    start = {"load_s": 40.0, "stop_s": 5.0, "processes": 3, "before": 0, "held": 70 * 2**30, "at_once": 0, "after": 0}
+    facts = {"gpus": [], "engine": {"backend": "vllm"}, "errors": [], "versions": {"vllm": "0.26.0", "cuda": None}}
+    told = starts.render({**facts, "starts": [start, {**start, "before": 2**20, "after": 3 * 2**20}]})
+    assert "less that before the first start: 3 MiB at most (goal 64)" in told
+    assert "| 2 | 40.0 | 5.0 | 3 | 1 | 71680 | 0 | 3 |" in told
+    kill = {"step": "round", "reached": True, "after_s": 50.0, "processes": 4, "held": 2**30}
+    kill |= {"processes_gone_s": 0.2, "memory_free_s": None, "processes_left": 0, "left_bytes": 2**30}
+    told = kills.render({**facts, "kills": [kill, {**kill, "reached": False}]})
+    assert "| round | 50.0 | 4 | 1024 | 0.2 | – | 0 | 1024 |" in told
+    assert "| round (not reached) |" in told
+
+
+@pytest.mark.torch
+def test_a_killed_benchmark_leaves_no_engine(tmp_path: Path) -> None:
+    test = tmp_path / "test_killed.py"
+    keywords = "backend='pytorch', device='cpu', batch=1, prompt_tokens=8, output_tokens=8"
+    test.write_text(kills.TEST.format(keywords=keywords))
+    found = kills.one_kill("load", test, tmp_path / "results", lambda: 0)
+    assert found["reached"]
+    assert found["processes"] >= 1
+    assert found["processes_left"] == 0
+
+
+def test_an_engines_passes_are_told_as_the_work_that_was_metered() -> None:
+    work = {"backend": "vllm", "model": "synthetic:tiny", "precision": "bfloat16", "versions": {"vllm": "0.26.0"}}
+    work |= {"workload": {"batch": 256, "prompt_tokens": 256, "output_tokens": 128}, "replay_seconds": 1.0}
+    told = "vllm 0.26.0, synthetic:tiny in bfloat16, batch 256, 256 tokens in and 128 out, 1.00 s a pass"
+    assert overhead._work(work) == told

@@ -155,6 +155,13 @@ def test_a_measurement_that_did_not_settle_says_so():
     assert "not steady" not in table([a_measurement()], width=80)
 
 
+def test_joules_of_several_gpus_say_how_far_apart_they_are():
+    both = a_cycle(gpus=("GPU-a", "GPU-b"))
+    told = table([decode(8, cycles=(both,), metrics=metrics(gpu_imbalance=0.0314))], width=120)
+    assert "2 GPUs, 3.1 % apart in joules" in words(told)
+    assert "GPUs" not in table([decode(8)], width=120)
+
+
 def test_invalid_rounds_are_counted_with_their_reasons():
     rounds = (
         a_round(0),

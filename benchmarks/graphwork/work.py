@@ -51,6 +51,11 @@ class GraphWork:
         return self._child.pid
 
     @property
+    def pids(self) -> tuple[int, ...]:
+        """The processes that work: this one alone."""
+        return (self.pid,)
+
+    @property
     def exit_code(self) -> int | None:
         """How the child ended; None while it runs."""
         return self._child.poll()

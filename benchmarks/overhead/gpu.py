@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, Protocol
 
 from benchmarks.graphwork.board import Board
 from benchmarks.graphwork.metering import CallLog, gpu_meter
@@ -14,7 +14,26 @@ from benchmarks.overhead.summary import calls_around
 Json = dict[str, Any]
 
 
-def metered(work: GraphWork, meter: Any, log: CallLog, replays: int, phase: int) -> Json:
+class Work(Protocol):
+    """Fixed work in a process of its own: `run` repeats it `replays` times from an instant on."""
+
+    facts: dict[str, Any]
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """The processes that work."""
+        ...
+
+    def replays(self, seconds: float) -> int:
+        """How many repeats last `seconds`."""
+        ...
+
+    def run(self, replays: int, start_ns: int = 0) -> Stamps:
+        """Repeat the work; tell when it began and ended."""
+        ...
+
+
+def metered(work: Work, meter: Any, log: CallLog, replays: int, phase: int) -> Json:
     """One window with the meter around it, its CPU time, and when the driver was called."""
     log.clear()
     cpu, began = time.process_time(), time.monotonic_ns()
@@ -38,7 +57,7 @@ def metered(work: GraphWork, meter: Any, log: CallLog, replays: int, phase: int)
     }
 
 
-def plain(work: GraphWork, replays: int, head_s: float, tail_s: float) -> Json:
+def plain(work: Work, replays: int, head_s: float, tail_s: float) -> Json:
     """The same work without the meter, idle as long before and after, so that the chip is as warm."""
     stamps = work.run(replays, time.monotonic_ns() + round(head_s * 1e9))
     time.sleep(tail_s)
@@ -50,22 +69,27 @@ def stamped(stamps: Stamps) -> Json:
 
 
 def measure(results: Results, seconds: float, pairs: int) -> None:
-    """Fill `results` with `pairs` pairs; the first metered window, which finds the gaps' lengths, is kept apart."""
+    """Fill `results` with `pairs` pairs of windows of a CUDA graph."""
     board = Board()
-    results.data.update(board=board.facts(), packages=versions("torch", "nvidia-ml-py"), pairs=[])
-    log = CallLog()
+    results.data.update(board=board.facts(), packages=versions("torch", "nvidia-ml-py"))
     with GraphWork(board.uuid) as work:
         results.data["sizes"] = choose_size(work, board, SIZES, seed=0)
-        results.data["work"] = work.facts
-        meter = gpu_meter(board.uuid, (work.pid,), log)
-        replays = work.replays(seconds)
-        last = results.data["first"] = metered(work, meter, log, replays, 0)
-        for index in range(pairs):
-            last = pair(results, work, meter, log, replays, index, last)
-        meter.close()
+        measure_pairs(results, board, work, seconds, pairs)
 
 
-def pair(results: Results, work: GraphWork, meter: Any, log: CallLog, replays: int, index: int, last: Json) -> Json:
+def measure_pairs(results: Results, board: Board, work: Work, seconds: float, pairs: int) -> None:
+    """Fill `results`; the first metered window, which finds the gaps' lengths, is kept apart."""
+    results.data.update(work=work.facts, pairs=[])
+    log = CallLog()
+    meter = gpu_meter(board.uuid, work.pids, log)
+    replays = work.replays(seconds)
+    last = results.data["first"] = metered(work, meter, log, replays, 0)
+    for index in range(pairs):
+        last = pair(results, work, meter, log, replays, index, last)
+    meter.close()
+
+
+def pair(results: Results, work: Work, meter: Any, log: CallLog, replays: int, index: int, last: Json) -> Json:
     """One pair: with the meter first where `index` is even. Gives its metered window."""
     both: Json = {"index": index, "first": "plain" if index % 2 else "metered"}
     if index % 2:

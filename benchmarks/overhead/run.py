@@ -1,9 +1,10 @@
 """What measuring costs: metering on a GPU, and the plugin in a pytest run that does not use it.
 
     python benchmarks/overhead/run.py --out DIR [--only gpu|startup] [--pairs 16] [--seconds 4]
+    python benchmarks/overhead/run.py --out DIR --only engine --backend vllm --model synthetic:llama-3.2-1b --batch 256
 
-Writes DIR/overhead-gpu.json (where there is a GPU) and DIR/overhead-startup.json; `benchmarks/evidence.py` makes the
-tables.
+Writes DIR/overhead-gpu.json (where there is a GPU) and DIR/overhead-startup.json, or DIR/overhead-engine.json;
+`benchmarks/evidence.py` makes the tables.
 """
 
 from __future__ import annotations
@@ -22,11 +23,14 @@ from benchmarks.overhead import startup
 def options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--out", type=Path, required=True, help="folder for the JSON files")
-    parser.add_argument("--only", choices=["gpu", "startup"], help="one half alone")
+    parser.add_argument("--only", choices=["gpu", "startup", "engine"], help="one part alone; engine only when asked")
     parser.add_argument("--pairs", type=int, default=16, help="pairs of GPU windows")
     parser.add_argument("--seconds", type=float, default=4.0, help="length of a GPU window")
     parser.add_argument("--starts", type=int, default=20, help="pairs of pytest runs of one test")
     parser.add_argument("--collections", type=int, default=5, help="pairs of collections of 10,000 items")
+    parser.add_argument("--backend", default="vllm", help="the engine of --only engine")
+    parser.add_argument("--model", default="synthetic:llama-3.2-1b", help="its model")
+    parser.add_argument("--batch", type=int, default=256, help="its requests a pass, of 256 tokens in and 128 out")
     return parser.parse_args(argv)
 
 
@@ -49,6 +53,16 @@ def gpu_half(asked: argparse.Namespace) -> bool:
     return attempt(results, lambda: gpu.measure(results, asked.seconds, asked.pairs))
 
 
+def engine_part(asked: argparse.Namespace) -> bool:
+    from benchmarks.overhead import engine  # pydantic and the engines are not needed by the other parts
+    from pytest_lem.model.specs import EngineSpec, WorkloadSpec
+
+    results = Results(asked.out / "overhead-engine.json", "What metering costs an engine")
+    spec = EngineSpec(backend=asked.backend, model=asked.model)
+    work = WorkloadSpec(batch=asked.batch, prompt_tokens=256, output_tokens=128)
+    return attempt(results, lambda: engine.measure(results, spec, work, asked.seconds, asked.pairs))
+
+
 def startup_half(asked: argparse.Namespace) -> bool:
     results = Results(asked.out / "overhead-startup.json", "What the plugin costs a run that does not use it")
     return attempt(results, lambda: startup.measure(results, asked.starts, asked.collections))
@@ -56,8 +70,9 @@ def startup_half(asked: argparse.Namespace) -> bool:
 
 def main(argv: Sequence[str] | None = None) -> int:
     asked = options(argv)
-    halves = {"gpu": gpu_half, "startup": startup_half}
-    done = [half(asked) for name, half in halves.items() if asked.only in (None, name)]
+    parts = {"gpu": gpu_half, "startup": startup_half, "engine": engine_part}
+    wanted = [asked.only] if asked.only else ["gpu", "startup"]
+    done = [parts[name](asked) for name in wanted]
     return 0 if all(done) else 1
 
 

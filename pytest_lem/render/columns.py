@@ -145,6 +145,10 @@ def _tags(measurement: Measurement, notes: Notes, *, quick: bool) -> list[str]:
     if invalid:
         marks = dict.fromkeys(notes.invalid_round(each.reason or "no reason was recorded") for each in invalid)
         tags.append(f"{len(invalid)} invalid{''.join(marks)}")
+    uneven = measurement.metrics.get("gpu_imbalance")
+    if uneven is not None and uneven.value is not None:
+        gpus = max(len(cycle.gpus) for cycle in measurement.cycles)
+        tags.append(f"{gpus} GPUs, {100 * uneven.value:.1f} % apart in joules")
     if any(cycle.steady is False for cycle in measurement.cycles):
         tags.append(f"not steady{notes.ref(_NOT_STEADY)}")
     stopped = dict.fromkeys(cycle.stopped for cycle in measurement.cycles if cycle.stopped in ("interrupted", "failed"))

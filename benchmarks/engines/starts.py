@@ -1,0 +1,109 @@
+"""Engine starts and stops in a row: is the GPU's memory free again after each?
+
+    python benchmarks/engines/starts.py --out DIR [--backend vllm] [--model synthetic:tiny] [--count 10]
+
+Writes DIR/starts.json as values come; `benchmarks/evidence.py` makes the table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from benchmarks.figures import table
+from benchmarks.graphwork.board import Board
+from benchmarks.graphwork.results import Results
+
+Json = dict[str, Any]
+GOAL_MIB = 64
+SETTLE_S = 2.0
+
+
+def one_start(asked: Any, gpus: Sequence[str], used: Any, log: Path) -> Json:
+    """Start, run once, stop; the memory in use (bytes, summed over GPUs) before, while, and after."""
+    from pytest_lem.engines.host import Engine
+    from pytest_lem.model.specs import WorkloadSpec
+
+    before = used()
+    engine = Engine.start(asked, gpus=gpus, log_path=log)
+    engine.prepare(WorkloadSpec(batch=8, prompt_tokens=64, output_tokens=32))
+    engine.run(1)
+    held, pids = used(), len(engine.pids())
+    began = time.monotonic()
+    engine.stop()
+    stopped = time.monotonic() - began
+    at_once = used()
+    time.sleep(SETTLE_S)
+    return {
+        "versions": engine.observed["versions"],
+        "load_s": engine.load_seconds,
+        "stop_s": stopped,
+        "processes": pids,
+        "before": before,
+        "held": held,
+        "at_once": at_once,
+        "after": used(),
+    }
+
+
+def render(data: Json) -> str:
+    """The evidence page's generated part."""
+    rows = [
+        [str(index + 1), f"{row['load_s']:.1f}", f"{row['stop_s']:.1f}", str(row["processes"])]
+        + [f"{row[name] / 2**20:.0f}" for name in ("before", "held", "at_once", "after")]
+        for index, row in enumerate(data["starts"])
+    ]
+    first = data["starts"][0]["before"]
+    worst = max(row["after"] - first for row in data["starts"]) / 2**20
+    gpus = ", ".join(f"{gpu['name']}, driver {gpu['driver']}" for gpu in data["gpus"]) or "no GPU"
+    versions = ", ".join(f"{name} {version}" for name, version in data["versions"].items() if version)
+    return "\n".join(
+        [
+            f"- {gpus}; {versions}. Engine: {json.dumps(data['engine'])}.",
+            f"- Memory in use after a stop, less that before the first start: {worst:.0f} MiB at most "
+            f"(goal {GOAL_MIB}).",
+            f"- Errors on the way: {'; '.join(data['errors']) or 'none'}.",
+            "",
+            table(
+                ["start", "load s", "stop s", "processes", "MiB before", "held", "as stop returns", "2 s later"], rows
+            ),
+        ]
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("--out", type=Path, required=True, help="folder for starts.json")
+    parser.add_argument("--backend", default="vllm")
+    parser.add_argument("--model", default="synthetic:tiny")
+    parser.add_argument("--options", type=json.loads, default={"enforce_eager": True, "max_model_len": 2048})
+    parser.add_argument("--count", type=int, default=10)
+    asked = parser.parse_args(argv)
+    from pytest_lem.engines import registry
+    from pytest_lem.meters.nvml import memory_used, visible_gpus
+    from pytest_lem.model.specs import EngineSpec
+
+    spec = registry.validate(EngineSpec(backend=asked.backend, model=asked.model, options=asked.options))
+    gpus = visible_gpus(os.environ)[: spec.gpus]
+    told = [Board(index).facts() for index in range(len(gpus))]
+    facts = {"gpus": told, "engine": spec.model_dump(exclude={"python"}), "starts": []}
+    results = Results(asked.out / "starts.json", "Engine starts and stops in a row", **facts)
+    for index in range(asked.count):
+        row = one_start(spec, gpus, lambda: sum(memory_used(uuid) for uuid in gpus), asked.out / f"start-{index}.log")
+        results.data["versions"] = row.pop("versions")
+        results.data["starts"].append(row)
+        results.write()
+        results.log(f"start {index + 1}: {row}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
