@@ -38,7 +38,7 @@ class StepLog:
             return
         self.kv_cache_usage = max(self.kv_cache_usage, scheduler_stats.kv_cache_usage)
         counted = scheduler_stats.perf_stats
-        if counted is not None:
+        if counted is not None and counted.num_flops_per_gpu:  # vLLM counts a read of all weights for an empty step
             self.flops = (self.flops or 0) + self.gpus * counted.num_flops_per_gpu
             self.read_bytes = (self.read_bytes or 0) + self.gpus * counted.num_read_bytes_per_gpu
             self.write_bytes = (self.write_bytes or 0) + self.gpus * counted.num_write_bytes_per_gpu
