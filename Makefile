@@ -14,7 +14,7 @@ MODEL := $(VENV)/.model
 help:
 	@echo "make bench     quick benchmark of this machine: table and report"
 	@echo "make test      lint, then every test that takes seconds (what CI runs first)"
-	@echo "make test-all  the tests that take minutes, the wheel, Python 3.12 and 3.13 (what CI runs next)"
+	@echo "make test-all  the tests that take minutes, the wheel, Python 3.12 and 3.13, real vLLM (what CI runs next)"
 	@echo "make lint      ruff, mypy, import-linter, evidence tables"
 	@echo "make format    let ruff rewrite layout and imports"
 	@echo "make evidence  rewrite docs/evidence/*.md from the JSON beside them"
@@ -29,10 +29,10 @@ test: lint $(MODEL)
 test-all: test-slow matrix
 
 test-slow: $(MODEL)
-	$(BIN)/pytest -m slow $(ARGS)
+	$(BIN)/pytest -m "slow and not vllm" $(ARGS)
 
 matrix: $(READY)
-	$(BIN)/tox run -e py312,py313
+	$(BIN)/tox run -e py312,py313,vllm,vllm28
 
 lint: $(READY)
 	$(BIN)/ruff check .
