@@ -28,6 +28,7 @@ def test_an_engine_that_fails_fails_its_test_with_its_log_and_the_next_test_gets
     result.assert_outcomes(failed=1, passed=1)
     result.stdout.fnmatch_lines([line])
     result.stdout.fnmatch_lines([f"*fake engine: about to {fault} at {at}*"])
+    result.stdout.no_fnmatch_line("*During handling of the above exception*")
     report = project.report()
     assert report["run"]["complete"] is False
     assert "test_bad" in report["missing"][0]

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
+ROOT = Path(__file__).parent.parent
 pytestmark = [pytest.mark.slow, pytest.mark.vllm, pytest.mark.torch]
 TEST = """
 import pytest
@@ -47,3 +51,9 @@ def test_both_engines_are_measured_in_one_run_and_compared_in_one_table(measured
             assert each["counters"]["kv_cache_bytes"] == 1 << 29
             assert each["tokens"] == each["passes"] * measurement["workload"]["batch"] * 8
     assert len(list((folder / "logs").glob("*.log"))) == 2
+
+
+def test_the_example_of_the_documentation_passes_as_written(project):
+    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "vllm.md").read_text(), re.S)
+    project.write(example)
+    project.subprocess("--lem-quick", "--lem-max-seconds=20").assert_outcomes(passed=2)

@@ -36,11 +36,11 @@ def one_line(item: pytest.Item | None = None) -> Iterator[None]:
         yield
     except LemError as error:
         caught = error
-    # Outside the handler: pytest would print the error twice, as the cause of the failure.
     if isinstance(caught, Unavailable) and item is not None:
         _absent(item, caught)
     if caught is not None:
-        pytest.fail(told(caught), pytrace=False)
+        # `from None`: pytest would print the error twice, as the cause of the failure too.
+        raise pytest.fail.Exception(told(caught), pytrace=False) from None
 
 
 def told(error: LemError) -> str:
