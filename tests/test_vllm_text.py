@@ -52,7 +52,7 @@ def lab(command: str, folder: Path, text: str = "") -> str:
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, "HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1"},
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1", "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -75,7 +75,7 @@ def answers(engine):
 @pytest.fixture(scope="module")
 def both(smollm2, tmp_path_factory):
     """Prompt tokens and answers of the pytorch engine, then of vLLM."""
-    asked = spec("pytorch", model=str(smollm2), precision="float32")
+    asked = spec("pytorch", model=str(smollm2), precision="float32", options={"num_threads": 1})
     with started(asked, tmp_path_factory.mktemp("pytorch")) as engine:
         pytorch = answers(engine)
     options = {"model": str(smollm2), "precision": "float32", "max_model_len": 1024}
