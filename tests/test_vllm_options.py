@@ -331,7 +331,13 @@ def test_compiled_code_is_kept_only_on_request(environment):
     assert environment()["VLLM_DISABLE_COMPILE_CACHE"] == "1"
 
 
-def test_a_folder_for_compiled_code_is_vllms_cache(environment):
+def test_requests_keep_the_names_by_which_their_tokens_are_told_apart(environment, monkeypatch):
+    monkeypatch.setenv("VLLM_DISABLE_REQUEST_ID_RANDOMIZATION", "1")
+    assert "VLLM_DISABLE_REQUEST_ID_RANDOMIZATION" not in environment()
+
+
+def test_a_folder_for_compiled_code_is_vllms_cache(environment, monkeypatch):
+    monkeypatch.setenv("VLLM_DISABLE_COMPILE_CACHE", "1")
     found = environment(compile_cache="/cache")
     assert found["VLLM_CACHE_ROOT"] == "/cache"
     assert "VLLM_DISABLE_COMPILE_CACHE" not in found

@@ -162,10 +162,13 @@ def set_environment(request: dict[str, Any]) -> None:
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), worker]))
     os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "spawn"
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+    # It would take the suffix off requests' names, by which their tokens are told apart.
+    os.environ.pop("VLLM_DISABLE_REQUEST_ID_RANDOMIZATION", None)
     if request["source"] != "hub":
         os.environ["HF_HUB_OFFLINE"] = "1"
     cache = request["options"].get("compile_cache")
     if cache:
         os.environ["VLLM_CACHE_ROOT"] = cache
+        os.environ.pop("VLLM_DISABLE_COMPILE_CACHE", None)
     else:
         os.environ["VLLM_DISABLE_COMPILE_CACHE"] = "1"  # a start that finds an earlier one's cache is another start
