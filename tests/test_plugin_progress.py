@@ -1,0 +1,51 @@
+"""A live line tells what long work is at; where there is no terminal nothing is shown."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import struct
+import subprocess
+import sys
+import termios
+
+STEPS = ("start fake", "prepare", "calibrate", "warm-up 1", "round 1 of 4", "round 4 of 4")
+
+
+def on_a_terminal(folder, *arguments: str) -> str:
+    """The output of a pytest run whose standard output is a terminal of 100 columns."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
+    command = [sys.executable, "-m", "pytest", *arguments]
+    with subprocess.Popen(command, cwd=folder, stdout=theirs, stderr=theirs, env={**os.environ, "TERM": "xterm"}):
+        os.close(theirs)
+        said = b""
+        while True:
+            try:
+                chunk = os.read(ours, 1 << 16)
+            except OSError:  # Linux says EIO where nobody holds the other end any more
+                chunk = b""
+            if not chunk:
+                break
+            said += chunk
+    os.close(ours)
+    return said.decode()
+
+
+def test_a_terminal_shows_each_step_and_keeps_none(project):
+    project.write()
+    said = on_a_terminal(project.pytester.path)
+    for step in STEPS:
+        assert f"test_decode[fake-bf16-b1-c0]: {step}" in said
+    # Each line of ours is erased before the next, so that what stays is pytest's own line of dots and the table.
+    assert "\x1b[2K" in said
+    assert "2 passed" in said
+
+
+def test_a_pipe_and_a_quiet_terminal_show_none(project):
+    project.write()
+    piped = project.subprocess().stdout.str()
+    quiet = on_a_terminal(project.pytester.path, "-q")
+    for step in STEPS:
+        assert f": {step}" not in piped + quiet
