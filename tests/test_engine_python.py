@@ -83,7 +83,7 @@ def test_a_child_of_another_version_is_told_at_once(tmp_path, monkeypatch):
     assert error.kind == "protocol"
 
 
-@pytest.mark.parametrize("file", sorted(CHILD.glob("*.py")), ids=lambda file: file.name)
+@pytest.mark.parametrize("file", sorted(CHILD.rglob("*.py")), ids=lambda file: file.name)
 def test_the_childs_files_keep_to_the_syntax_of_python_3_9_and_to_packages_of_the_engine(file):
     tree = ast.parse(file.read_text(), feature_version=(3, 9))
     imported = {
@@ -97,4 +97,4 @@ def test_the_childs_files_keep_to_the_syntax_of_python_3_9_and_to_packages_of_th
             else []
         )
     }
-    assert imported <= set(sys.stdlib_module_names) | {"torch", "transformers"}
+    assert imported <= set(sys.stdlib_module_names) | {"torch", "transformers", "vllm"}
