@@ -59,7 +59,7 @@ def metrics(cycles: Sequence[Cycle], context: Context) -> dict[str, MetricValue]
             case "energy":
                 found[metric.key] = _energy(metric, cycles, context)
             case "balance":
-                found[metric.key] = _imbalance(metric, cycles)
+                found[metric.key] = _imbalance(metric, cycles, context)
             case "rate":
                 found[metric.key] = _rate(metric, cycles, context)
             case "latency":
@@ -284,15 +284,15 @@ def _memory(metric: Metric, cycles: Sequence[Cycle], context: Context) -> Metric
     return MetricValue(value=max(peaks), unit=metric.unit, n=len(peaks), source="measured")
 
 
-def _imbalance(metric: Metric, cycles: Sequence[Cycle]) -> MetricValue:
-    reason = _nothing_valid(cycles)
+def _imbalance(metric: Metric, cycles: Sequence[Cycle], context: Context) -> MetricValue:
+    reason = _nothing_valid(cycles) if context.work else "a window has no engine"
     if reason:
         return _absent(metric, reason)
     shares = []
     for round_ in (round_ for cycle in cycles for round_ in valid_rounds(cycle)):
         joules = [reading.joules for reading in round_.devices if reading.kind == "gpu"]
         if len(joules) < 2:
-            return _absent(metric, "the engine uses no two GPUs")
+            return _absent(metric, "the engine runs on one GPU or none")
         known = [each for each in joules if each is not None]
         if len(known) < len(joules) or sum(known) <= 0:
             return _absent(metric, "not every GPU's joules are known")

@@ -162,7 +162,7 @@ def test_an_uneven_share_of_several_gpus_is_told():
     uneven = a_round(devices=(a_reading(900.0), a_reading(700.0, device="GPU-b")))
     found = metrics([a_cycle(rounds=(uneven,))], CUDA)["gpu_imbalance"]
     assert found.value == pytest.approx(200 / 800)
-    assert metrics([a_cycle()], CUDA)["gpu_imbalance"].reason == "the engine uses no two GPUs"
+    assert metrics([a_cycle()], CUDA)["gpu_imbalance"].reason == "the engine runs on one GPU or none"
 
 
 def test_a_window_has_energy_and_time_but_no_tokens():

@@ -67,6 +67,6 @@ def test_an_engine_that_takes_requests_together_refuses_a_rate_in_one_line(tmp_p
     with fake(tmp_path) as engine:
         with pytest.raises(UsageError) as caught:
             engine.prepare(WorkloadSpec(batch=2, target_qps=1.0))
-        assert str(caught.value) == "target_qps: backend 'fake' takes all requests of a pass together"
+        assert str(caught.value) == "target_qps: backend 'fake': it takes all requests of a pass together"
         engine.prepare(WorkloadSpec(output_tokens=1))
         assert engine.run(1).tokens == 1

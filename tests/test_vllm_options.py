@@ -294,6 +294,35 @@ def test_the_version_of_a_cpu_build_counts_as_vllms(install):
     assert vllm_arguments.version() == (0, 32)
 
 
+@pytest.mark.parametrize(
+    ("asked", "place"),
+    [("model", "--lem-model"), ("dtype", "--lem-precision"), ("disable_log_stats", "the statistics")],
+)
+def test_what_is_said_elsewhere_is_refused_as_an_option(version, asked, place):
+    text = refused({asked: "auto"})
+    assert text.startswith(f"vllm: option {asked!r} is set by this plugin; use ")
+    assert place in text
+
+
+@pytest.mark.parametrize("asked", ["data_parallel_size", "prefill_context_parallel_size", "nnodes"])
+def test_more_than_one_engine_is_refused(version, asked):
+    assert refused({asked: 2}).startswith(f"vllm: {asked}=2 is not driven; take tensor_parallel_size ")
+    assert arguments({asked: 1})[asked] == 1
+
+
+@pytest.mark.parametrize("asked", ["8bit", "fp8_per_block"])
+def test_weights_that_only_a_gpu_makes_are_refused_on_a_cpu(version, asked):
+    assert refused({"quantization": asked}, device="cpu").endswith(") needs a GPU")
+    assert arguments({"quantization": "awq"}, device="cpu")["quantization"] == "awq"
+
+
+def test_a_build_from_source_counts_as_the_newest(install):
+    info = install("0.33").parent / "vllm-0.33.0.dist-info"
+    metadata = info / "METADATA"
+    metadata.write_text(metadata.read_text().replace("Version: 0.33.0", "Version: 0.1.dev1+gabc"))
+    assert vllm_arguments.version() == vllm_arguments.NEWEST
+
+
 def test_an_outer_launcher_of_several_ranks_is_refused(version):
     asked = {"distributed_executor_backend": "external_launcher", "tensor_parallel_size": 2}
     assert refused(asked).startswith("vllm: distributed_executor_backend='external_launcher' wants every rank started ")

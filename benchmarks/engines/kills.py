@@ -64,15 +64,18 @@ def one_kill(step: str, test: Path, results: Path, used: Callable[[], int]) -> J
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", str(test), f"--lem-results={results}"]
     pytest = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     began = time.monotonic()
-    while not STEPS[step](results) and pytest.poll() is None and time.monotonic() - began < LIMIT_S:
-        time.sleep(0.1)
-    reached = STEPS[step](results) and pytest.poll() is None
-    tree = psutil.Process(pytest.pid).children(recursive=True) if pytest.poll() is None else []
-    held = used()
-    pytest.kill()
-    killed = time.monotonic()
-    pytest.wait()
-    gone = left_after(lambda: any(alive(process) for process in tree), killed)
+    try:
+        while not STEPS[step](results) and pytest.poll() is None and time.monotonic() - began < LIMIT_S:
+            time.sleep(0.1)
+        reached = STEPS[step](results) and pytest.poll() is None
+        held, tree = used(), descendants(pytest)
+    finally:
+        pytest.kill()
+        killed = time.monotonic()
+        pytest.wait()
+    # Engines begin sessions of their own, so what was started after the look is known by its session.
+    sessions = {session(process.pid) for process in tree} - {os.getsid(0), None}
+    gone = left_after(lambda: bool(living(tree, sessions)), killed)
     freed = left_after(lambda: used() - before > 64 * 2**20, killed)
     return {
         "step": step,
@@ -82,9 +85,28 @@ def one_kill(step: str, test: Path, results: Path, used: Callable[[], int]) -> J
         "held": held,
         "processes_gone_s": gone,
         "memory_free_s": freed,
-        "processes_left": sum(alive(process) for process in tree),
+        "processes_left": len(living(tree, sessions)),
         "left_bytes": used() - before,
     }
+
+
+def descendants(parent: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    """All processes under `parent` that can be seen now."""
+    return psutil.Process(parent.pid).children(recursive=True) if parent.poll() is None else []
+
+
+def session(pid: int) -> int | None:
+    """The session of a process; None where it is gone."""
+    try:
+        return os.getsid(pid)
+    except ProcessLookupError:
+        return None
+
+
+def living(tree: Sequence[psutil.Process], sessions: set[int | None]) -> set[int]:
+    """Those of the tree, and of its sessions, that still execute."""
+    found = {process.pid for process in tree if alive(process)}
+    return found | {each.pid for each in psutil.process_iter() if session(each.pid) in sessions and alive(each)}
 
 
 def alive(process: psutil.Process) -> bool:

@@ -34,12 +34,14 @@ def one_start(asked: Any, gpus: Sequence[str], used: Any, log: Path) -> Json:
 
     before = used()
     engine = Engine.start(asked, gpus=gpus, log_path=log)
-    engine.prepare(WorkloadSpec(batch=8, prompt_tokens=64, output_tokens=32))
-    engine.run(1)
-    held, pids = used(), len(engine.pids())
-    began = time.monotonic()
-    engine.stop()
-    stopped = time.monotonic() - began
+    try:
+        engine.prepare(WorkloadSpec(batch=8, prompt_tokens=64, output_tokens=32))
+        engine.run(1)
+        held, pids = used(), len(engine.pids())
+    finally:
+        began = time.monotonic()
+        engine.stop()
+        stopped = time.monotonic() - began
     at_once = used()
     time.sleep(SETTLE_S)
     return {

@@ -29,9 +29,13 @@ def render(data: Json) -> str:
     """`data`: {command, date, title, report}, the report as `report.json` has it."""
     report = data["report"]
     gpus = ", ".join(f"{gpu['name']} ({gpu['uuid']}, driver {gpu['driver']})" for gpu in report["environment"]["gpus"])
-    packages = report["measurements"][0]["engine"]["observed"]["versions"]
+    packages: Json = {}
+    for measurement in report["measurements"]:
+        packages |= {
+            name: version for name, version in measurement["engine"]["observed"]["versions"].items() if version
+        }
     rows = [_row(measurement) for measurement in report["measurements"]]
-    versions = ", ".join(f"{name} {version}" for name, version in packages.items() if version)
+    versions = ", ".join(f"{name} {version}" for name, version in packages.items())
     lines = [
         f"- {gpus or 'no GPU'}; {versions}.",
         f"- Run `{report['run']['id']}`, {'complete' if report['run']['complete'] else 'incomplete'}; "

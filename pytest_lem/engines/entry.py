@@ -15,6 +15,11 @@ def one_gpu(_options: Mapping[str, Any]) -> int:
     return 1
 
 
+def together(_options: Mapping[str, Any]) -> str:
+    """Why requests cannot arrive over time: they are one batch."""
+    return "it takes all requests of a pass together"
+
+
 @dataclass(frozen=True)
 class EngineEntry:
     """One engine that can be asked for by name.
@@ -23,9 +28,9 @@ class EngineEntry:
     loads it by its path, so it imports the standard library and its engine, nothing else. `options` validates
     `EngineSpec.options`; None means that the engine takes none. `precisions` are the long names it runs. `needs` is the
     command that installs the engine, shown when its interpreter lacks it. `gpus` tells how many GPUs checked options
-    need. `arrivals` says whether requests can arrive over time. An engine is killed when it has not stopped after
-    `stop_seconds`. A third-party distribution registers its
-    entry under the entry-point group `pytest_lem.engines`.
+    need, `arrivals` why requests cannot arrive over time with them (empty: they can). An engine is killed when it has
+    not stopped after `stop_seconds`. A third-party distribution registers its entry under the entry-point group
+    `pytest_lem.engines`.
     """
 
     name: str
@@ -34,5 +39,5 @@ class EngineEntry:
     precisions: tuple[str, ...] = ("float32", "float16", "bfloat16")
     needs: str = ""
     gpus: Callable[[Mapping[str, Any]], int] = one_gpu
-    arrivals: bool = False
+    arrivals: Callable[[Mapping[str, Any]], str] = together
     stop_seconds: float = 10.0

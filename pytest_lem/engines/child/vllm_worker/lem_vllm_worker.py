@@ -36,7 +36,7 @@ class LemWorker:
             "attention": sorted(backends),
             "linear_methods": sorted(methods),
             "kv_cache_dtypes": sorted({_plain(cache.dtype) for cache in _tensors(runner.kv_caches)}),
-            "kv_cache_bytes": sum(cache.numel() * cache.element_size() for cache in _tensors(runner.kv_caches)),
+            "kv_cache_bytes": _held(_tensors(runner.kv_caches)),
             "weights_bytes": getattr(runner, "model_memory_usage", None),
             "compilation_mode": int(compilation.mode),
             "cudagraph_mode": getattr(compilation.cudagraph_mode, "name", str(compilation.cudagraph_mode)),
@@ -65,6 +65,12 @@ def _tensors(caches: Any) -> list[torch.Tensor]:
     for cache in caches:
         found += [cache] if isinstance(cache, torch.Tensor) else _tensors(cache)
     return found
+
+
+def _held(caches: list[torch.Tensor]) -> int:
+    """Bytes of the caches; layers of different kinds may share one storage."""
+    storages = [cache.untyped_storage() for cache in caches]
+    return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
 
 
 def _plain(dtype: torch.dtype) -> str:
