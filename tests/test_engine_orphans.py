@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +14,8 @@ from pathlib import Path
 import fake_engine
 import pytest
 from engine_starts import is_gone, killed_in_the_end
+
+from pytest_lem.engines.process import EngineProcess, child_environment
 
 # The parent prints the engine's process number as soon as it exists, then says which step it has reached.
 PARENT = """
@@ -124,3 +127,37 @@ def is_writable(pid, fd):
         return False
     flags = next(line for line in text.splitlines() if line.startswith("flags"))
     return int(flags.split()[1], 8) & os.O_WRONLY
+
+
+def shared_segment(log: Path) -> Path:
+    """The shared memory that the fake engine says it holds, as soon as it says so."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        found = re.search(r"shares (psm_\w+)", log.read_text() if log.exists() else "")
+        if found:
+            return Path("/dev/shm") / found[1]
+        time.sleep(0.02)
+    raise AssertionError("it never shared anything")
+
+
+def test_shared_memory_of_an_engine_that_lost_its_parent_has_no_name_any_more(tmp_path):
+    parent, engine = start_parent(tmp_path, {"at": "load", "fault": "share"})
+    with killed_in_the_end(parent):
+        segment = shared_segment(tmp_path / "engine.log")
+        assert segment.exists()
+        parent.kill()
+    assert wait_gone([engine]) == []
+    assert not segment.exists()
+
+
+def test_shared_memory_of_a_killed_engine_has_no_name_any_more(tmp_path):
+    engine = EngineProcess(
+        None, Path(fake_engine.__file__), child_environment((), hide_gpus=True, other_python=False), tmp_path / "log"
+    )
+    engine.channel.receive(time.monotonic() + 30)
+    load = {"id": 1, "command": "load", "options": {"at": "load", "fault": "share"}, "model": "x", "precision": "p"}
+    engine.channel.send({**load, "device": "cpu", "gpus": []})
+    segment = shared_segment(tmp_path / "log")
+    assert segment.exists()
+    engine.reap()
+    assert not segment.exists()

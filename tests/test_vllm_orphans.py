@@ -40,6 +40,11 @@ def session(pid: int) -> int | None:
         return None
 
 
+def shared_segments() -> set[str]:
+    """The names of Python's shared memory on this machine; vLLM's processes talk through it."""
+    return {name for name in os.listdir("/dev/shm") if name.startswith(("psm_", "sem.mp-"))}
+
+
 def living(sessions: set[int | None]) -> set[int]:
     """The processes of these sessions that still run."""
     return {pid for pid in psutil.pids() if session(pid) in sessions and not is_gone(pid)}
@@ -54,6 +59,7 @@ def wait_until(condition) -> None:
 
 @pytest.mark.parametrize("doing", ["load", "run"])
 def test_killing_the_parent_leaves_no_process_of_vllm_while_it_is_in_a(tmp_path, doing):
+    before = shared_segments()
     program = PARENT.format(options=SMALL, log=str(tmp_path / "engine.log"))
     parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
     with killed_in_the_end(parent):
@@ -67,3 +73,4 @@ def test_killing_the_parent_leaves_no_process_of_vllm_while_it_is_in_a(tmp_path,
         parent.send_signal(signal.SIGKILL)
     assert len(pids) >= 3
     wait_until(lambda: not living(sessions) and all(is_gone(pid) for pid in pids))
+    assert shared_segments() <= before

@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 
 from pytest_lem.engines.channel import Channel
+from pytest_lem.engines.child.leftovers import unlink_shared_memory
 
 CHILD = Path(__file__).parent / "child"
 TAIL_LINES = 30
@@ -117,6 +118,7 @@ class EngineProcess:
         """
         if self._popen.returncode is None:
             members = self._members()
+            unlink_shared_memory(member.pid for member in members)
             self._signal(signal.SIGKILL)
             for member in members:
                 with contextlib.suppress(psutil.NoSuchProcess):

@@ -11,6 +11,8 @@ import sys
 import threading
 from typing import Any
 
+from .leftovers import group_members, unlink_shared_memory
+
 PROTOCOL = 1
 # A fork of the parent may keep the pipe open after the parent is gone; then only the parent's number tells.
 PARENT_CHECK_SECONDS = 2.0
@@ -50,6 +52,7 @@ class Wire:
             ready, _, _ = select.select([self._read_fd], [], [], PARENT_CHECK_SECONDS)
             chunk = os.read(self._read_fd, 1 << 16) if ready else None
             if chunk == b"" or os.getppid() != self._parent:
+                unlink_shared_memory(group_members())
                 # The parent started this process in a session of its own: the group is ours alone.
                 os.killpg(os.getpgid(0), signal.SIGKILL)
             if chunk:
