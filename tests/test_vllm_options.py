@@ -300,7 +300,7 @@ def test_the_version_of_a_cpu_build_counts_as_vllms(install):
 )
 def test_what_is_said_elsewhere_is_refused_as_an_option(version, asked, place):
     text = refused({asked: "auto"})
-    assert text.startswith(f"vllm: option {asked!r} is set by this plugin; use ")
+    assert text.startswith(f"vllm: option {asked!r} cannot be given: ")
     assert place in text
 
 

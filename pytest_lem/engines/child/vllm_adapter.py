@@ -9,12 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from .tokenizer import Tokenizer, check_length
-from .vllm_arguments import engine_arguments, set_environment, version
+from .vllm_arguments import FIRST_WITH_EVERY_STEP, engine_arguments, set_environment, version
 from .vllm_faults import core_faults
 from .vllm_records import Answer, StepLog, TokenLog, request_times
-
-# Before it, `LLM` kept no record of a step that answers nobody, such as a chunk of a prompt.
-FIRST_WITH_EVERY_STEP = (0, 28)
 
 
 class Adapter:

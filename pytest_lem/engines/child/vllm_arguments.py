@@ -28,15 +28,17 @@ FOUR_BIT = ("4bit", "4-bit")
 NOT_MADE = ("int8", "int4", "nf4", "fp4")
 MADE_ON_GPUS = ("fp8", "fp8_per_tensor", "fp8_per_block", "fp8_per_channel", "mxfp8", "mxfp4")
 FIRST_WITH_MXFP4 = (0, 28)
-# What this adapter decides, and where a user says it.
+# Before it, `LLM` kept no record of a step that answers nobody, such as a chunk of a prompt.
+FIRST_WITH_EVERY_STEP = (0, 28)
+# What this adapter decides, and why, or where a user says it.
 OWNED = {
-    "model": "--lem-model",
-    "dtype": "--lem-precision",
-    "tokenizer": "--lem-model, whose own tokenizer is taken",
-    "skip_tokenizer_init": "nothing: prompts are token ids by the time vLLM sees them",
-    "disable_log_stats": "nothing: what is measured rests on the statistics",
-    "worker_extension_cls": "nothing: what runs is read through it",
-    "hf_token": "the environment variable HF_TOKEN, which no report shows",
+    "model": "--lem-model says it",
+    "dtype": "--lem-precision says it",
+    "tokenizer": "the model's own is taken",
+    "skip_tokenizer_init": "prompts are token ids by the time vLLM sees them",
+    "disable_log_stats": "what is measured rests on the statistics",
+    "worker_extension_cls": "what runs is read through it",
+    "hf_token": "the environment variable HF_TOKEN says it, which no report shows",
 }
 SINGLE = ("data_parallel_size", "prefill_context_parallel_size", "nnodes")
 
@@ -133,10 +135,10 @@ def check_names(options: dict[str, Any], known: tuple[str, ...]) -> None:
 
 
 def check_owned(options: dict[str, Any]) -> None:
-    """Raise Refused for an option that is set here, with the place where it is said."""
+    """Raise Refused for an option that is decided here, with the reason or the place where it is said."""
     for name in options:
         if name in OWNED:
-            raise Refused(f"vllm: option {name!r} is set by this plugin; use {OWNED[name]}")
+            raise Refused(f"vllm: option {name!r} cannot be given: {OWNED[name]}")
 
 
 def check_launcher(options: dict[str, Any]) -> None:
