@@ -1,19 +1,15 @@
-"""Cycles → metrics, always from the raw rounds: late aggregation.
-
-The engine's devices are its GPUs, or the host's CPU packages and memory where it runs on the CPU. Joules of several
-devices are summed here and nowhere earlier.
-"""
+"""Cycles → metrics, always from the raw rounds: late aggregation."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from math import sqrt
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_lem.model.measurement import Cycle, DeviceReading, MeterRecord, MetricValue, RequestTimes, Round, Source
+from pytest_lem.device_joules import PARTS, Context, engine_joules
+from pytest_lem.model.measurement import Cycle, MetricValue, RequestTimes, Round, Source
 from pytest_lem.model.metrics import METRICS, Metric
 from pytest_lem.stats.intervals import (
     Interval,
@@ -22,33 +18,6 @@ from pytest_lem.stats.intervals import (
     mean_interval,
     rounds_interval,
 )
-
-JOULES_PER_KWH = 3.6e6
-
-
-@dataclass(frozen=True)
-class Context:
-    """What the metrics of a measurement need beside its rounds.
-
-    `device` is where the engine runs (`cuda` or `cpu`), `meters` what was taken and refused, `grams_per_joule` the
-    grid's factor, or None with `carbon_reason`. `work` is false for a plain window, which has no tokens.
-    """
-
-    device: str
-    meters: Sequence[MeterRecord] = ()
-    grams_per_joule: float | None = None
-    carbon_reason: str = "no carbon intensity was given (--lem-carbon=ISO3|GRAMS)"
-    work: bool = True
-
-
-@dataclass(frozen=True)
-class Joules:
-    """Energy of some devices over one round: joules, standard uncertainty, source; or the reason why not."""
-
-    joules: float | None
-    std: float = 0.0
-    source: Source | None = None
-    reason: str | None = None
 
 
 def metrics(cycles: Sequence[Cycle], context: Context) -> dict[str, MetricValue]:
@@ -73,16 +42,6 @@ def metrics(cycles: Sequence[Cycle], context: Context) -> dict[str, MetricValue]
     return found
 
 
-def engine_joules(round_: Round, context: Context) -> Joules:
-    """Joules of the engine's devices over `round_`: its GPUs, or CPU packages (and memory, where it is counted)."""
-    if context.device == "cuda":
-        return _sum(round_, ("gpu",), context)
-    cpu = _sum(round_, ("cpu",), context)
-    ram = _sum(round_, ("ram",), context)
-    # A guess about the memory must not turn a measured CPU into an estimate.
-    return cpu if ram.joules is None or ram.source != cpu.source else _add([cpu, ram])
-
-
 def cost(round_: Round, context: Context) -> float:
     """What a round's precision is judged on: joules per token where joules are measured, else seconds per token."""
     per = round_.tokens or 1
@@ -95,61 +54,6 @@ def cost(round_: Round, context: Context) -> float:
 def valid_rounds(cycle: Cycle) -> list[Round]:
     """The rounds that count."""
     return [round_ for round_ in cycle.rounds if round_.valid]
-
-
-def _sum(round_: Round, kinds: Sequence[str], context: Context) -> Joules:
-    readings = [reading for reading in round_.devices if reading.kind in kinds]
-    if not readings:
-        return Joules(None, reason=_no_meter(kinds[0], context))
-    return _add([_joules(reading) for reading in readings])
-
-
-def _joules(reading: DeviceReading) -> Joules:
-    if reading.joules is None:
-        return Joules(None, reason=f"{reading.meter} on {reading.device}: {reading.reason}")
-    return Joules(reading.joules, reading.std or 0.0, reading.source)
-
-
-def _add(parts: Iterable[Joules]) -> Joules:
-    parts = list(parts)
-    for part in parts:
-        if part.joules is None:
-            return part
-    total = sum(part.joules for part in parts if part.joules is not None)
-    source: Source = "estimated" if any(part.source == "estimated" for part in parts) else "measured"
-    return Joules(total, sqrt(sum(part.std**2 for part in parts)), source)
-
-
-def _no_meter(kind: str, context: Context) -> str:
-    if kind == "gpu" and context.device == "cpu":
-        return "the engine uses no GPU"
-    refused = [f"{record.name}: {record.reason}" for record in context.meters if record.reason]
-    what = {"gpu": "GPUs", "cpu": "the CPU", "ram": "memory"}.get(kind, kind)
-    return f"no meter reads {what} here" + (f" ({'; '.join(refused)})" if refused else "")
-
-
-def _system(round_: Round, context: Context) -> Joules:
-    kinds = ("gpu", "cpu", "ram") if context.device == "cuda" else ("cpu", "ram")
-    return _add(_sum(round_, (kind,), context) for kind in kinds)
-
-
-def _co2(round_: Round, context: Context) -> Joules:
-    if context.grams_per_joule is None:
-        return Joules(None, reason=context.carbon_reason)
-    joules = engine_joules(round_, context)
-    if joules.joules is None:
-        return joules
-    factor = context.grams_per_joule
-    return Joules(joules.joules * factor, joules.std * factor, "estimated")
-
-
-_PARTS: dict[str, Callable[[Round, Context], Joules]] = {
-    "gpu_joules": lambda round_, context: _sum(round_, ("gpu",), context),
-    "cpu_joules": lambda round_, context: _sum(round_, ("cpu",), context),
-    "ram_joules": lambda round_, context: _sum(round_, ("ram",), context),
-    "system_joules": _system,
-    "co2_grams": _co2,
-}
 
 
 def _passes(round_: Round) -> float:
@@ -208,7 +112,7 @@ def _energy(metric: Metric, cycles: Sequence[Cycle], context: Context) -> Metric
         return _absent(metric, reason)
     if metric.key.startswith("joules_per") and not context.work:
         return _absent(metric, "a window has no tokens or requests")
-    part = _PARTS.get(metric.key, engine_joules)
+    part = PARTS.get(metric.key, engine_joules)
     divisor = _DIVISORS.get(metric.key, _passes)
     per_cycle, relative = [], []
     sources: set[Source | None] = set()
@@ -288,16 +192,19 @@ def _imbalance(metric: Metric, cycles: Sequence[Cycle], context: Context) -> Met
     reason = _nothing_valid(cycles) if context.work else "a window has no engine"
     if reason:
         return _absent(metric, reason)
-    shares = []
+    shares, sources = [], set()
     for round_ in (round_ for cycle in cycles for round_ in valid_rounds(cycle)):
-        joules = [reading.joules for reading in round_.devices if reading.kind == "gpu"]
+        gpus = [reading for reading in round_.devices if reading.kind == "gpu"]
+        joules = [reading.joules for reading in gpus]
         if len(joules) < 2:
             return _absent(metric, "the engine runs on one GPU or none")
         known = [each for each in joules if each is not None]
         if len(known) < len(joules) or sum(known) <= 0:
             return _absent(metric, "not every GPU's joules are known")
         shares.append((max(known) - min(known)) * len(known) / sum(known))
-    return MetricValue(value=float(np.median(shares)), unit=metric.unit, n=len(shares), source="measured")
+        sources |= {reading.source for reading in gpus}
+    source: Source = "estimated" if "estimated" in sources else "measured"
+    return MetricValue(value=float(np.median(shares)), unit=metric.unit, n=len(shares), source=source)
 
 
 _PER: dict[str, tuple[str, Callable[[Round], float]]] = {

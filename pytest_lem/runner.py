@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from math import ceil
 from typing import Literal, Protocol
 
-from pytest_lem.aggregate import Context, cost
+from pytest_lem.aggregate import cost
+from pytest_lem.device_joules import Context
 from pytest_lem.engines.host import Engine
 from pytest_lem.engines.protocol import PassResult
 from pytest_lem.meters.registry import MeterSet

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from builders import a_cycle, a_latency_pass, a_reading, a_round, an_invalid_round
 
-from pytest_lem.aggregate import Context, cost, metrics
+from pytest_lem.aggregate import cost, metrics
+from pytest_lem.device_joules import Context
 from pytest_lem.model.measurement import DeviceMemory, LatencyPass, MeterRecord, RequestTimes
 from pytest_lem.model.metrics import METRICS
 
@@ -161,7 +162,9 @@ def test_an_engines_counters_are_told_per_request_per_pass_and_at_their_peak():
 def test_an_uneven_share_of_several_gpus_is_told():
     uneven = a_round(devices=(a_reading(900.0), a_reading(700.0, device="GPU-b")))
     found = metrics([a_cycle(rounds=(uneven,))], CUDA)["gpu_imbalance"]
-    assert found.value == pytest.approx(200 / 800)
+    assert (found.value, found.source) == (pytest.approx(200 / 800), "measured")
+    guessed = a_round(devices=(a_reading(900.0), a_reading(700.0, device="GPU-b", source="estimated")))
+    assert metrics([a_cycle(rounds=(guessed,))], CUDA)["gpu_imbalance"].source == "estimated"
     assert metrics([a_cycle()], CUDA)["gpu_imbalance"].reason == "the engine runs on one GPU or none"
 
 

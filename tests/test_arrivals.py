@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from dataclasses import replace
 from itertools import pairwise
 
 import fake_engine
@@ -10,7 +11,9 @@ import pytest
 from engine_starts import fake
 from hypothesis import given
 from hypothesis import strategies as st
+from users_project import TEST
 
+from pytest_lem.engines import registry
 from pytest_lem.model.errors import UsageError
 from pytest_lem.model.specs import WorkloadSpec
 from pytest_lem.workloads.arrivals import build_arrivals
@@ -70,3 +73,22 @@ def test_an_engine_that_takes_requests_together_refuses_a_rate_in_one_line(tmp_p
         assert str(caught.value) == "target_qps: backend 'fake': it takes all requests of a pass together"
         engine.prepare(WorkloadSpec(output_tokens=1))
         assert engine.run(1).tokens == 1
+
+
+def test_the_time_that_requests_take_to_arrive_is_not_taken_for_an_engine_that_hangs(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(fake_engine.install(tmp_path / "site"))
+    served = replace(registry.entry("fake"), arrivals=lambda options: "")
+    monkeypatch.setattr(registry, "entry", lambda *_args, **_keywords: served)
+    with fake(tmp_path, token_seconds=0.5) as engine:
+        workload = WorkloadSpec(batch=2, output_tokens=1, target_qps=1e-3)
+        engine.prepare(workload)
+        assert build_arrivals(workload)[-1] > 10
+        assert engine.run(1, timeout=0.01).tokens == 2
+
+
+def test_a_rate_that_an_engine_cannot_take_is_told_before_anything_starts(project):
+    project.write(TEST.replace("output_tokens=4", "output_tokens=4, target_qps=2"))
+    result = project.run()
+    assert result.ret != 0
+    result.stdout.fnmatch_lines(["*target_qps: backend 'fake': it takes all requests of a pass together*"])
+    assert project.runs() == []

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from pytest_lem.engines.child import vllm_faults
-from pytest_lem.engines.child.vllm_values import like, plain
+from pytest_lem.engines.child.vllm_values import like, lowered, plain
 
 
 class Mode(enum.IntEnum):
@@ -60,6 +60,14 @@ def test_what_is_kept_as_it_was_asked_reads_as_it_was_asked(asked):
 )
 def test_what_is_kept_otherwise_reads_as_it_is(asked, found):
     assert like(asked, Compilation()) == found
+
+
+def test_what_a_worker_lowered_is_a_difference():
+    asked = {"mode": 3, "cudagraph_mode": "FULL_AND_PIECEWISE"}
+    config = Compilation(cudagraph_mode=Graphs.FULL_AND_PIECEWISE)
+    assert like(asked, lowered(config, 3, "FULL_AND_PIECEWISE")) == asked
+    assert like(asked, lowered(config, 0, "PIECEWISE")) == {"mode": 0, "cudagraph_mode": 1}
+    assert config.mode is Mode.VLLM_COMPILE
 
 
 def test_sizes_that_vllm_sorts_and_a_section_that_is_off():

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pytest_lem.aggregate import Context, metrics
+from pytest_lem.aggregate import metrics
+from pytest_lem.device_joules import Context
 from pytest_lem.model.measurement import Measurement, MetricValue
 from pytest_lem.plugin import options
 from pytest_lem.store.rebuild import gather

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from pytest_lem.aggregate import Context, metrics
+from pytest_lem.aggregate import metrics
 from pytest_lem.campaign.matrix import protocol
+from pytest_lem.device_joules import Context
 from pytest_lem.meters.host_clock import HostClock
 from pytest_lem.model.errors import EngineError, LemError, UsageError
 from pytest_lem.model.measurement import Cycle, DeviceReading, EngineRecord, Measurement, Round

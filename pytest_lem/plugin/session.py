@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 
 import pytest
 
-from pytest_lem.aggregate import Context
+from pytest_lem.device_joules import Context
 from pytest_lem.engines.host import Engine
 from pytest_lem.meters import nvml
 from pytest_lem.meters.registry import MeterSet, open_meters

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import platform
 import sys
@@ -14,7 +13,7 @@ import transformers
 import vllm
 
 from .vllm_arguments import OURS, quantization, quantization_names, source_folder, version
-from .vllm_values import like, plain
+from .vllm_values import like, lowered, plain
 
 # A few small tensors that a model keeps in another precision do not change what it runs in.
 FOREIGN_SHARE = 0.01
@@ -103,7 +102,7 @@ def _option(config: Any, worker: dict[str, Any], name: str, asked: Any, request:
     if name == "attention_backend":
         return asked if asked in worker["attention"] else "+".join(worker["attention"])
     if name == "compilation_config":
-        return like(asked, _compilation(config.compilation_config, worker))
+        return like(asked, lowered(config.compilation_config, worker["compilation_mode"], worker["cudagraph_mode"]))
     field = RENAMED.get(name, name)
     for part in _parts(config):
         if field in _fields(part):
@@ -116,14 +115,6 @@ def _quantization(config: Any, asked: str, request: dict[str, Any]) -> Any:
     meant = quantization(asked, version(), quantization_names(source_folder()), synthetic=synthetic)
     found = config.model_config.quantization
     return asked if found in (meant, QUANTIZATION_FAMILIES.get(meant)) else found
-
-
-def _compilation(section: Any, worker: dict[str, Any]) -> Any:
-    """The compilation's settings, with what the worker made of those that it may lower."""
-    found = copy.copy(section)
-    found.mode = type(section.mode)(worker["compilation_mode"])
-    found.cudagraph_mode = type(section.cudagraph_mode)[worker["cudagraph_mode"]]
-    return found
 
 
 def _parts(config: Any) -> list[Any]:

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import enum
 from typing import Any
+
+
+def lowered(section: Any, mode: int, cudagraph_mode: str) -> Any:
+    """The compilation's settings with the two that a worker may lower, as the worker has them."""
+    found = copy.copy(section)
+    found.mode = type(section.mode)(mode)
+    found.cudagraph_mode = type(section.cudagraph_mode)[cudagraph_mode]
+    return found
 
 
 def like(asked: Any, found: Any) -> Any:

@@ -1,0 +1,103 @@
+"""Joules of some devices over one round: which devices are the engine's, and what their sum is worth.
+
+The engine's devices are its GPUs, or the host's CPU packages and memory where it runs on the CPU. Joules of several
+devices are summed here and nowhere earlier.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from math import sqrt
+
+from pytest_lem.model.measurement import DeviceReading, MeterRecord, Round, Source
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the metrics of a measurement need beside its rounds.
+
+    `device` is where the engine runs (`cuda` or `cpu`), `meters` what was taken and refused, `grams_per_joule` the
+    grid's factor, or None with `carbon_reason`. `work` is false for a plain window, which has no tokens.
+    """
+
+    device: str
+    meters: Sequence[MeterRecord] = ()
+    grams_per_joule: float | None = None
+    carbon_reason: str = "no carbon intensity was given (--lem-carbon=ISO3|GRAMS)"
+    work: bool = True
+
+
+@dataclass(frozen=True)
+class Joules:
+    """Energy of some devices over one round: joules, standard uncertainty, source; or the reason why not."""
+
+    joules: float | None
+    std: float = 0.0
+    source: Source | None = None
+    reason: str | None = None
+
+
+def engine_joules(round_: Round, context: Context) -> Joules:
+    """Joules of the engine's devices over `round_`: its GPUs, or CPU packages (and memory, where it is counted)."""
+    if context.device == "cuda":
+        return _sum(round_, ("gpu",), context)
+    cpu = _sum(round_, ("cpu",), context)
+    ram = _sum(round_, ("ram",), context)
+    # A guess about the memory must not turn a measured CPU into an estimate.
+    return cpu if ram.joules is None or ram.source != cpu.source else _add([cpu, ram])
+
+
+def _sum(round_: Round, kinds: Sequence[str], context: Context) -> Joules:
+    readings = [reading for reading in round_.devices if reading.kind in kinds]
+    if not readings:
+        return Joules(None, reason=_no_meter(kinds[0], context))
+    return _add([_joules(reading) for reading in readings])
+
+
+def _joules(reading: DeviceReading) -> Joules:
+    if reading.joules is None:
+        return Joules(None, reason=f"{reading.meter} on {reading.device}: {reading.reason}")
+    return Joules(reading.joules, reading.std or 0.0, reading.source)
+
+
+def _add(parts: Iterable[Joules]) -> Joules:
+    parts = list(parts)
+    for part in parts:
+        if part.joules is None:
+            return part
+    total = sum(part.joules for part in parts if part.joules is not None)
+    source: Source = "estimated" if any(part.source == "estimated" for part in parts) else "measured"
+    return Joules(total, sqrt(sum(part.std**2 for part in parts)), source)
+
+
+def _no_meter(kind: str, context: Context) -> str:
+    if kind == "gpu" and context.device == "cpu":
+        return "the engine uses no GPU"
+    refused = [f"{record.name}: {record.reason}" for record in context.meters if record.reason]
+    what = {"gpu": "GPUs", "cpu": "the CPU", "ram": "memory"}.get(kind, kind)
+    return f"no meter reads {what} here" + (f" ({'; '.join(refused)})" if refused else "")
+
+
+def _system(round_: Round, context: Context) -> Joules:
+    kinds = ("gpu", "cpu", "ram") if context.device == "cuda" else ("cpu", "ram")
+    return _add(_sum(round_, (kind,), context) for kind in kinds)
+
+
+def _co2(round_: Round, context: Context) -> Joules:
+    if context.grams_per_joule is None:
+        return Joules(None, reason=context.carbon_reason)
+    joules = engine_joules(round_, context)
+    if joules.joules is None:
+        return joules
+    factor = context.grams_per_joule
+    return Joules(joules.joules * factor, joules.std * factor, "estimated")
+
+
+PARTS: dict[str, Callable[[Round, Context], Joules]] = {
+    "gpu_joules": lambda round_, context: _sum(round_, ("gpu",), context),
+    "cpu_joules": lambda round_, context: _sum(round_, ("cpu",), context),
+    "ram_joules": lambda round_, context: _sum(round_, ("ram",), context),
+    "system_joules": _system,
+    "co2_grams": _co2,
+}
