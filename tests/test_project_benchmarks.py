@@ -16,7 +16,7 @@ from benchmarks import figures
 from benchmarks.accuracy import run as accuracy_run
 from benchmarks.accuracy import summary as accuracy
 from benchmarks.accuracy import warmth
-from benchmarks.engines import kills, starts
+from benchmarks.engines import asked, kills, starts
 from benchmarks.engines import summary as engines
 from benchmarks.graphwork.results import Results, laid_out
 from benchmarks.graphwork.work import GraphWork, Stamps, choose_size
@@ -325,3 +325,17 @@ def test_an_engines_passes_are_told_as_the_work_that_was_metered() -> None:
     work |= {"workload": {"batch": 256, "prompt_tokens": 256, "output_tokens": 128}, "replay_seconds": 1.0}
     told = "vllm 0.26.0, synthetic:tiny in bfloat16, batch 256, 256 tokens in and 128 out, 1.00 s a pass"
     assert overhead._work(work) == told
+
+
+def test_boards_are_named_by_uuid_where_cuda_sees_only_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Two:
+        def __init__(self, index: int = 0) -> None:
+            self.uuid = f"GPU-{index}"
+
+        def facts(self) -> dict[str, Any]:
+            return {"uuid": self.uuid, "name": "H100", "driver": "580", "count": 2}
+
+    monkeypatch.setattr(asked, "Board", Two)
+    assert [gpu["uuid"] for gpu in asked.boards(["GPU-1"])] == ["GPU-1"]
+    assert asked.named(asked.boards(["GPU-1"])) == "H100, driver 580"
+    assert asked.named(asked.boards([])) == "no GPU"

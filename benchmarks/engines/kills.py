@@ -8,7 +8,6 @@ seconds. Writes DIR/kills.json as values come; `benchmarks/evidence.py` makes th
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import subprocess
@@ -23,6 +22,7 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from benchmarks.engines.asked import boards, named, parser
 from benchmarks.figures import table
 from benchmarks.graphwork.results import Results
 
@@ -128,7 +128,6 @@ def left_after(still: Callable[[], bool], since: float) -> float | None:
 
 def render(data: Json) -> str:
     """The evidence page's generated part."""
-    gpus = ", ".join(f"{gpu['name']}, driver {gpu['driver']}" for gpu in data["gpus"]) or "no GPU"
     rows = [
         [
             row["step"] if row["reached"] else f"{row['step']} (not reached)",
@@ -145,7 +144,7 @@ def render(data: Json) -> str:
     head = ["killed at", "after s", "its processes", "MiB held", "processes gone s", "memory free s"]
     return "\n".join(
         [
-            f"- {gpus}. Engine: {json.dumps(data['engine'])}.",
+            f"- {named(data['gpus'])}. Engine: {json.dumps(data['engine'])}.",
             f"- Errors on the way: {'; '.join(data['errors']) or 'none'}.",
             "",
             table([*head, "processes left", "MiB left"], rows),
@@ -158,19 +157,14 @@ def _seconds(value: float | None) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--out", type=Path, required=True, help="folder for kills.json")
-    parser.add_argument("--backend", default="vllm")
-    parser.add_argument("--model", default="synthetic:tiny")
-    parser.add_argument("--options", type=json.loads, default={"max_model_len": 2048})
-    parser.add_argument("--steps", default=",".join(STEPS), help="of " + ", ".join(STEPS))
-    asked = parser.parse_args(argv)
-    from benchmarks.graphwork.board import Board
+    options = parser(__doc__, "kills.json", {"max_model_len": 2048})
+    options.add_argument("--steps", default=",".join(STEPS), help="of " + ", ".join(STEPS))
+    asked = options.parse_args(argv)
     from pytest_lem.meters.nvml import memory_used, visible_gpus
 
     gpus = visible_gpus(os.environ)[:1]
     engine = {"backend": asked.backend, "model": asked.model, "options": asked.options}
-    facts = {"gpus": [Board(index).facts() for index in range(len(gpus))], "engine": engine, "kills": []}
+    facts = {"gpus": boards(gpus), "engine": engine, "kills": []}
     results = Results(asked.out / "kills.json", "SIGKILL of pytest at each step of an engine's life", **facts)
     keywords = f"backend={asked.backend!r}, model={asked.model!r}, batch=8, prompt_tokens=64, output_tokens=64"
     with tempfile.TemporaryDirectory() as made:

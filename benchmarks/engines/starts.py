@@ -7,7 +7,6 @@ Writes DIR/starts.json as values come; `benchmarks/evidence.py` makes the table.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import sys
@@ -18,8 +17,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from benchmarks.engines.asked import boards, named, parser
 from benchmarks.figures import table
-from benchmarks.graphwork.board import Board
 from benchmarks.graphwork.results import Results
 
 Json = dict[str, Any]
@@ -65,11 +64,10 @@ def render(data: Json) -> str:
     ]
     first = data["starts"][0]["before"]
     worst = max(row["after"] - first for row in data["starts"]) / 2**20
-    gpus = ", ".join(f"{gpu['name']}, driver {gpu['driver']}" for gpu in data["gpus"]) or "no GPU"
     versions = ", ".join(f"{name} {version}" for name, version in data["versions"].items() if version)
     return "\n".join(
         [
-            f"- {gpus}; {versions}. Engine: {json.dumps(data['engine'])}.",
+            f"- {named(data['gpus'])}; {versions}. Engine: {json.dumps(data['engine'])}.",
             f"- Memory in use after a stop, less that before the first start: {worst:.0f} MiB at most "
             f"(goal {GOAL_MIB}).",
             f"- Errors on the way: {'; '.join(data['errors']) or 'none'}.",
@@ -82,21 +80,16 @@ def render(data: Json) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--out", type=Path, required=True, help="folder for starts.json")
-    parser.add_argument("--backend", default="vllm")
-    parser.add_argument("--model", default="synthetic:tiny")
-    parser.add_argument("--options", type=json.loads, default={"enforce_eager": True, "max_model_len": 2048})
-    parser.add_argument("--count", type=int, default=10)
-    asked = parser.parse_args(argv)
+    options = parser(__doc__, "starts.json", {"enforce_eager": True, "max_model_len": 2048})
+    options.add_argument("--count", type=int, default=10)
+    asked = options.parse_args(argv)
     from pytest_lem.engines import registry
     from pytest_lem.meters.nvml import memory_used, visible_gpus
     from pytest_lem.model.specs import EngineSpec
 
     spec = registry.validate(EngineSpec(backend=asked.backend, model=asked.model, options=asked.options))
     gpus = visible_gpus(os.environ)[: spec.gpus]
-    told = [Board(index).facts() for index in range(len(gpus))]
-    facts = {"gpus": told, "engine": spec.model_dump(exclude={"python"}), "starts": []}
+    facts = {"gpus": boards(gpus), "engine": spec.model_dump(exclude={"python"}), "starts": []}
     results = Results(asked.out / "starts.json", "Engine starts and stops in a row", **facts)
     for index in range(asked.count):
         row = one_start(spec, gpus, lambda: sum(memory_used(uuid) for uuid in gpus), asked.out / f"start-{index}.log")
