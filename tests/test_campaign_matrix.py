@@ -114,3 +114,12 @@ def test_the_protocol_takes_the_nearest_word():
 def test_a_quick_run_says_so_and_is_short():
     spec = protocol(Layers({}, {}, {}, {}), quick=True)
     assert (spec.quick, spec.rounds, spec.round_seconds) == (True, 4, 1.05)
+
+
+def test_every_experiment_comes_once_a_cycle():
+    assert ids({"batch": [1, 8]}, {"cycles": 2}) == [
+        "pytorch-bf16-b1-c0",
+        "pytorch-bf16-b1-c1",
+        "pytorch-bf16-b8-c0",
+        "pytorch-bf16-b8-c1",
+    ]

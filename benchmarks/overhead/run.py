@@ -1,7 +1,7 @@
 """What measuring costs: metering on a GPU, and the plugin in a pytest run that does not use it.
 
     python benchmarks/overhead/run.py --out DIR [--only gpu|startup] [--pairs 16] [--seconds 4]
-    python benchmarks/overhead/run.py --out DIR --only engine --backend vllm --model synthetic:llama-3.2-1b --batch 256
+    python benchmarks/overhead/run.py --out DIR --only engine --backend vllm --model synthetic:llama-3.1-8b --batch 256
 
 Writes DIR/overhead-gpu.json (where there is a GPU) and DIR/overhead-startup.json, or DIR/overhead-engine.json;
 `benchmarks/evidence.py` makes the tables.
@@ -10,6 +10,7 @@ Writes DIR/overhead-gpu.json (where there is a GPU) and DIR/overhead-startup.jso
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -30,6 +31,7 @@ def options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--collections", type=int, default=5, help="pairs of collections of 10,000 items")
     parser.add_argument("--backend", default="vllm", help="the engine of --only engine")
     parser.add_argument("--model", default="synthetic:llama-3.2-1b", help="its model")
+    parser.add_argument("--options", type=json.loads, default={}, help="its options, as JSON")
     parser.add_argument("--batch", type=int, default=256, help="its requests a pass, of 256 tokens in and 128 out")
     return parser.parse_args(argv)
 
@@ -58,7 +60,7 @@ def engine_part(asked: argparse.Namespace) -> bool:
     from pytest_lem.model.specs import EngineSpec, WorkloadSpec
 
     results = Results(asked.out / "overhead-engine.json", "What metering costs an engine")
-    spec = EngineSpec(backend=asked.backend, model=asked.model)
+    spec = EngineSpec(backend=asked.backend, model=asked.model, options=asked.options)
     work = WorkloadSpec(batch=asked.batch, prompt_tokens=256, output_tokens=128)
     return attempt(results, lambda: engine.measure(results, spec, work, asked.seconds, asked.pairs))
 

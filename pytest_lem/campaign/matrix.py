@@ -23,6 +23,7 @@ from pytest_lem.model.specs import EngineSpec, Frozen, ProtocolSpec, WorkloadSpe
 ENGINE_FIELDS = ("model", "precision", "device", "gpus")
 WORKLOAD_FIELDS = ("batch", "prompt_tokens", "output_tokens", "prompts", "seed", "target_qps")
 PROTOCOL_FIELDS = (
+    "cycles",
     "rounds",
     "min_rounds",
     "max_rounds",
@@ -67,7 +68,7 @@ class Emptied:
 
 
 def cells(layers: Layers, sections: Sequence[str], *, with_batch: bool = True) -> list[Cell] | Emptied:
-    """The experiments of one test, grouped so that an engine serves all its batches before the next one starts.
+    """The experiments of one test, in the order in which its lists name them; each comes once a cycle.
 
     `sections` are the engines known here: a marker may hold a section of options for each. `with_batch` is false for a
     test that takes no workload. Raises UsageError for an unknown keyword or a value that cannot be.
@@ -81,6 +82,7 @@ def cells(layers: Layers, sections: Sequence[str], *, with_batch: bool = True) -
         chosen[name] = values
     found = []
     slugs = _slugs(chosen["model"])
+    cycles = protocol(layers, quick=False).cycles
     for backend, model, precision in product(
         chosen["backend"], chosen["model"] or [None], chosen["precision"] or [None]
     ):
@@ -91,7 +93,8 @@ def cells(layers: Layers, sections: Sequence[str], *, with_batch: bool = True) -
             for batch in (chosen["batch"] or [None]) if with_batch else [None]:
                 workload = _workload(layers, batch)
                 size = [f"b{workload.batch}"] if with_batch else []
-                found.append(Cell(engine, workload, 0, "-".join([*parts, *size, "c0"])))
+                for cycle in range(cycles):
+                    found.append(Cell(engine, workload, cycle, "-".join([*parts, *size, f"c{cycle}"])))
     return found
 
 

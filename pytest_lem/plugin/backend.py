@@ -12,10 +12,11 @@ from pytest_lem.model.specs import EngineSpec, WorkloadSpec
 
 @dataclass(frozen=True)
 class Backend:
-    """A running engine. `spec` is what was asked, with the device resolved."""
+    """A running engine. `spec` is what was asked, with the device resolved, `cycle` which launch of it this is."""
 
     spec: EngineSpec
     engine: Engine
+    cycle: int = 0
 
     @property
     def name(self) -> str:

@@ -24,7 +24,7 @@ def check_options(config: pytest.Config) -> None:
     made = cells(layers, registry.names())
     for cell in made if isinstance(made, list) else []:
         registry.validate(cell.engine)
-    for name in ("rounds", "round_seconds", "max_seconds"):
+    for name in ("cycles", "rounds", "round_seconds", "max_seconds"):
         asked = options.value(config, name)
         if asked is not None:
             validated(ProtocolSpec, {name: asked}, f"--lem-{name.replace('_', '-')}")
@@ -34,7 +34,7 @@ def check_options(config: pytest.Config) -> None:
 
 def layers_of(config: pytest.Config, marker: dict[str, object], *, place: str) -> Layers:
     """The three layers of one test: its merged markers, the command line, the ini."""
-    names = ("backend", "model", "precision", "batch", "rounds", "round_seconds", "max_seconds")
+    names = ("backend", "model", "precision", "batch", "cycles", "rounds", "round_seconds", "max_seconds")
     return Layers(
         marker=marker,
         command={name: options.command(config, name) for name in names},

@@ -53,9 +53,9 @@ class Energy:
             meters=meters.records,
         )
         context = self._session.context(backend.spec.device, meters)
-        log = CycleLog(backend.engine)
+        log = CycleLog(backend.engine, backend.cycle)
         self._session.recorder.begin(begun, log.cycle())
-        bench = Bench(log, meters, workload, spec, context, _Listener(self._session, begun))
+        bench = Bench(log, meters, workload, spec, context, _Listener(self._session, begun, backend.cycle))
         try:
             bench.measure()
         except EngineError:
@@ -157,9 +157,10 @@ class Window:
 class _Listener:
     """Writes each round down as it ends, and shows what is being done."""
 
-    def __init__(self, session: LemSession, measurement: Measurement) -> None:
+    def __init__(self, session: LemSession, measurement: Measurement, cycle: int) -> None:
         self._session = session
         self._measurement = measurement
+        self._cycle = cycle
 
     def progress(self, text: str) -> None:
         """Put it on the progress line."""
@@ -167,7 +168,7 @@ class _Listener:
 
     def round_done(self, phase: Phase, round_: Round) -> None:
         """Append it to the samples."""
-        self._session.recorder.round(self._measurement, 0, phase, round_)
+        self._session.recorder.round(self._measurement, self._cycle, phase, round_)
 
 
 def _window_round(start: int, end: int, readings: tuple[DeviceReading, ...]) -> Round:

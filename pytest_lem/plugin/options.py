@@ -43,6 +43,7 @@ OPTIONS = (
         "--lem-meter", "list", "NAME,…", "meters: auto (every one that works), nvml, rapl, codecarbon, or a plugin's"
     ),
     Option("--lem-budget", "list", "METRIC:LIMIT,…", "a budget for every lem test, joules_per_token:0.5"),
+    Option("--lem-cycles", "count", "N", "measure each experiment N times, each time on a fresh engine (default: 1)"),
     Option("--lem-rounds", "count", "N", "exactly N valid rounds (default: 8 to 30, until they are precise)"),
     Option("--lem-round-seconds", "number", "S", "length of a round (default: 4)"),
     Option("--lem-max-seconds", "number", "S", "stop measuring a test after S seconds, warm-up included"),

@@ -57,7 +57,7 @@ class LemSession:
             resolved, engine = self.pool.acquire(spec, cycle)
         finally:
             self.progress.clear()
-        return Backend(resolved, engine)
+        return Backend(resolved, engine, cycle)
 
     def own_pids(self) -> Collection[int]:
         """The processes that may use our GPUs: pytest itself and the engine's group."""
