@@ -8,13 +8,26 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_lem.plugin import assertion, budgets, collection, fixtures, hookspec, lifecycle, options, summary
+from pytest_lem.plugin import (
+    assertion,
+    budgets,
+    collection,
+    distribution,
+    fixtures,
+    hookspec,
+    lifecycle,
+    options,
+    ordering,
+    summary,
+)
 
 INTERNAL = {
     "lem-assertion": assertion,
     "lem-budgets": budgets,
     "lem-collection": collection,
+    "lem-distribution": distribution,
     "lem-fixtures": fixtures,
+    "lem-ordering": ordering,
     "lem-summary": summary,
 }
 
@@ -37,3 +50,9 @@ def pytest_configure(config: pytest.Config) -> None:
     for name, module in INTERNAL.items():
         config.pluginmanager.register(module, name)
     config.pluginmanager.register(lifecycle.Lifecycle(config), "lem-lifecycle")
+
+
+@pytest.hookimpl(tryfirst=True, optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """One worker a set of GPUs, where a lem option asks; called before anything is configured."""
+    return distribution.auto_workers(config)
