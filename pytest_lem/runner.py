@@ -13,7 +13,7 @@ from pytest_lem.device_joules import Context
 from pytest_lem.engines.host import Engine
 from pytest_lem.engines.protocol import PassResult
 from pytest_lem.meters.registry import MeterSet
-from pytest_lem.model.measurement import Cycle, DeviceMemory, DeviceReading, LatencyPass, Round
+from pytest_lem.model.measurement import Cycle, DeviceMemory, DeviceReading, Gap, LatencyPass, Round
 from pytest_lem.model.specs import ProtocolSpec, WorkloadSpec
 from pytest_lem.stats.stopping import stop_reason
 
@@ -48,6 +48,7 @@ class CycleLog:
     steady: bool | None = None
     stopped: str = "interrupted"
     memory: dict[str, DeviceMemory] = field(default_factory=dict)
+    gap: Gap | None = None
 
     def cycle(self) -> Cycle:
         """The frozen record."""
@@ -61,6 +62,7 @@ class CycleLog:
             rounds=tuple(self.rounds),
             memory=tuple(self.memory.values()),
             stopped=self.stopped,
+            gap=self.gap,
         )
 
     def remember_peak(self, memory: tuple[DeviceMemory, ...]) -> None:

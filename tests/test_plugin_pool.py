@@ -2,31 +2,54 @@
 
 from __future__ import annotations
 
+import sys
+
 import fake_engine
 import pytest
+from fake_pynvml import FakeGpu, fake_pynvml
 
+from pytest_lem.campaign.leases import Leases
+from pytest_lem.meters import nvml
 from pytest_lem.model.errors import EngineError
 from pytest_lem.model.specs import EngineSpec
+from pytest_lem.plugin import gpu_memory
 from pytest_lem.plugin import pool as pools
+from pytest_lem.plugin.gpus import Gpus
 from pytest_lem.plugin.pool import EnginePool
 
 GIB = 2**30
 SPEC = EngineSpec(backend="fake")
 
 
+def ignore(text: str) -> None:
+    pass
+
+
 @pytest.fixture
-def pool(tmp_path, monkeypatch, pytester):
+def gpus(tmp_path):
+    """Two GPUs, both leased when an engine first needs one."""
+    made = Gpus(("GPU-a", "GPU-b"), 2, "pytest", show=ignore, say=ignore, leases=Leases(tmp_path / "locks"))
+    yield made
+    made.release()
+
+
+@pytest.fixture
+def pool(tmp_path, monkeypatch, pytester, gpus):
+    monkeypatch.setitem(sys.modules, "pynvml", fake_pynvml(FakeGpu("GPU-a"), FakeGpu("GPU-b")))
+    nvml.library.cache_clear()
     pytester.syspathinsert(fake_engine.install(tmp_path / "site"))
-    made = EnginePool(gpus=["GPU-a", "GPU-b"], logs=tmp_path / "logs", progress=lambda text: None)
+    made = EnginePool(gpus, logs=tmp_path / "logs", progress=ignore, say=ignore)
     yield made
     made.discard()
+    nvml.library.cache_clear()
 
 
 @pytest.fixture
 def memory(monkeypatch):
     """What NVML will say of each GPU's memory, reading by reading; the last one stays."""
     said = [0]
-    monkeypatch.setattr(pools, "memory_used", lambda uuid: said.pop(0) if len(said) > 1 else said[0])
+    for module in (pools, gpu_memory):
+        monkeypatch.setattr(module, "memory_used", lambda uuid: said.pop(0) if len(said) > 1 else said[0])
     return said
 
 
@@ -38,7 +61,7 @@ def test_the_next_start_waits_until_the_last_engines_memory_is_free(pool, memory
 
 
 def test_memory_that_stays_is_told(pool, memory, monkeypatch):
-    monkeypatch.setattr(pools, "SETTLE_SECONDS", 0.0)
+    monkeypatch.setattr(gpu_memory, "SETTLE_SECONDS", 0.0)
     memory[:] = [1 * GIB, 3 * GIB]
     pool.acquire(SPEC, 0)
     with pytest.warns(pytest.PytestWarning, match=r"still in use after an engine's end \(GPU-a: 2048 MiB\)"):

@@ -68,6 +68,13 @@ class ProcessGuard:
 
     def fault(self, seen: Collection[int], own: Collection[int]) -> str | None:
         """The fault of finding `seen` on the GPU while `own` are our processes."""
+        strangers = self.strangers(seen, own)
+        if not strangers:
+            return None
+        return f"another process is on the GPU: PID {', '.join(map(str, strangers))}"
+
+    def strangers(self, seen: Collection[int], own: Collection[int]) -> list[int]:
+        """The PIDs among `seen` that are not ours, as far as that can be told."""
         first = self._first
         if first is None:
             self._first = first = frozenset(seen)
@@ -75,9 +82,7 @@ class ProcessGuard:
         trusted = not self.hidden or len(strangers) < len(set(seen))
         if not trusted:
             strangers = sorted(set(strangers) - first) or (strangers if len(strangers) > len(set(own)) else [])
-        if not strangers:
-            return None
-        return f"another process is on the GPU: PID {', '.join(map(str, strangers))}"
+        return strangers
 
 
 def slowdown_fault(reasons: Sequence[str]) -> str | None:

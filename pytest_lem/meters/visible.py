@@ -1,4 +1,4 @@
-"""What CUDA_VISIBLE_DEVICES says, as UUIDs. Pure."""
+"""What CUDA_VISIBLE_DEVICES and --lem-gpus say, as UUIDs. Pure."""
 
 from __future__ import annotations
 
@@ -26,6 +26,27 @@ def resolve(value: str | None, uuids: Sequence[str]) -> tuple[str, ...]:
             raise UsageError(f"{_OPTION}: {entry.strip()!r} names {found} a second time; name each GPU once")
         chosen.append(found)
     return tuple(chosen)
+
+
+def restrict(asked: Sequence[str], visible: Sequence[str]) -> tuple[str, ...]:
+    """Those of the `visible` GPUs (UUIDs) that `--lem-gpus` asks for, in the order in which they are visible.
+
+    An entry is an index into `visible`, a UUID or the beginning of one. Raises UsageError for one that names no visible
+    GPU, or several.
+    """
+    chosen = {_visible(entry, visible) for entry in asked}
+    return tuple(uuid for uuid in visible if uuid in chosen)
+
+
+def _visible(entry: str, visible: Sequence[str]) -> str:
+    if entry.isdecimal() and int(entry) < len(visible):
+        return visible[int(entry)]
+    found = [uuid for uuid in visible if not entry.isdecimal() and uuid.startswith(entry)]
+    if len(found) == 1:
+        return found[0]
+    fault = f"begins {len(found)} UUIDs" if found else "is no visible GPU"
+    known = ", ".join(f"{index} = {uuid}" for index, uuid in enumerate(visible)) or f"none ({_OPTION} counts)"
+    raise UsageError(f"--lem-gpus={entry}: {fault}; visible here: {known}")
 
 
 def _device(entry: str, uuids: Sequence[str]) -> str:

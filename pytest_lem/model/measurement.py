@@ -127,11 +127,25 @@ class DeviceMemory(Frozen):
     reserved_bytes: int | None
 
 
+class Gap(Frozen):
+    """The wait before an engine's start: `asked` as `--lem-gap` gave it, how long it took, and why it `ended`.
+
+    `temperature_c` (°C) and `power_w` (W) are the leased GPUs' at its end, by UUID, as far as they tell.
+    """
+
+    asked: str
+    seconds: float
+    ended: Literal["elapsed", "cool", "cap", "no-gpu"]
+    temperature_c: dict[str, float] = Field(default_factory=dict)
+    power_w: dict[str, float] = Field(default_factory=dict)
+
+
 class Cycle(Frozen):
     """One launch of an engine: its warm-up and its rounds.
 
     `steady` is false when warm-up was cut at its cap, null when nothing was warmed up (a window). `stopped` says why
-    the rounds ended: `precision`, `forecast`, `rounds`, `max-rounds`, `max-seconds`, `interrupted`, `failed`.
+    the rounds ended: `precision`, `forecast`, `rounds`, `max-rounds`, `max-seconds`, `interrupted`, `failed`. `gap` is
+    the wait before the engine's start, on the first measurement of that engine.
     """
 
     index: int
@@ -143,6 +157,7 @@ class Cycle(Frozen):
     rounds: tuple[Round, ...] = ()
     memory: tuple[DeviceMemory, ...] = ()
     stopped: str = ""
+    gap: Gap | None = None
 
 
 class MeterRecord(Frozen):

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from pytest_lem.campaign.matrix import Layers, cells, validated
+from pytest_lem.cooling import gap_rule
 from pytest_lem.engines import registry
 from pytest_lem.model.errors import UsageError
 from pytest_lem.model.specs import ProtocolSpec
@@ -28,6 +29,9 @@ def check_options(config: pytest.Config) -> None:
         asked = options.value(config, name)
         if asked is not None:
             validated(ProtocolSpec, {name: asked}, f"--lem-{name.replace('_', '-')}")
+    gap = options.value(config, "gap")
+    if gap is not None:
+        gap_rule(gap)
     command_limits(config)
     _check_copy(config)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -79,3 +79,9 @@ def engine_key(item: pytest.Item | None) -> tuple[Any, int] | None:
     callspec = getattr(item, "callspec", None)
     spec = callspec.params.get("lem_backend") if callspec else None
     return (spec, callspec.params.get("lem_cycle", 0)) if callspec and spec is not None else None
+
+
+def gpu_counts(items: Iterable[pytest.Item]) -> set[int]:
+    """How many GPUs each engine of these items asks for; nothing from those that run on the CPU."""
+    specs = [key[0] for key in map(engine_key, items) if key is not None]
+    return {spec.gpus for spec in specs if spec.device != "cpu"}

@@ -53,7 +53,7 @@ class Energy:
             meters=meters.records,
         )
         context = self._session.context(backend.spec.device, meters)
-        log = CycleLog(backend.engine, backend.cycle)
+        log = CycleLog(backend.engine, backend.cycle, gap=self._session.pool.take_gap())
         self._session.recorder.begin(begun, log.cycle())
         bench = Bench(log, meters, workload, spec, context, _Listener(self._session, begun, backend.cycle))
         try:
@@ -74,12 +74,13 @@ class Energy:
 
     @contextmanager
     def window(self, name: str, *, sync: Callable[[], object] | None = None) -> Iterator[Window]:
-        """Measure any code of the test's own, in pytest's own process, over the GPUs that it sees and the host.
+        """Measure any code of the test's own, in pytest's own process, over the GPUs that the run leased and the host.
 
         `sync` is called at both edges, so that the device's work lies inside; left out, torch's CUDA is synchronised
         where the test has used it. The result is on the handle when the block has ended.
         """
         self._session.refuse_inside_window(f"window({name!r})")
+        self._session.lease()
         meters = self._session.meters(self._session.gpus)
         context = self._session.context("cuda" if self._session.gpus else "cpu", meters, work=False)
         begun = self._blank(name, protocol=self._protocol(), meters=meters.records)

@@ -12,8 +12,8 @@ import pytest
 
 from pytest_lem.model.errors import LemError
 from pytest_lem.plugin import options
-from pytest_lem.plugin.collection import engine_key, is_lem
-from pytest_lem.plugin.state import PLAN, REPORT, known_session, open_session, worker_name
+from pytest_lem.plugin.collection import engine_key, gpu_counts, is_lem
+from pytest_lem.plugin.state import GPU_COUNTS, PLAN, REPORT, known_session, open_session, worker_name
 
 
 class Lifecycle:
@@ -36,6 +36,7 @@ class Lifecycle:
         ours = [item for item in session.items if is_lem(item)]
         plan = [item.nodeid for item in ours if not item.get_closest_marker("lem_emptied")]
         self.config.stash[PLAN] = plan
+        self.config.stash[GPU_COUNTS] = gpu_counts(ours)
         option = self.config.option
         if not plan or option.collectonly or option.setupplan or worker_name(self.config):
             return

@@ -52,6 +52,8 @@ OPTIONS = (
     Option("--lem-gpus-per-worker", "count", "K", "GPUs that each of xdist's workers measures on (default: 1)"),
     Option("--lem-lanes", "count", "N", "at most N of a host's workers measure at one time; 1 keeps the host quiet"),
     Option("--lem-shard", "text", "I/N", "run the I-th of N parts of the experiments; plain tests run in each"),
+    Option("--lem-gpus", "list", "GPU,…", "measure on these of the visible GPUs only: index, UUID or its beginning"),
+    Option("--lem-gap", "text", "S|cool|cool:CAP", "wait between engines: seconds, or until the GPUs are cool again"),
     Option("--lem-quick", "flag", "", "a first look: 4 rounds of 1 s, short warm-up; marked so, joules not gateable"),
     Option("--lem-demo", "flag", "", "run the built-in benchmark of a tiny model: a first table in under a minute"),
     Option("--lem-carbon", "text", "ISO3|GRAMS", "carbon intensity: a country (needs codecarbon) or grams CO2 a kWh"),

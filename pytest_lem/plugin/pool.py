@@ -3,34 +3,37 @@
 from __future__ import annotations
 
 import re
-import time
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pytest
-
+from pytest_lem.cooling import Cooling
 from pytest_lem.engines.host import Engine
 from pytest_lem.meters.nvml import memory_used
 from pytest_lem.model.errors import EngineError
+from pytest_lem.model.measurement import Gap
 from pytest_lem.model.specs import EngineSpec
-
-SETTLE_SECONDS = 30.0
-SETTLE_BYTES = 64 * 1024 * 1024
+from pytest_lem.plugin import gpu_memory
+from pytest_lem.plugin.gpus import Gpus
 
 
 @dataclass
 class EnginePool:
-    """The engine that runs now, if any. `gpus` are the UUIDs that this process may use."""
+    """The engine that runs now, if any. `gpus` are leased when an engine first needs one; `cooling` makes the gaps.
 
-    gpus: Sequence[str]
+    `progress` puts a text on the progress line, `say` writes a line that stays.
+    """
+
+    gpus: Gpus
     logs: Path
     progress: Callable[[str], None]
+    say: Callable[[str], None]
+    cooling: Cooling | None = None
     engine: Engine | None = None
     spec: EngineSpec | None = None
     _wanted: tuple[EngineSpec, int] | None = None
     _before: dict[str, int] = field(default_factory=dict)
+    _gap: Gap | None = None
     _started: int = 0
 
     def acquire(self, spec: EngineSpec, cycle: int) -> tuple[EngineSpec, Engine]:
@@ -39,6 +42,8 @@ class EnginePool:
             return self.spec, self.engine
         self.stop()
         resolved, gpus = self._place(spec)
+        self._gap = self._make_gap()
+        self.gpus.warn_of_strangers(gpus)
         self._before = {uuid: memory_used(uuid) for uuid in gpus}
         self.progress(f"start {spec.backend} {spec.model} {spec.precision_id}")
         self.engine = Engine.start(resolved, gpus=gpus, log_path=self._log(resolved), on_progress=self.progress)
@@ -59,7 +64,7 @@ class EnginePool:
         if engine is None:
             return
         engine.stop()
-        self._settle()
+        gpu_memory.freed(self._before)
 
     def discard(self) -> None:
         """Kill an engine that failed: the next test gets a fresh one."""
@@ -67,33 +72,37 @@ class EnginePool:
             self.engine.kill()
         self.stop()
 
+    def take_gap(self) -> Gap | None:
+        """The gap before the start of the engine that runs; once, so that one measurement tells it."""
+        gap, self._gap = self._gap, None
+        return gap
+
+    def _make_gap(self) -> Gap | None:
+        """Wait between two engines: not before the first."""
+        if self.cooling is None:
+            return None
+        self.cooling.remember(self.gpus.leased)
+        if not self._started:
+            return None
+        gap = self.cooling.wait(self.progress)
+        if gap.ended == "no-gpu" and self._started == 1:
+            self.say(f"lem: --lem-gap={gap.asked}: no GPU is in use here, so nothing has to cool")
+        return gap
+
     def _place(self, spec: EngineSpec) -> tuple[EngineSpec, tuple[str, ...]]:
-        device = spec.device if spec.device != "auto" else ("cuda" if self.gpus else "cpu")
+        device = spec.device if spec.device != "auto" else ("cuda" if self.gpus.candidates else "cpu")
         if device == "cpu":
             return spec.replace(device="cpu"), ()
-        if len(self.gpus) < spec.gpus:
-            visible = len(self.gpus)
+        visible = len(self.gpus.candidates)
+        if visible < spec.gpus:
             raise EngineError(
-                f"{spec.backend} needs {spec.gpus} GPU(s), {visible} visible here (CUDA_VISIBLE_DEVICES counts); "
-                "ask for fewer (gpus=), or for device='cpu'"
+                f"{spec.backend} needs {spec.gpus} GPU(s), {visible} visible here (CUDA_VISIBLE_DEVICES and "
+                "--lem-gpus count); ask for fewer (gpus=), or for device='cpu'"
             )
-        return spec.replace(device="cuda"), tuple(self.gpus[: spec.gpus])
+        return spec.replace(device="cuda"), self.gpus.lease()[: spec.gpus]
 
     def _log(self, spec: EngineSpec) -> Path:
         self._started += 1
         name = re.sub(r"[^A-Za-z0-9.]+", "_", f"{self._started}-{spec.backend}-{spec.model}-{spec.precision_id}")
         self.logs.mkdir(parents=True, exist_ok=True)
         return self.logs / f"engine-{name[:100]}.log"
-
-    def _settle(self) -> None:
-        deadline = time.monotonic() + SETTLE_SECONDS
-        while True:
-            over = {uuid: memory_used(uuid) - before for uuid, before in self._before.items()}
-            held = {uuid: more for uuid, more in over.items() if more > SETTLE_BYTES}
-            if not held:
-                return
-            if time.monotonic() > deadline:
-                break
-            time.sleep(0.1)
-        told = ", ".join(f"{uuid}: {more / 2**20:.0f} MiB" for uuid, more in held.items())
-        warnings.warn(pytest.PytestWarning(f"GPU memory still in use after an engine's end ({told})"), stacklevel=2)

@@ -1,7 +1,8 @@
-"""One live line on long work; silent where the output is no terminal."""
+"""One live line on long work, silent where the output is no terminal; and lines that stay."""
 
 from __future__ import annotations
 
+import sys
 from contextlib import nullcontext
 from typing import Any
 
@@ -15,7 +16,8 @@ class Progress:
     """Shows `test: what is being done` while pytest captures; cleared when the test's own result is printed."""
 
     def __init__(self, config: pytest.Config) -> None:
-        reporter: Any = config.pluginmanager.getplugin("terminalreporter")
+        self._reporter: Any = config.pluginmanager.getplugin("terminalreporter")
+        reporter = self._reporter
         self._capture: Any = config.pluginmanager.getplugin("capturemanager")
         self._writer: Any = reporter._tw if reporter is not None else None
         self._file: Any = self._writer._file if self._writer is not None else None
@@ -35,6 +37,16 @@ class Progress:
                 self._live = Live(console=Console(file=self._file), auto_refresh=False, transient=True)
                 self._live.start()
             self._live.update(Text(f"  {where}: {text}", style="dim", overflow="ellipsis", no_wrap=True), refresh=True)
+
+    def say(self, line: str) -> None:
+        """Write a line that stays, on a terminal or not; an xdist worker has its standard error only."""
+        self.clear()
+        with self._uncaptured():
+            if self._reporter is None:
+                print(line, file=sys.stderr, flush=True)  # noqa: T201 - nothing else leads out of a worker
+                return
+            self._reporter.write_line(line)
+            self._reporter.flush()
 
     def clear(self) -> None:
         """Take the line away."""

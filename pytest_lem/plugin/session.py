@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 
 import pytest
 
+from pytest_lem.cooling import Cooling, gap_rule
 from pytest_lem.device_joules import Context
 from pytest_lem.engines.host import Engine
 from pytest_lem.meters import nvml
@@ -15,9 +16,11 @@ from pytest_lem.model.errors import LemError, MeterError, UsageError
 from pytest_lem.model.specs import EngineSpec
 from pytest_lem.plugin import options
 from pytest_lem.plugin.backend import Backend
+from pytest_lem.plugin.gpus import Gpus, candidates, command_line, lease_count, visible
 from pytest_lem.plugin.pool import EnginePool
 from pytest_lem.plugin.progress import Progress
 from pytest_lem.plugin.recorder import Recorder
+from pytest_lem.plugin.state import GPU_COUNTS
 from pytest_lem.store.environment import Gpu
 
 
@@ -29,14 +32,24 @@ class LemSession:
         names = options.value(config, "meter")
         self.meter_names: Sequence[str] | None = names
         self.meter_named = bool(names) and list(names) != ["auto"]
-        self.gpus = nvml.visible_gpus(os.environ)
+        found = candidates(config)
         self._meters: dict[tuple[str, ...], MeterSet] = {}
-        self.meters(self.gpus)
+        if self.meter_named:
+            self.meters(found)
         self.recorder = Recorder(config, self._described(), plan)
         self.progress = Progress(config)
         self.test = ""
         self.window: str | None = None
-        self.pool = EnginePool(self.gpus, self.recorder.run.directory / "logs", self.show)
+        self._gpus = Gpus(
+            candidates=found,
+            count=lease_count(config, config.stash.get(GPU_COUNTS, ()), found),
+            command=command_line(config),
+            show=self.show,
+            say=self.show if self.progress.on else self.progress.say,
+            test=lambda: self.test,
+        )
+        logs = self.recorder.run.directory / "logs"
+        self.pool = EnginePool(self._gpus, logs, self.show, self.progress.say, self._cooling())
         self._carbon = self._grams_per_joule()
 
     def meters(self, gpus: Sequence[str]) -> MeterSet:
@@ -45,6 +58,18 @@ class LemSession:
         if key not in self._meters:
             self._meters[key] = open_meters(self.meter_names, gpus=key, own_pids=self.own_pids)
         return self._meters[key]
+
+    @property
+    def gpus(self) -> tuple[str, ...]:
+        """UUIDs of the GPUs that are leased; () until something needs them."""
+        return self._gpus.leased
+
+    def lease(self) -> None:
+        """Have the GPUs, for code that will run on them or meters that will read them. Raises UsageError."""
+        try:
+            self._gpus.lease()
+        finally:
+            self.progress.clear()
 
     def refuse_inside_window(self, what: str) -> None:
         """Raise UsageError while a window is open: each meter reads one window at a time."""
@@ -74,19 +99,25 @@ class LemSession:
         self.progress.show(self.test, text)
 
     def close(self) -> None:
-        """Stop the engine and let go of the meters."""
+        """Stop the engine, let go of the meters and the GPUs."""
         self.progress.clear()
         self.pool.stop()
         for meters in self._meters.values():
             meters.close()
         self._meters.clear()
+        self._gpus.release()
 
     def _described(self) -> list[Gpu]:
-        known = {gpu.uuid: gpu for gpu in nvml.gpus()} if self.gpus else {}
+        found = visible(self.config)
+        known = {gpu.uuid: gpu for gpu in nvml.gpus()} if found else {}
         return [
             Gpu(uuid=gpu.uuid, name=gpu.name, driver=gpu.driver, power_limit_w=gpu.power_limit_w)
-            for gpu in (known[uuid] for uuid in self.gpus if uuid in known)
+            for gpu in (known[uuid] for uuid in found if uuid in known)
         ]
+
+    def _cooling(self) -> Cooling | None:
+        asked = options.value(self.config, "gap")
+        return Cooling(gap_rule(asked)) if asked else None
 
     def _grams_per_joule(self) -> tuple[float | None, str]:
         place = options.value(self.config, "carbon")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 SESSION: pytest.StashKey[LemSession] = pytest.StashKey()
 PLAN: pytest.StashKey[Sequence[str]] = pytest.StashKey()
+GPU_COUNTS: pytest.StashKey[Collection[int]] = pytest.StashKey()
 REPORT: pytest.StashKey[Report] = pytest.StashKey()
 
 
