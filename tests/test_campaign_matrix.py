@@ -74,7 +74,7 @@ def test_an_engines_section_is_its_own_and_a_list_of_sections_makes_variants():
 
 
 def test_a_test_without_a_workload_has_no_batch_in_its_id():
-    assert ids({"batch": [1, 8]}, with_batch=False) == ["pytorch-bf16-c0"]
+    assert ids({"batch": [1, 8]}, takes=("lem_backend", "lem_cycle")) == ["pytorch-bf16-c0"]
 
 
 def test_an_engines_interpreter_belongs_to_its_spec():

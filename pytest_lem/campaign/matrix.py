@@ -1,218 +1,149 @@
 """Layers of configuration → the experiments of one test, in order.
 
-Three layers: what the marker says, what the command line says, what the project's settings say; whatever none of them
-sets is the default of the spec. The command line restricts a marker's lists (backend, precision, batch) and replaces
-its model.
+From the lowest: defaults of the specs, ini, the project's `lem.yaml`, the marker, one of a list of experiments, the
+command line, which restricts a test's own lists (backend, precision, batch) and replaces its model.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
-from itertools import product
-from typing import Any, TypeVar
 
-from pydantic import ValidationError
-
+from pytest_lem.campaign.exclusions import exclusion
+from pytest_lem.campaign.grid import Emptied, Point, experiments, points
+from pytest_lem.campaign.ids import Names
+from pytest_lem.campaign.layers import Layers, check_keywords, protocol
+from pytest_lem.campaign.values import validated
 from pytest_lem.model.errors import UsageError
-from pytest_lem.model.precision import canonical_precision
-from pytest_lem.model.specs import EngineSpec, Frozen, ProtocolSpec, WorkloadSpec
+from pytest_lem.model.specs import EngineSpec, WorkloadSpec
 
-ENGINE_FIELDS = ("model", "precision", "device", "gpus")
-WORKLOAD_FIELDS = ("batch", "prompt_tokens", "output_tokens", "prompts", "seed", "target_qps")
-PROTOCOL_FIELDS = (
-    "cycles",
-    "rounds",
-    "min_rounds",
-    "max_rounds",
-    "round_seconds",
-    "warmup_rounds",
-    "warmup_seconds",
-    "max_seconds",
-    "latency",
-)
-T = TypeVar("T", bound=Frozen)
-QUICK: Mapping[str, Any] = {"rounds": 4, "round_seconds": 1.05, "warmup_rounds": 2, "warmup_seconds": 2.0}
-LISTS = ("backend", "model", "precision", "batch")
-DEFAULTS: dict[str, list[Any]] = {"backend": ["pytorch"], "model": [], "precision": [], "batch": []}
+__all__ = ["FIXTURES", "Cell", "Emptied", "Layers", "cells", "protocol", "validated"]
+
+NO_WORKLOAD = WorkloadSpec()
+FIXTURES = ("lem_backend", "lem_workload", "lem_cycle")
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One experiment: an engine, a workload, a cycle, and the id that names it: `pytorch-bf16-b8-c0`."""
+    """One experiment: an engine, a workload, a cycle, and the id that names it: `pytorch-bf16-b8-c0`.
+
+    `point` is what it was made of, and knows who said so.
+    """
 
     engine: EngineSpec
     workload: WorkloadSpec
     cycle: int
     id: str
+    point: Point
 
 
-@dataclass(frozen=True)
-class Layers:
-    """What each layer says: keyword → value. `place` names the marker in messages."""
-
-    marker: Mapping[str, Any]
-    command: Mapping[str, Any]
-    settings: Mapping[str, Any]
-    pythons: Mapping[str, str]
-    place: str = "@pytest.mark.lem"
+def unchanged(engine: EngineSpec) -> EngineSpec:
+    """An engine as it was asked for."""
+    return engine
 
 
-@dataclass(frozen=True)
-class Emptied:
-    """A restriction that left a test nothing, and why."""
-
-    reason: str
-
-
-def cells(layers: Layers, sections: Sequence[str], *, with_batch: bool = True) -> list[Cell] | Emptied:
+def cells(
+    layers: Layers,
+    sections: Sequence[str],
+    *,
+    takes: Collection[str] = FIXTURES,
+    checked: Callable[[EngineSpec], EngineSpec] = unchanged,
+) -> list[Cell] | Emptied:
     """The experiments of one test, in the order in which its lists name them; each comes once a cycle.
 
-    `sections` are the engines known here: a marker may hold a section of options for each. `with_batch` is false for a
-    test that takes no workload. Raises UsageError for an unknown keyword or a value that cannot be.
+    `sections` are the engines known here: a marker may hold a section of options for each. `takes` are the fixtures
+    that the test takes: an id names only what reaches the test. `checked` is asked once for each engine, after
+    exclusions, and may return a fuller spec. Raises UsageError for an unknown keyword or a value that cannot be.
     """
-    check_keywords(layers, sections)
-    chosen = {}
-    for name in LISTS:
-        values = _choose(name, layers)
-        if isinstance(values, Emptied):
-            return values
-        chosen[name] = values
-    found = []
-    slugs = _slugs(chosen["model"])
-    cycles = protocol(layers, quick=False).cycles
-    for backend, model, precision in product(
-        chosen["backend"], chosen["model"] or [None], chosen["precision"] or [None]
-    ):
-        for number, options in enumerate(_variants(layers.marker.get(backend), f"{layers.place}: {backend}")):
-            engine = _engine(layers, backend, model, precision, options)
-            parts = [backend, *([slugs[engine.model]] if len(slugs) > 1 else []), engine.precision_id]
-            parts += [f"o{number}"] if len(_variants(layers.marker.get(backend))) > 1 else []
-            for batch in (chosen["batch"] or [None]) if with_batch else [None]:
-                workload = _workload(layers, batch)
-                size = [f"b{workload.batch}"] if with_batch else []
-                for cycle in range(cycles):
-                    found.append(Cell(engine, workload, cycle, "-".join([*parts, *size, f"c{cycle}"])))
-    return found
+    known = frozenset(sections)
+    check_keywords(layers, known)
+    found: list[Point] = []
+    reasons = []
+    for one in experiments(layers, known):
+        made = points(one, loaded="lem_workload" in takes)
+        if isinstance(made, Emptied):
+            reasons.append(made.reason)
+        else:
+            found += made
+    if not found:
+        return Emptied(reasons[0] + (" (nor of its other experiments)" if len(reasons) > 1 else ""))
+    source = layers.source("unless")
+    excluded = exclusion(source, known)
+    kept = [point for point in found if not excluded(point)]
+    if not kept and source is not None:
+        return Emptied(f"unless ({source.origin('unless')}) leaves out all experiments of this test ({len(found)})")
+    # Named before anything is left out: an exclusion renames no other experiment.
+    return _Maker(Names(found, known), takes, checked).cells(kept)
 
 
-def check_keywords(layers: Layers, sections: Sequence[str]) -> None:
-    """Raise UsageError for a keyword of the marker that means nothing, with the nearest one that does."""
-    known = {"backend", *ENGINE_FIELDS, *WORKLOAD_FIELDS, *PROTOCOL_FIELDS, *sections}
-    for name in layers.marker:
-        if name not in known:
-            near = get_close_matches(name, sorted(known), n=1, cutoff=0.0)[0]
-            raise UsageError(f"{layers.place}: unknown keyword {name!r}; the nearest known one is {near!r}")
+class _Maker:
+    """Makes cells of points: each engine, workload and protocol that they share is made once."""
+
+    def __init__(self, names: Names, takes: Collection[str], checked: Callable[[EngineSpec], EngineSpec]) -> None:
+        self._names = names
+        self._takes = takes
+        self._checked = checked
+        self._engines: dict[tuple[str, ...], EngineSpec] = {}
+        self._workloads: dict[tuple[str, ...], WorkloadSpec] = {}
+        self._cycles: dict[int, int] = {}
+
+    def cells(self, points: Sequence[Point]) -> list[Cell]:
+        """One a point and cycle, each id once."""
+        found: dict[str, Cell] = {}
+        for point in points:
+            engine, workload = self._engine(point), self._workload(point)
+            stem = self._stem(point)
+            for cycle in range(self._count(point)):
+                name = "-".join([*stem, f"c{cycle}"] if "lem_cycle" in self._takes else stem)
+                if name not in found:
+                    found[name] = Cell(engine, workload, cycle, name, point)
+        return list(found.values())
+
+    def _stem(self, point: Point) -> list[str]:
+        """The parts of its id before the cycle."""
+        started, loaded = "lem_backend" in self._takes, "lem_workload" in self._takes
+        words = [
+            *(self._names.engine_words(point) if started else ()),
+            *(self._names.load_words(point) if loaded else ()),
+            *self._names.protocol_words(point),
+        ]
+        engine = self._names.engine(point) if started else ()
+        return [*engine, *(["_".join(words)] if words else []), *([f"b{point.load['batch']}"] if loaded else [])]
+
+    def _engine(self, point: Point) -> EngineSpec:
+        name = (*self._names.engine(point), *self._names.engine_words(point))
+        if name not in self._engines:
+            python = point.layers.pythons.get(point.setup["backend"])
+            fields = {**point.setup, "options": dict(point.options), "python": python}
+            spec = validated(EngineSpec, fields, point.layers.place)
+            try:
+                self._engines[name] = self._checked(spec)
+            except UsageError as error:
+                raise UsageError(blamed(str(error), point)) from None
+        return self._engines[name]
+
+    def _workload(self, point: Point) -> WorkloadSpec:
+        if not point.load:
+            return NO_WORKLOAD
+        name = (*self._names.load_words(point), str(point.load["batch"]))
+        if name not in self._workloads:
+            self._workloads[name] = validated(WorkloadSpec, point.load, point.layers.place)
+        return self._workloads[name]
+
+    def _count(self, point: Point) -> int:
+        layers = point.layers
+        if id(layers) not in self._cycles:
+            self._cycles[id(layers)] = protocol(layers, quick=False).cycles
+        return self._cycles[id(layers)]
 
 
-def protocol(layers: Layers, *, quick: bool) -> ProtocolSpec:
-    """How this test's rounds are measured: the command line over the marker over the settings over the defaults."""
-    fields: dict[str, Any] = {"quick": quick}
-    # A first look is short whatever the project says; only an option beside it may make it longer.
-    for layer in (layers.settings, layers.marker, QUICK if quick else {}, layers.command):
-        fields |= {name: layer[name] for name in PROTOCOL_FIELDS if layer.get(name) is not None}
-    return validated(ProtocolSpec, fields, layers.place)
-
-
-def validated(kind: type[T], fields: Mapping[str, Any], place: str) -> T:
-    """`kind` made of `fields`. Raises UsageError: one line that names the place and the field."""
-    try:
-        return kind.model_validate(fields)
-    except ValidationError as error:
-        raise UsageError(f"{place}: {one_line(error)}") from None
-
-
-def one_line(error: ValidationError) -> str:
-    """The first fault of a pydantic error, short."""
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    return f"{where}: {first['msg'].removeprefix('Value error, ')} (got {first['input']!r})" if where else first["msg"]
-
-
-def slug(model: str) -> str:
-    """A model's name as an id part: `synthetic:llama-3.2-1b` → `llama_3.2_1b`."""
-    return re.sub(r"[^A-Za-z0-9.]+", "_", model.removeprefix("synthetic:").rstrip("/").rsplit("/", 1)[-1])
-
-
-def _slugs(models: Sequence[str]) -> dict[str, str]:
-    """Each model's id part; models that only differ in their folders, or their kind, are told apart by a number."""
-    found: dict[str, str] = {}
-    for model in models:
-        short = slug(model)
-        taken = sum(1 for other in found.values() if other == short or other.startswith(f"{short}_no"))
-        found.setdefault(model, f"{short}_no{taken + 1}" if taken else short)
-    return found
-
-
-def as_list(value: object) -> list[Any]:
-    """A scalar as a list of one; None as none."""
-    if value is None:
-        return []
-    return list(value) if isinstance(value, list | tuple) else [value]
-
-
-def _choose(name: str, layers: Layers) -> list[Any] | Emptied:
-    normal = _NORMAL.get(name, str)
-    marked = [normal(value, layers.place) for value in as_list(layers.marker.get(name))]
-    if name in layers.marker and not marked:
-        raise UsageError(f"{layers.place}: {name} is empty; name at least one, or leave it out")
-    asked = [normal(value, f"--lem-{name}") for value in as_list(layers.command.get(name))]
-    if asked and marked and name != "model":
-        kept = [value for value in marked if value in asked]
-        if not kept:
-            shown = ",".join(str(value) for value in asked)
-            return Emptied(f"--lem-{name}={shown} leaves nothing of this test's {name}={marked}")
-        return kept
-    return asked or marked or [normal(v, f"lem_{name}") for v in as_list(layers.settings.get(name))] or DEFAULTS[name]
-
-
-def _name(value: object, place: str) -> str:
-    if not isinstance(value, str) or not value:
-        raise UsageError(f"{place}: expected a name, got {value!r}")
-    return value
-
-
-def _precision(value: object, place: str) -> str:
-    try:
-        return canonical_precision(str(value))
-    except ValueError as error:
-        raise UsageError(f"{place}: {error}") from None
-
-
-def _batch(value: object, place: str) -> int:
-    try:
-        number = int(str(value))
-    except ValueError:
-        number = 0
-    if number < 1:
-        raise UsageError(f"{place}: a batch is a whole number from 1, got {value!r}")
-    return number
-
-
-_NORMAL = {"backend": _name, "model": _name, "precision": _precision, "batch": _batch}
-
-
-def _variants(section: object, place: str = "") -> list[Mapping[str, Any]]:
-    variants = [variant or {} for variant in (as_list(section) or [{}])]
-    for variant in variants:
-        if not isinstance(variant, Mapping):
-            raise UsageError(f"{place}: expected options as a dictionary, or a list of them, got {variant!r}")
-    return variants
-
-
-def _engine(
-    layers: Layers, backend: str, model: str | None, precision: str | None, options: Mapping[str, Any]
-) -> EngineSpec:
-    fields: dict[str, Any] = {"backend": backend, "options": dict(options), "python": layers.pythons.get(backend)}
-    fields |= {name: layers.marker[name] for name in ("device", "gpus") if name in layers.marker}
-    fields |= {"model": model} if model is not None else {}
-    fields |= {"precision": precision} if precision is not None else {}
-    return validated(EngineSpec, fields, layers.place)
-
-
-def _workload(layers: Layers, batch: int | None) -> WorkloadSpec:
-    fields = {name: layers.marker[name] for name in WORKLOAD_FIELDS if name in layers.marker}
-    fields.pop("batch", None)
-    return validated(WorkloadSpec, {**fields, **({"batch": batch} if batch is not None else {})}, layers.place)
+def blamed(message: str, point: Point) -> str:
+    """What is wrong with an engine, led by the place that asked for it."""
+    backend = point.setup["backend"]
+    for name in ("backend", "model", "precision", backend):
+        option = f"{backend}:" if name == backend else f"--lem-{name}:"
+        source = None if name in point.layers.asked.values else point.layers.source(name)
+        if message.startswith(option) and source is not None:
+            said = message if name == backend else message.removeprefix(option).lstrip()
+            return f"{source.blame(point.variant if name == backend else name)}: {said}"
+    return message

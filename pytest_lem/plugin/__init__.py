@@ -47,6 +47,10 @@ def pytest_configure(config: pytest.Config) -> None:
     for line in options.MARKERS:
         config.addinivalue_line("markers", line)
     options.check(config)
+    if config.getoption("lem_explain"):
+        from pytest_lem.plugin.explain import Explain
+
+        config.pluginmanager.register(Explain(config), "lem-explain")
     for name, module in INTERNAL.items():
         config.pluginmanager.register(module, name)
     config.pluginmanager.register(lifecycle.Lifecycle(config), "lem-lifecycle")

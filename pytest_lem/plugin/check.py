@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
-from pytest_lem.campaign.matrix import Layers, cells, validated
+from pytest_lem.campaign import project
+from pytest_lem.campaign.matrix import Layers, cells, protocol, validated
 from pytest_lem.cooling import gap_rule
 from pytest_lem.engines import registry
 from pytest_lem.model.errors import UsageError
 from pytest_lem.model.specs import ProtocolSpec
 from pytest_lem.plugin import options
 from pytest_lem.plugin.limits import command_limits
+
+PROJECT: pytest.StashKey[project.Project] = pytest.StashKey()
 
 
 def check_options(config: pytest.Config) -> None:
@@ -22,9 +26,8 @@ def check_options(config: pytest.Config) -> None:
     for backend in options.pythons(config):
         registry.entry(backend, place="--lem-python")
     layers = layers_of(config, {}, place="--lem")
-    made = cells(layers, registry.names())
-    for cell in made if isinstance(made, list) else []:
-        registry.validate(cell.engine)
+    cells(layers, registry.names(), checked=registry.validate)
+    protocol(layers, quick=options.quick(config))
     for name in ("cycles", "rounds", "round_seconds", "max_seconds"):
         asked = options.value(config, name)
         if asked is not None:
@@ -36,16 +39,39 @@ def check_options(config: pytest.Config) -> None:
     _check_copy(config)
 
 
-def layers_of(config: pytest.Config, marker: dict[str, object], *, place: str) -> Layers:
-    """The three layers of one test: its merged markers, the command line, the ini."""
+def layers_of(
+    config: pytest.Config, marker: dict[str, object], *, place: str, origins: Mapping[str, str] | None = None
+) -> Layers:
+    """The layers of one test: its merged markers (`origins`: keyword → node), command line, project file, ini."""
     names = ("backend", "model", "precision", "batch", "cycles", "rounds", "round_seconds", "max_seconds")
+    written = project_of(config)
     return Layers(
         marker=marker,
         command={name: options.command(config, name) for name in names},
         settings={name: options.setting(config, name) for name in names},
         pythons=options.pythons(config),
         place=place,
+        project=written.values,
+        origins={
+            "marker": origins or {},
+            "project": written.origins,
+            "settings": {name: ini_origin(config, f"lem_{name}") for name in names},
+        },
     )
+
+
+def project_of(config: pytest.Config) -> project.Project:
+    """The project's `lem.yaml`, read once. Raises UsageError, one line with its line, for a file that cannot be."""
+    if PROJECT not in config.stash:
+        config.stash[PROJECT] = project.read(config.rootpath / options.PROJECT_FILE)
+    return config.stash[PROJECT]
+
+
+def ini_origin(config: pytest.Config, name: str) -> str:
+    """Where the ini value `name` is said: the project's ini file, or an override on the command line."""
+    if any(word.startswith(f"{name}=") for word in config.getoption("override_ini") or []):
+        return f"-o {name}"
+    return f"ini {config.inipath.name}: {name}" if config.inipath else f"ini: {name}"
 
 
 def _check_copy(config: pytest.Config) -> None:

@@ -11,54 +11,60 @@ if TYPE_CHECKING:
     from pytest_lem.campaign.matrix import Cell
 
 FIXTURES = ("lem_backend", "lem_workload", "lem_energy")
+PARAMETERS = ("lem_backend", "lem_workload", "lem_cycle")
+COLLECTED: pytest.StashKey[dict[str, list[Cell] | str]] = pytest.StashKey()
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Parametrise `lem_backend` and `lem_workload`; last, so that the user's own parameters lead the id."""
-    names = [name for name in ("lem_backend", "lem_workload", "lem_cycle") if name in metafunc.fixturenames]
+    names = [name for name in PARAMETERS if name in metafunc.fixturenames]
     if not names:
         return
     from pytest_lem.model.errors import LemError
 
     try:
-        found = _cells(metafunc, with_batch="lem_workload" in names)
+        found = _cells(metafunc, names)
     except LemError as error:
         raise pytest.Collector.CollectError(f"{metafunc.definition.nodeid}: {error}") from None
+    if metafunc.config.getoption("lem_explain"):
+        metafunc.config.stash.setdefault(COLLECTED, {})[metafunc.definition.nodeid] = found
     if isinstance(found, str):
         skip = pytest.mark.skip(reason=found)
         metafunc.parametrize(
             names, [pytest.param(*[None] * len(names), marks=[skip, pytest.mark.lem_emptied])], ids=["none"]
         )
         return
-    rows = {cell.id if "lem_backend" in names else f"b{cell.workload.batch}": cell for cell in found}
-    metafunc.parametrize(names, [_row(cell, names) for cell in rows.values()], indirect=True, ids=list(rows))
+    ids = [cell.id for cell in found]
+    metafunc.parametrize(names, [_row(cell, names) for cell in found], indirect=True, ids=ids)
 
 
-def _cells(metafunc: pytest.Metafunc, *, with_batch: bool) -> list[Cell] | str:
+def _cells(metafunc: pytest.Metafunc, names: Sequence[str]) -> list[Cell] | str:
     from pytest_lem.campaign.matrix import Emptied, cells
     from pytest_lem.engines import registry
     from pytest_lem.plugin.check import layers_of
 
-    layers = layers_of(metafunc.config, marker_of(metafunc.definition), place="@pytest.mark.lem")
-    found = cells(layers, registry.names(), with_batch=with_batch)
+    test = metafunc.definition
+    layers = layers_of(metafunc.config, marker_of(test), place="@pytest.mark.lem", origins=marker_origins(test))
+    found = cells(layers, registry.names(), takes=names, checked=registry.validate)
     if isinstance(found, Emptied):
         return found.reason
-    from dataclasses import replace
-
-    valid = {cell.engine: registry.validate(cell.engine) for cell in found}
-    for cell in found:
-        registry.check_workload(valid[cell.engine], cell.workload)
-    return [replace(cell, engine=valid[cell.engine]) for cell in found]
+    for cell in {(id(cell.engine), cell.workload.target_qps): cell for cell in found}.values():
+        registry.check_workload(cell.engine, cell.workload)
+    return found
 
 
-def _row(cell: Cell, names: Sequence[str]) -> tuple[Any, ...]:
+def _row(cell: Cell, names: Sequence[str]) -> Any:
     values = {"lem_backend": cell.engine, "lem_workload": cell.workload, "lem_cycle": cell.cycle}
-    return tuple(values[name] for name in names)
+    own = cell.point.protocol
+    return pytest.param(*(values[name] for name in names), marks=[pytest.mark.lem_experiment(**own)] if own else [])
 
 
 def marker_of(node: pytest.Item | pytest.Function | Any) -> dict[str, Any]:
-    """The `lem` markers of a test merged: the closest one wins. Raises UsageError for a positional argument."""
+    """The `lem` markers of a test merged, the closest one wins; above them what its experiment says of the protocol.
+
+    Raises UsageError for a positional argument.
+    """
     from pytest_lem.model.errors import UsageError
 
     merged: dict[str, Any] = {}
@@ -66,7 +72,23 @@ def marker_of(node: pytest.Item | pytest.Function | Any) -> dict[str, Any]:
         if mark.args:
             raise UsageError(f"@pytest.mark.lem: takes keywords only, got {mark.args[0]!r}")
         merged |= mark.kwargs
+    for mark in node.iter_markers("lem_experiment"):
+        merged |= mark.kwargs
     return merged
+
+
+def marker_origins(node: pytest.Item | pytest.Function | Any) -> dict[str, str]:
+    """Which test, class or file each keyword of `marker_of` comes from: `marker test_x.py::test_decode`."""
+    found: dict[str, str] = {}
+    for holder, mark in reversed(list(node.iter_markers_with_node("lem"))):
+        found |= dict.fromkeys(mark.kwargs, f"marker {plain_name(holder)}")
+    return found
+
+
+def plain_name(node: Any) -> str:
+    """A node's id without the parameters of a test: `test_x.py::test_decode`."""
+    name = getattr(node, "originalname", None)
+    return f"{node.parent.nodeid}::{name}" if name and node.parent is not None else str(node.nodeid)
 
 
 def is_lem(item: pytest.Item) -> bool:

@@ -12,8 +12,10 @@ MARKERS = (
     "lem(model, backend, precision, batch, prompt_tokens, output_tokens, ...): what the lem fixtures run; a list makes "
     "one test each. A section named after an engine holds its own options.",
     "lem_emptied: set by pytest-lem on a test that the options left nothing to run.",
+    "lem_experiment: set by pytest-lem on one of a list of experiments: what it says of the protocol.",
     "lem_budget(metric=limit, ..., name=None): fail the test when a metric breaks its limit.",
 )
+PROJECT_FILE = "lem.yaml"
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ OPTIONS = (
     Option("--lem-gpus", "list", "GPU,…", "measure on these of the visible GPUs only: index, UUID or its beginning"),
     Option("--lem-gap", "text", "S|cool|cool:CAP", "wait between engines: seconds, or until the GPUs are cool again"),
     Option("--lem-quick", "flag", "", "a first look: 4 rounds of 1 s, short warm-up; marked so, joules not gateable"),
+    Option("--lem-explain", "flag", "", "show each experiment's values and where each comes from; run nothing"),
     Option("--lem-demo", "flag", "", "run the built-in benchmark of a tiny model: a first table in under a minute"),
     Option("--lem-carbon", "text", "ISO3|GRAMS", "carbon intensity: a country (needs codecarbon) or grams CO2 a kWh"),
     Option("--lem-results", "text", "DIR", "where runs are kept (default: .lem)"),
@@ -149,7 +152,7 @@ def check(config: pytest.Config) -> None:
     """Refuse at once what no test could run: one line that names the option. Touches no GPU."""
     if config.getoption("lem_demo"):
         _point_to_demo(config)
-    if not asked(config):
+    if not asked(config) and not (config.rootpath / PROJECT_FILE).is_file():
         return
     from pytest_lem.model.errors import LemError
     from pytest_lem.plugin.check import check_options

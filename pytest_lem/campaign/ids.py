@@ -1,0 +1,128 @@
+"""The ids of experiments: `[<user's own>-]<backend>[-<model>]-<precision>[-<options>]-b<N>-c<N>`.
+
+No part holds a `-`, so an id is read from its right end; `options` joins its words by `_`. A model and the options are
+named where a test has several of them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pytest_lem.campaign.grid import Point
+from pytest_lem.model.precision import PRECISION_IDS
+
+PREFIXES = {"gpus": "gpus", "prompt_tokens": "in", "output_tokens": "out", "target_qps": "qps", "seed": "seed"}
+ENGINE_WORDS = ("device", "gpus")
+LOAD_WORDS = ("prompt_tokens", "output_tokens", "target_qps", "seed")
+
+
+@dataclass(frozen=True)
+class Parts:
+    """An id taken apart: precision as ids write it, options as words; None or empty for what it does not name."""
+
+    own: str
+    backend: str
+    model: str | None
+    precision: str
+    options: tuple[str, ...]
+    batch: int | None
+    cycle: int
+
+
+def parse(text: str, backends: Collection[str]) -> Parts:
+    """Read an id from its right end. `backends` are the engines known. Raises ValueError for what is no id of ours."""
+    parts = text.split("-")
+    slugs = {slug(backend) for backend in backends}
+    try:
+        cycle = _count("c", parts.pop())
+        batch = _count("b", parts.pop()) if re.fullmatch(r"b\d+", parts[-1]) else None
+        options = () if parts[-1] in PRECISION_IDS.values() else tuple(parts.pop().split("_"))
+        precision = parts.pop()
+        model = None if parts[-1] in slugs else parts.pop()
+        backend = parts.pop()
+    except IndexError:
+        raise ValueError(f"{text!r} is no id of an experiment") from None
+    if precision not in PRECISION_IDS.values() or backend not in slugs:
+        raise ValueError(f"{text!r} is no id of an experiment")
+    return Parts("-".join(parts), backend, model, precision, options, batch, cycle)
+
+
+def slug(model: str) -> str:
+    """A model's name as an id part: `synthetic:llama-3.2-1b` → `llama_3.2_1b`."""
+    last = model.removeprefix("synthetic:").rstrip("/").rsplit("/", 1)[-1]
+    return re.sub(r"[^A-Za-z0-9.]+", "_", last) or "_"
+
+
+class Names:
+    """The id parts of one test's points; two points that differ have different ones."""
+
+    def __init__(self, points: Sequence[Point], backends: Collection[str]) -> None:
+        self._backends = slugs(_distinct(point.setup["backend"] for point in points), ())
+        self._models = slugs(
+            _distinct(point.setup["model"] for point in points), {slug(backend) for backend in backends}
+        )
+        self._options: dict[str, dict[str, int]] = {}
+        for point in points:
+            known = self._options.setdefault(point.setup["backend"], {})
+            known.setdefault(repr(point.options), len(known))
+        several = {name for name in ENGINE_WORDS if len(_distinct(point.setup[name] for point in points)) > 1}
+        several |= {name for name in LOAD_WORDS if len(_distinct(point.load.get(name) for point in points)) > 1}
+        self._several = several
+        self._prompts = _distinct(point.load.get("prompts") for point in points)
+        self._protocols = _distinct(repr(point.protocol) for point in points)
+
+    def engine(self, point: Point) -> tuple[str, ...]:
+        """Backend, model, precision."""
+        model = [self._models[point.setup["model"]]] if len(self._models) > 1 else []
+        return (self._backends[point.setup["backend"]], *model, PRECISION_IDS[point.setup["precision"]])
+
+    def engine_words(self, point: Point) -> tuple[str, ...]:
+        """What tells its engine from the test's others beside those three."""
+        known = self._options[point.setup["backend"]]
+        numbered = [f"o{known[repr(point.options)]}"] if len(known) > 1 else []
+        return (*numbered, *(word(name, point.setup[name]) for name in ENGINE_WORDS if name in self._several))
+
+    def load_words(self, point: Point) -> tuple[str, ...]:
+        """What tells its workload from the test's others beside the batch."""
+        told = [word(name, point.load[name]) for name in LOAD_WORDS if name in self._several]
+        prompts = [f"p{self._prompts.index(point.load['prompts'])}"] if len(self._prompts) > 1 else []
+        return (*told, *prompts)
+
+    def protocol_words(self, point: Point) -> tuple[str, ...]:
+        """What tells its own protocol from those of the test's other experiments."""
+        return (f"r{self._protocols.index(repr(point.protocol))}",) if len(self._protocols) > 1 else ()
+
+
+def word(name: str, value: Any) -> str:
+    """A value as a word of the options part: `in256`, `qps2.5`, `cpu`; a minus is an `m`."""
+    text = str(value).lower().removesuffix(".0").replace("+", "").replace("-", "m")
+    return f"{PREFIXES.get(name, '')}{text}"
+
+
+def slugs(names: Iterable[str], taken: Collection[str]) -> dict[str, str]:
+    """Each name's id part; names that only differ in their folders, or their kind, are told apart by a number."""
+    found: dict[str, str] = {}
+    used = set(taken)
+    for name in names:
+        short = slug(name)
+        free, number = short, 1
+        while free in used:
+            number += 1
+            free = f"{short}_no{number}"
+        used.add(free)
+        found[name] = free
+    return found
+
+
+def _distinct(values: Iterable[Any]) -> list[Any]:
+    # The same object many times is the common case, and prompts are long: compare what is not the same object only.
+    return list(dict.fromkeys({id(value): value for value in values}.values()))
+
+
+def _count(letter: str, part: str) -> int:
+    if not re.fullmatch(rf"{letter}\d+", part):
+        raise ValueError(f"{part!r} is no part of an experiment's id: expected {letter} and a number")
+    return int(part[1:])
