@@ -10,10 +10,10 @@ from benchmarks.figures import table
 
 Json = dict[str, Any]
 FEWEST = 6  # rounds through which a line is drawn
+MEASURED = ("joules_per_token", "tokens_per_second", "ttft_ms", "tpot_ms")
 HEAD = [
     "experiment",
-    "J/output token",
-    "95 % interval",
+    "J/output token (95 % interval)",
     "tok/s",
     "TTFT ms",
     "TPOT ms",
@@ -51,12 +51,10 @@ def _row(measurement: Json) -> list[str]:
     metrics = measurement["metrics"]
     rounds = [round_ for cycle in measurement["cycles"] for round_ in cycle["rounds"]]
     joules = metrics["joules_per_token"]
-    low, high = joules["low"], joules["high"]
     return [
         measurement["id"].rpartition("[")[2].rstrip("]"),
-        _number(joules["value"]),
-        f"{low:.4g} … {high:.4g}" if low is not None else "–",
-        *(_number(metrics[key]["value"], 4) for key in ("tokens_per_second", "ttft_ms", "tpot_ms", "power_w")),
+        *(_with_interval(metrics[key]) for key in MEASURED),
+        _number(metrics["power_w"]["value"], 4),
         _number(_scaled(metrics["peak_memory_bytes"]["value"], 2**-30), 3),
         f"{sum(round_['valid'] for round_ in rounds)}/{len(rounds)}",
         _cv(rounds),
@@ -134,6 +132,12 @@ def _spread(report: Json) -> list[str]:
         "- Extra time of slower rounds of the same work was spent at (slope of joules over seconds, and the round CV "
         f"that is left about that line): {'; '.join(told)}."
     ]
+
+
+def _with_interval(metric: Json) -> str:
+    """A value and its interval, `0.6017 (0.5784 … 0.626)`."""
+    low, high = metric["low"], metric["high"]
+    return _number(metric["value"]) + ("" if low is None else f" ({low:.4g} … {high:.4g})")
 
 
 def _scaled(value: float | None, factor: float) -> float | None:
