@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from math import isfinite
+from math import ceil, isfinite
 
 from pytest_lem.meters.host_clock import HostClock
 from pytest_lem.meters.meter import Clock
@@ -83,7 +83,7 @@ class Cooling:
 
     def _count_down(self, end: int, show: Callable[[str], object]) -> str:
         while (now := self.clock.now_ns()) < end:
-            show(f"gap {(end - now) / 1e9:.0f} s left")
+            show(f"gap {ceil((end - now) / 1e9)} s left")
             self.clock.sleep_until_ns(min(end, now + _LOOK_NS))
         return "elapsed"
 

@@ -14,6 +14,7 @@ installed third-party distribution. Options:
 `missing_tokens`    tokens short per request
 `missing_times`     hooked runs tell no token times
 `tokenizer`         texts can be given; one token a word
+`gpus`              how many GPUs it takes (default 1)
 """
 
 from __future__ import annotations
@@ -161,7 +162,9 @@ def install(folder):
         "Options = create_model('Options', __config__=ConfigDict(extra='forbid'), **{\n"
         "    'token_seconds': (float, 0.0), 'load_seconds': (float, 0.0), 'at': (str | None, None),\n"
         "    'fault': (str, 'raise'), 'fault_after': (int, 0), 'wrong': (dict[str, Any] | None, None),\n"
-        "    'missing_tokens': (int, 0), 'missing_times': (bool, False), 'tokenizer': (bool, False)})\n"
-        f"ENTRY = EngineEntry('fake', Path({__file__!r}), Options, needs='pip install lem-fake')\n"
+        "    'missing_tokens': (int, 0), 'missing_times': (bool, False), 'tokenizer': (bool, False),\n"
+        "    'gpus': (int, 1)})\n"
+        f"ENTRY = EngineEntry('fake', Path({__file__!r}), Options, needs='pip install lem-fake',\n"
+        "    gpus=lambda options: options.get('gpus', 1))\n"
     )
     return folder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 _ERRORS = {3: "Not Supported", 6: "Not Found", 12: "NVML Shared Library Not Found", 15: "GPU is lost"}
@@ -25,6 +26,7 @@ class FakeGpu:
     average_mw: int = 118_000
     limit_mw: int = 700_000
     used: int = 5_000
+    temperature: int = 41
     total: int = 80_000
     pids: tuple[int, ...] = ()
     reasons: int = 0
@@ -98,6 +100,18 @@ _ANSWERS = {
     "nvmlDeviceGetComputeRunningProcesses": lambda gpu: [SimpleNamespace(pid=pid) for pid in gpu.pids],
     "nvmlDeviceGetCurrentClocksThrottleReasons": lambda gpu: gpu.reasons,
     "nvmlDeviceGetClockInfo": lambda gpu, clock: 1980,
-    "nvmlDeviceGetTemperature": lambda gpu, sensor: 41,
+    "nvmlDeviceGetTemperature": lambda gpu, sensor: gpu.temperature,
     "nvmlDeviceGetMigMode": lambda gpu: [int(gpu.mig), int(gpu.mig)],
 }
+
+
+def install(folder, *gpus: FakeGpu):
+    """Make `folder` (to be put on PYTHONPATH) hold a module `pynvml` over these GPUs: for other processes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "pynvml.py").write_text(
+        "import sys\n"
+        f"sys.path.append({str(Path(__file__).parent)!r})\n"
+        "from fake_pynvml import FakeGpu, fake_pynvml\n"
+        f"made = fake_pynvml(*{list(gpus)!r})\n"
+        "globals().update({name: value for name, value in vars(made).items() if not name.startswith('__')})\n"
+    )

@@ -82,3 +82,42 @@ def test_an_engine_gets_as_many_gpus_as_it_asks_for_by_uuid(pool, memory):
     assert (resolved.device, engine.gpus) == ("cuda", ("GPU-a", "GPU-b"))
     with pytest.raises(EngineError, match=r"fake needs 3 GPU\(s\), 2 visible here"):
         pool.acquire(SPEC.replace(gpus=3), 0)
+
+
+class FakeClock:
+    """Time that passes only by sleeping."""
+
+    now = 0
+
+    def now_ns(self) -> int:
+        return self.now
+
+    def sleep_until_ns(self, instant: int) -> None:
+        self.now = instant
+
+
+MIB = 2**20
+
+
+@pytest.mark.parametrize(
+    ("used", "seconds"),
+    [
+        ([5 * GIB], 1.0),  # nothing is freed for a second
+        ([5 * GIB, 5 * GIB - 64 * MIB], 1.0),  # nor enough to matter
+        ([5 * GIB] * 5 + [3 * GIB], 1.5),
+        ([5 * GIB - 20 * MIB * step for step in range(40)], 4.6),  # slowly, 65 MiB in four looks, and then no more
+        ([5 * GIB, 6 * GIB, 6 * GIB, 5 * GIB], 1.3),  # it grew, and was freed
+    ],
+)
+def test_a_killed_holders_memory_is_waited_for_until_none_is_freed_for_a_second(memory, used, seconds):
+    memory[:] = used
+    clock = FakeClock()
+    assert gpu_memory.stable(["GPU-a"], ignore, clock)
+    assert clock.now / 1e9 == pytest.approx(seconds)
+
+
+def test_memory_that_never_comes_to_rest_is_waited_for_half_a_minute(memory):
+    memory[:] = [400 * GIB - 100 * MIB * step for step in range(1000)]
+    clock = FakeClock()
+    assert not gpu_memory.stable(["GPU-a"], ignore, clock)
+    assert clock.now / 1e9 == pytest.approx(30.0)

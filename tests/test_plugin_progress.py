@@ -13,8 +13,8 @@ import termios
 STEPS = ("start fake", "prepare", "calibrate", "warm-up 1", "round 1 of 4", "round 4 of 4")
 
 
-def on_a_terminal(folder, *arguments: str) -> str:
-    """The output of a pytest run whose standard output is a terminal of 100 columns."""
+def on_a_terminal(folder, *arguments: str, hear=lambda said: None) -> str:
+    """The output of a pytest run whose standard output is a terminal of 100 columns; `hear` gets it as it grows."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
     command = [sys.executable, "-m", "pytest", *arguments]
@@ -29,6 +29,7 @@ def on_a_terminal(folder, *arguments: str) -> str:
             if not chunk:
                 break
             said += chunk
+            hear(said.decode(errors="replace"))
     os.close(ours)
     return said.decode()
 

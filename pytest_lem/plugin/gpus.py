@@ -61,38 +61,42 @@ def command_line(config: pytest.Config) -> str:
 class Gpus:
     """Leased when first needed, kept until `release`.
 
-    `show` puts a text on the progress line, `say` writes a line that stays. `test` tells which test runs now.
+    `show` puts a text on the progress line, `say` writes a line that stays, where there is no such line. `test` names
+    the test that runs now.
     """
 
     candidates: tuple[str, ...]
     count: int
     command: str
     show: Callable[[str], object]
-    say: Callable[[str], object]
+    say: Callable[[str], object] | None = None
     test: Callable[[], str] = str
     leased: tuple[str, ...] = ()
     leases: Leases = field(default_factory=lambda: Leases(lock_folder(os.environ)))
     _guards: dict[str, ProcessGuard] = field(default_factory=dict)
+    _said: bool = False
     _told: set[tuple[str, int]] = field(default_factory=set)
 
     def lease(self) -> tuple[str, ...]:
         """The leased GPUs; waits for them where others have them. Raises UsageError where none can be leased."""
         if self.leased or not self.candidates:
-            self.leases.note(self.test())
             return self.leased
-        said: list[str] = []
-
-        def tell(text: str) -> None:
-            self.show(text)
-            if not said:
-                said.append(text)
-                self.say(f"lem: {text}")
-
-        lease = self.leases.acquire(self.candidates, self.count, Holder.here(self.command, self.test()), tell)
+        holder = Holder.here(self.command, self.test())
+        lease = self.leases.acquire(self.candidates, self.count, holder, self._tell)
         self.leased = lease.gpus
         if lease.inherited:
             gpu_memory.stable(self.leased, self.show)
         return self.leased
+
+    def _tell(self, text: str) -> None:
+        self.show(text)
+        if self.say is not None and not self._said:
+            self._said = True
+            self.say(f"lem: {text}")
+
+    def note_test(self) -> None:
+        """Let those who wait for these GPUs know which test runs on them now."""
+        self.leases.note(self.test())
 
     def warn_of_strangers(self, gpus: Sequence[str]) -> None:
         """Warn of each process on these GPUs that is not ours, once; called while no engine of ours runs."""

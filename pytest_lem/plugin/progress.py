@@ -11,13 +11,15 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from pytest_lem.plugin.state import worker_name
+
 
 class Progress:
     """Shows `test: what is being done` while pytest captures; cleared when the test's own result is printed."""
 
     def __init__(self, config: pytest.Config) -> None:
-        self._reporter: Any = config.pluginmanager.getplugin("terminalreporter")
-        reporter = self._reporter
+        reporter: Any = config.pluginmanager.getplugin("terminalreporter")
+        self._reporter = None if worker_name(config) else reporter
         self._capture: Any = config.pluginmanager.getplugin("capturemanager")
         self._writer: Any = reporter._tw if reporter is not None else None
         self._file: Any = self._writer._file if self._writer is not None else None

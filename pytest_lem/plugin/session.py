@@ -45,7 +45,7 @@ class LemSession:
             count=lease_count(config, config.stash.get(GPU_COUNTS, ()), found),
             command=command_line(config),
             show=self.show,
-            say=self.show if self.progress.on else self.progress.say,
+            say=None if self.progress.on else self.progress.say,
             test=lambda: self.test,
         )
         logs = self.recorder.run.directory / "logs"
@@ -68,6 +68,7 @@ class LemSession:
         """Have the GPUs, for code that will run on them or meters that will read them. Raises UsageError."""
         try:
             self._gpus.lease()
+            self._gpus.note_test()
         finally:
             self.progress.clear()
 
@@ -80,6 +81,7 @@ class LemSession:
         """A handle to the engine for `spec`, started unless it runs already. Raises EngineError."""
         try:
             resolved, engine = self.pool.acquire(spec, cycle)
+            self._gpus.note_test()
         finally:
             self.progress.clear()
         return Backend(resolved, engine, cycle)
