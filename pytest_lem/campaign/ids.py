@@ -72,7 +72,9 @@ class Names:
         several |= {name for name in LOAD_WORDS if len(_distinct(point.load.get(name) for point in points)) > 1}
         self._several = several
         self._prompts = _distinct(point.load.get("prompts") for point in points)
-        self._protocols = _distinct(repr(point.protocol) for point in points)
+        self._protocols: dict[str, int] = {}
+        for point in points:
+            self._protocols.setdefault(repr(point.protocol), len(self._protocols))
 
     def engine(self, point: Point) -> tuple[str, ...]:
         """Backend, model, precision."""
@@ -93,7 +95,7 @@ class Names:
 
     def protocol_words(self, point: Point) -> tuple[str, ...]:
         """What tells its own protocol from those of the test's other experiments."""
-        return (f"r{self._protocols.index(repr(point.protocol))}",) if len(self._protocols) > 1 else ()
+        return (f"r{self._protocols[repr(point.protocol)]}",) if len(self._protocols) > 1 else ()
 
 
 def word(name: str, value: Any) -> str:
