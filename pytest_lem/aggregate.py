@@ -8,7 +8,7 @@ from math import sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_lem.device_joules import PARTS, Context, engine_joules
+from pytest_lem.device_joules import PARTS, Context, engine_joules, holds_host
 from pytest_lem.model.measurement import Cycle, MetricValue, RequestTimes, Round, Source
 from pytest_lem.model.metrics import METRICS, Metric
 from pytest_lem.stats.intervals import (
@@ -21,7 +21,11 @@ from pytest_lem.stats.intervals import (
 
 
 def metrics(cycles: Sequence[Cycle], context: Context) -> dict[str, MetricValue]:
-    """Every metric of the table for these cycles; one that could not be measured is null with its reason."""
+    """Every metric of the table for these cycles; one that could not be measured is null with its reason.
+
+    A cycle that was cut short counts only where there is no other.
+    """
+    cycles = [cycle for cycle in cycles if not cycle.cut_short] or cycles
     found = {}
     for metric in METRICS.values():
         match metric.kind:
@@ -129,7 +133,9 @@ def _energy(metric: Metric, cycles: Sequence[Cycle], context: Context) -> Metric
             per_cycle.append(values)
     # What the meter itself does not know about its mean: independent edges, so it shrinks with the count of rounds.
     floor = sqrt(float(np.mean(np.square(relative)))) / sqrt(len(relative))
-    return _present(metric, _over_cycles(per_cycle, floor), "estimated" if "estimated" in sources else "measured")
+    found = _present(metric, _over_cycles(per_cycle, floor), "estimated" if "estimated" in sources else "measured")
+    shared = any(cycle.lanes > 1 for cycle in cycles) and holds_host(metric.key, context)
+    return found.model_copy(update={"shared": shared})
 
 
 def _rate(metric: Metric, cycles: Sequence[Cycle], context: Context) -> MetricValue:
@@ -145,15 +151,25 @@ def _rate(metric: Metric, cycles: Sequence[Cycle], context: Context) -> MetricVa
 
 def _latency(metric: Metric, cycles: Sequence[Cycle]) -> MetricValue:
     stem, _, rest = metric.key.partition("_")
-    passes = [r.latency for cycle in cycles for r in valid_rounds(cycle) if r.latency and r.latency.requests]
-    if not passes:
+    passes = [[r.latency for r in valid_rounds(cycle) if r.latency and r.latency.requests] for cycle in cycles]
+    if not any(passes):
         return _absent(metric, "token times were not recorded")
-    groups = [group for group in (_token_times(latency.requests, stem) for latency in passes) if group.size]
-    if not groups:
+    times = [[_token_times(latency.requests, stem) for latency in cycle] for cycle in passes]
+    per_cycle = [groups for cycle in times if (groups := [group for group in cycle if group.size])]
+    if not per_cycle:
         return _absent(metric, _NO_TIMES.get(stem, f"the engine does not tell {stem} times"))
-    if rest == "ms":
-        return _present(metric, bootstrap_mean(groups), "measured")
-    return _present(metric, bootstrap_percentile(groups, float(rest.removeprefix("p").removesuffix("_ms"))), "measured")
+    percent = None if rest == "ms" else float(rest.removeprefix("p").removesuffix("_ms"))
+    if len(per_cycle) > 1:
+        return _present(metric, mean_interval([_middle(groups, percent) for groups in per_cycle]), "measured")
+    groups = per_cycle[0]
+    found = bootstrap_mean(groups) if percent is None else bootstrap_percentile(groups, percent)
+    return _present(metric, found, "measured")
+
+
+def _middle(groups: Sequence[NDArray[np.float64]], percent: float | None) -> float:
+    """The mean of a cycle's token times, or their percentile."""
+    pooled = np.concatenate(groups)
+    return float(np.mean(pooled) if percent is None else np.percentile(pooled, percent))
 
 
 _NO_TIMES = {stem: f"{stem} needs at least two output tokens a request" for stem in ("tpot", "itl")}

@@ -48,6 +48,11 @@ def engine_joules(round_: Round, context: Context) -> Joules:
     return cpu if ram.joules is None or ram.source != cpu.source else _add([cpu, ram])
 
 
+def holds_host(key: str, context: Context) -> bool:
+    """Whether the joules of the metric `key` hold some of the host's, which all engines on it share."""
+    return key in _OF_HOST or (context.device == "cpu" and key != "gpu_joules")
+
+
 def _sum(round_: Round, kinds: Sequence[str], context: Context) -> Joules:
     readings = [reading for reading in round_.devices if reading.kind in kinds]
     if not readings:
@@ -94,6 +99,7 @@ def _co2(round_: Round, context: Context) -> Joules:
     return Joules(joules.joules * factor, joules.std * factor, "estimated")
 
 
+_OF_HOST = ("cpu_joules", "ram_joules", "system_joules")
 PARTS: dict[str, Callable[[Round, Context], Joules]] = {
     "gpu_joules": lambda round_, context: _sum(round_, ("gpu",), context),
     "cpu_joules": lambda round_, context: _sum(round_, ("cpu",), context),

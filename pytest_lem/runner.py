@@ -49,6 +49,8 @@ class CycleLog:
     stopped: str = "interrupted"
     memory: dict[str, DeviceMemory] = field(default_factory=dict)
     gap: Gap | None = None
+    lanes: int = 1
+    began: float = field(default_factory=time.monotonic)
 
     def cycle(self) -> Cycle:
         """The frozen record."""
@@ -63,6 +65,8 @@ class CycleLog:
             memory=tuple(self.memory.values()),
             stopped=self.stopped,
             gap=self.gap,
+            seconds=time.monotonic() - self.began,
+            lanes=self.lanes,
         )
 
     def remember_peak(self, memory: tuple[DeviceMemory, ...]) -> None:

@@ -31,6 +31,7 @@ SECOND = 1_000_000_000
 ROUND_SECONDS = 4
 ROUND_JOULES = 800.0
 TEST = "benchmarks/test_decode.py::test_decode[pytorch-bf16-b8-c0]"
+EXPERIMENT = "benchmarks/test_decode.py::test_decode[pytorch-bf16-b8]"
 
 
 def an_edge(time_ns: int = 0, joules: float = 0.0, **changes: Any) -> Edge:

@@ -178,3 +178,32 @@ def test_precision_is_judged_on_measured_joules_and_else_on_time():
     guess = a_round(devices=(a_reading(800.0, source="estimated"),))
     assert cost(a_round(), CUDA) == pytest.approx(0.4)
     assert cost(guess, CUDA) == pytest.approx(4 / 2_000)
+
+
+def test_latency_over_several_cycles_is_the_spread_of_the_cycles_not_of_their_rounds():
+    cycles = [
+        a_cycle(index, rounds=tuple(a_round(i, latency=a_latency_pass(ttft)) for i in range(4)))
+        for index, ttft in enumerate((20.0, 30.0, 40.0))
+    ]
+    found = metrics(cycles, CUDA)
+    middle = (20 * 30 * 40) ** (1 / 3)  # cycles are averaged on the log scale
+    assert (found["ttft_ms"].value, found["ttft_ms"].n) == (pytest.approx(middle), 3)
+    assert found["ttft_p99_ms"].value == pytest.approx(middle)
+    assert found["ttft_ms"].low < 20 < 40 < found["ttft_ms"].high  # 12 rounds, but three launches only
+
+
+def test_a_cycle_that_was_cut_short_counts_only_where_there_is_no_other():
+    whole = a_cycle(0)
+    cut = a_cycle(1, rounds=(a_round(1, devices=(a_reading(8_000.0),)),), stopped="interrupted")
+    assert metrics([whole, cut], CUDA)["joules_per_token"].value == pytest.approx(0.4)
+    assert metrics([cut], CUDA)["joules_per_token"].value == pytest.approx(4.0)
+
+
+def test_joules_of_a_host_that_other_lanes_shared_say_so_and_those_of_a_gpu_do_not():
+    cpu = a_reading(40.0, device="package-0", kind="cpu", meter="rapl")
+    cycle = a_cycle(rounds=(a_round(devices=(a_reading(), cpu)),), lanes=2)
+    found = metrics([cycle], CUDA)
+    assert {key for key, value in found.items() if value.shared} == {"cpu_joules"}
+    alone = metrics([cycle.model_copy(update={"lanes": 1})], CUDA)
+    assert not any(value.shared for value in alone.values())
+    assert metrics([cycle], CPU)["joules_per_token"].shared  # the engine's own device is the host

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from builders import (
+    EXPERIMENT,
     TEST,
     a_cycle,
     a_measurement,
@@ -57,7 +58,7 @@ def test_finished_measurements_and_verdicts_come_back_whole(run):
     samples.measurement(a_measurement())
     samples.verdict(a_verdict())
     report = rebuild(run.directory)
-    assert report.measurements == (a_measurement(),)
+    assert report.measurements == (a_measurement(EXPERIMENT),)
     assert report.verdicts == (a_verdict(),)
     assert report.missing == (REBUILT,)
     assert report.run.complete is False
@@ -111,15 +112,46 @@ def test_all_workers_are_in_the_report(run):
     assert [measurement.test for measurement in rebuild(run.directory).measurements] == ["test_gw0", "test_gw1"]
 
 
-def test_a_test_that_ran_again_adds_a_measurement(run):
+def test_an_attempt_that_was_cut_short_gives_way_to_a_whole_one(run):
     samples = run.samples()
     cut_short(run)
     samples.begin(head())
     samples.measurement(a_measurement())
-    first, second = rebuild(run.directory).measurements
-    assert len(first.cycles[0].rounds) == 2
-    assert first.metrics == {}
-    assert second == a_measurement()
+    assert rebuild(run.directory).measurements == (a_measurement(EXPERIMENT),)
+
+
+def test_a_test_that_ran_again_adds_its_cycle_and_replaces_none(run):
+    samples = run.samples()
+    for launch in ("first", "second"):
+        samples.measurement(a_measurement(cycles=(a_cycle(launch=launch),)))
+    (measurement,) = rebuild(run.directory).measurements
+    assert [(cycle.index, cycle.launch) for cycle in measurement.cycles] == [(0, "first"), (0, "second")]
+
+
+def test_the_cycles_of_an_experiment_are_one_measurement_whoever_measured_them(run):
+    for worker, index in (("gw1", 2), ("gw0", 0), ("gw1", 1)):
+        test = TEST.replace("c0", f"c{index}")
+        run.samples(worker).measurement(a_measurement(test, cycles=(a_cycle(index),)))
+    (measurement,) = rebuild(run.directory, aggregate=lambda found: {"power_w": a_metric("power_w", 7)}).measurements
+    assert (measurement.id, measurement.test) == (EXPERIMENT, EXPERIMENT)
+    assert [cycle.index for cycle in measurement.cycles] == [0, 1, 2]
+    assert measurement.power_w == 7.0
+
+
+def test_a_metric_that_a_project_added_is_the_mean_of_its_cycles(run):
+    for index, quality in enumerate((0.5, 0.75)):
+        metrics = {"quality": a_metric("power_w", quality)}
+        run.samples().measurement(
+            a_measurement(TEST.replace("c0", f"c{index}"), cycles=(a_cycle(index),), metrics=metrics)
+        )
+    (measurement,) = rebuild(run.directory, aggregate=lambda found: {"power_w": a_metric("power_w", 7)}).measurements
+    assert (measurement.metrics["quality"].value, measurement.metrics["quality"].low) == (0.625, None)
+
+
+def test_an_item_that_could_not_be_measured_is_told_with_its_reason(run):
+    run.with_plan([TEST])
+    run.samples().failed(TEST, "engine 'fake' died during run (exit code 3)")
+    assert rebuild(run.directory).missing[1:] == (f"{TEST}: failed: engine 'fake' died during run (exit code 3)",)
 
 
 def test_a_line_cut_short_is_named_and_the_rest_is_kept(run):
@@ -144,7 +176,7 @@ def test_rounds_that_come_after_their_measurement_ended_are_named_not_added(run)
     samples.measurement(a_measurement())
     samples.round(TEST, 0, "round", a_round(9))
     report = rebuild(run.directory)
-    assert report.measurements == (a_measurement(),)
+    assert report.measurements == (a_measurement(EXPERIMENT),)
     assert f"{TEST}: the beginning of its measurement is lost (rounds: 1)" in report.missing
 
 
@@ -152,7 +184,7 @@ def test_a_measurement_that_ended_needs_no_beginning(run):
     run.samples().round(TEST, 0, "round", a_round(1))
     run.samples().measurement(a_measurement())
     report = rebuild(run.directory)
-    assert report.measurements == (a_measurement(),)
+    assert report.measurements == (a_measurement(EXPERIMENT),)
     assert report.missing == (REBUILT,)
 
 

@@ -145,7 +145,9 @@ class Cycle(Frozen):
 
     `steady` is false when warm-up was cut at its cap, null when nothing was warmed up (a window). `stopped` says why
     the rounds ended: `precision`, `forecast`, `rounds`, `max-rounds`, `max-seconds`, `interrupted`, `failed`. `gap` is
-    the wait before the engine's start, on the first measurement of that engine.
+    the wait before the engine's start, on the first measurement of that engine. `seconds` is all of it from the first
+    warm-up to the last round, the engine's start left out. `lanes` counts the engines that may have run on this host at
+    the same time: above 1 the host's joules are not this engine's alone.
     """
 
     index: int
@@ -158,6 +160,13 @@ class Cycle(Frozen):
     memory: tuple[DeviceMemory, ...] = ()
     stopped: str = ""
     gap: Gap | None = None
+    seconds: float | None = None
+    lanes: int = 1
+
+    @property
+    def cut_short(self) -> bool:
+        """Whether something ended it before its own end: its rounds are kept, and count only where there are no others."""
+        return self.stopped in ("interrupted", "failed")
 
 
 class MeterRecord(Frozen):
@@ -173,7 +182,8 @@ class MeterRecord(Frozen):
 class MetricValue(Frozen):
     """One metric of a measurement: `low` and `high` bound a 95 % interval, `n` counts what it rests on.
 
-    `covers` says what the interval speaks for (`this session only`, `cycles`). A null `value` has a `reason`.
+    `covers` says what the interval speaks for (`this session only`, `cycles`). A null `value` has a `reason`. `shared` is
+    true for joules of a host on which other lanes of the run were measuring: they are all of its engines' together.
     """
 
     value: float | None
@@ -184,6 +194,7 @@ class MetricValue(Frozen):
     source: Source | None = None
     covers: str | None = None
     reason: str | None = None
+    shared: bool = False
 
 
 class EngineRecord(Frozen):

@@ -10,11 +10,10 @@ from pytest_lem.aggregate import metrics
 from pytest_lem.device_joules import Context
 from pytest_lem.model.measurement import Measurement, MetricValue
 from pytest_lem.plugin import options
+from pytest_lem.store.experiments import joined, whole_tests
 from pytest_lem.store.rebuild import gather
 from pytest_lem.store.report import Report, read_report, save_report
 from pytest_lem.store.run import Run
-
-CUT = ("interrupted", "failed")
 
 
 def finished_report(config: pytest.Config, folder: Path, outcomes: dict[str, str]) -> Report:
@@ -24,12 +23,11 @@ def finished_report(config: pytest.Config, folder: Path, outcomes: dict[str, str
     """
     run = Run.open(folder)
     found = gather(folder, aggregate=late_metrics)
-    cut = {m.test for m in found.measurements if any(cycle.stopped in CUT for cycle in m.cycles)}
-    whole = {m.test for m in found.measurements} - cut
+    whole = whole_tests(found.measurements)
     missing = [_reason(test, outcomes) for test in run.record.plan if test not in whole]
     told = [line for line in missing if line is not None]
     extra = [line for line in found.remarks if not any(line.startswith(f"{test}:") for test in run.record.plan)]
-    report = read_report(run.write_report(found.measurements, found.verdicts, [*told, *extra]))
+    report = read_report(run.write_report(joined(found.measurements, late_metrics), found.verdicts, [*told, *extra]))
     copy = options.value(config, "json")
     if copy:
         save_report(report, Path(config.invocation_params.dir, copy))

@@ -23,6 +23,7 @@ from pytest_lem.plugin import options
 from pytest_lem.plugin.backend import Backend
 from pytest_lem.plugin.check import layers_of
 from pytest_lem.plugin.collection import marker_of
+from pytest_lem.plugin.distribution import lanes
 from pytest_lem.plugin.session import LemSession
 from pytest_lem.runner import Bench, CycleLog, Phase, refusal
 
@@ -53,7 +54,7 @@ class Energy:
             meters=meters.records,
         )
         context = self._session.context(backend.spec.device, meters)
-        log = CycleLog(backend.engine, backend.cycle, gap=self._session.pool.take_gap())
+        log = CycleLog(backend.engine, backend.cycle, gap=self._session.pool.take_gap(), lanes=lanes(self._item.config))
         self._session.recorder.begin(begun, log.cycle())
         bench = Bench(log, meters, workload, spec, context, _Listener(self._session, begun, backend.cycle))
         try:
@@ -134,7 +135,15 @@ class Energy:
         return Measurement(id=f"{test}#{name}" if name else test, test=test, name=name, **fields)
 
     def _finish_window(self, begun: Measurement, context: Context, rounds: tuple[Round, ...], stopped: str) -> None:
-        cycles = (Cycle(index=0, launch="window", gpus=tuple(self._session.gpus), rounds=rounds, stopped=stopped),)
+        cycle = Cycle(
+            index=0,
+            launch="window",
+            gpus=tuple(self._session.gpus),
+            rounds=rounds,
+            stopped=stopped,
+            lanes=lanes(self._item.config, engine=False),
+        )
+        cycles = (cycle,)
         self._finish(begun.model_copy(update={"cycles": cycles, "metrics": metrics(cycles, context)}))
 
     def _finish(self, measurement: Measurement) -> None:

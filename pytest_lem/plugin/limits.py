@@ -92,6 +92,8 @@ def _ungateable(limit: Limit, value: MetricValue | None, measurement: Measuremen
         return value.reason or "no reason was recorded"
     if value.source == "estimated":
         return "it is only an estimate, and an estimate is never gated"
+    if value.shared:
+        return "other lanes shared the host, so its joules are not this engine's alone (--lem-lanes=1 keeps it quiet)"
     if limit.metric.is_joules and measurement.protocol.quick:
         return "joules of a quick run (--lem-quick) are not gateable"
     return None

@@ -13,6 +13,7 @@ from pytest_lem.render.numbers import ABSENT, Scale, bounds, digits_for, scale_f
 _NOT_STEADY = "not steady: warm-up ended at its cap before the rounds had settled"
 _CUT_SHORT = "it was cut short before its metrics were computed"
 _NO_PART = "it was not part of this measurement"
+_SHARED = "other lanes measured on this host at the same time: its joules are those of all of them"
 
 
 @dataclass(frozen=True)
@@ -118,10 +119,11 @@ def _value(found: MetricValue, scale: Scale, notes: Notes, *, spread_too: bool) 
         return f"{ABSENT}{notes.ref(found.reason or 'no reason was recorded')}"
     mark = "~" if found.source == "estimated" else ""
     shown = found.value * scale.factor
+    note = notes.ref(_SHARED) if found.shared else ""
     if not spread_too:
-        return f"{mark}{significant(shown)}"
+        return f"{mark}{significant(shown)}{note}"
     digits = digits_for(found.value, found.low, found.high)
-    return f"{mark}{significant(shown, digits)} {spread(found.value, found.low, found.high)}".rstrip()
+    return f"{mark}{significant(shown, digits)}{note} {spread(found.value, found.low, found.high)}".rstrip()
 
 
 def _bounds(found: MetricValue, scale: Scale, notes: Notes) -> str:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TypeAlias
 
-from pytest_lem.model.measurement import Cycle, Measurement, MetricValue, Round
+from pytest_lem.model.measurement import Cycle, Measurement, Round
 from pytest_lem.model.verdict import Verdict
+from pytest_lem.store.aggregation import Aggregate
+from pytest_lem.store.experiments import joined, whole_tests
 from pytest_lem.store.report import Report
 from pytest_lem.store.run import Run
 from pytest_lem.store.samples import (
     BeginLine,
     CycleLine,
+    FailedLine,
     Line,
     MeasurementLine,
     MissingLine,
@@ -24,17 +25,20 @@ from pytest_lem.store.samples import (
     read_samples,
 )
 
-Aggregate: TypeAlias = Callable[[Measurement], Mapping[str, MetricValue]]
 _UNENDED = "the run ended before it wrote its report; this one was rebuilt from its samples"
 
 
 @dataclass(frozen=True)
 class Gathered:
-    """What every process of a run wrote: measurements, verdicts, and remarks on what was lost on the way."""
+    """What every process of a run wrote: measurements (one an attempt at an item), verdicts, remarks on what was lost.
+
+    `failures` maps an item that could not be measured to the reason.
+    """
 
     measurements: tuple[Measurement, ...]
     verdicts: tuple[Verdict, ...]
     remarks: tuple[str, ...]
+    failures: dict[str, str]
     last: datetime | None
 
 
@@ -58,8 +62,15 @@ def gather(directory: Path, *, aggregate: Aggregate | None = None) -> Gathered:
         measurements=tuple(attempt.result(aggregate) for log in logs for attempt in log.attempts),
         verdicts=tuple(verdict for log in logs for verdict in log.verdicts),
         remarks=tuple(remarks),
+        failures={test: reason for log in logs for test, reason in log.failures.items()},
         last=max((line.time for line in lines), default=None),
     )
+
+
+def still_failed(found: Gathered) -> dict[str, str]:
+    """The items that failed and were not measured by a later attempt, each with its reason."""
+    whole = whole_tests(found.measurements)
+    return {test: reason for test, reason in found.failures.items() if test not in whole}
 
 
 def rebuild(directory: Path, *, aggregate: Aggregate | None = None) -> Report:
@@ -71,11 +82,12 @@ def rebuild(directory: Path, *, aggregate: Aggregate | None = None) -> Report:
     run = Run.open(directory)
     found = gather(directory, aggregate=aggregate)
     missing = [_UNENDED, *found.remarks]
+    missing += [f"{test}: failed: {reason}" for test, reason in still_failed(found).items()]
     missing += _unmeasured(run.record.plan, found.measurements, missing)
     return Report(
         run=run.info(ended=found.last, complete=False),
         environment=run.record.environment,
-        measurements=found.measurements,
+        measurements=joined(found.measurements, aggregate),
         verdicts=found.verdicts,
         missing=tuple(missing),
     )
@@ -118,6 +130,7 @@ class _Log:
     verdicts: list[Verdict] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
     strays: dict[str, int] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
 
     def take(self, line: Line) -> None:
         match line:
@@ -133,6 +146,8 @@ class _Log:
                 self.verdicts.append(line.verdict)
             case MissingLine():
                 self.texts.append(line.text)
+            case FailedLine():
+                self.failures[line.test] = line.reason
 
     def remarks(self) -> list[str]:
         cut = [attempt.remark() for attempt in self.attempts if not attempt.ended]

@@ -74,8 +74,17 @@ class MissingLine(_Line):
     text: str
 
 
+class FailedLine(_Line):
+    """An item could not be measured: the engine did not start, or died; `reason` is its one line."""
+
+    event: Literal["failed"] = "failed"
+    test: str
+    reason: str
+
+
 Line = Annotated[
-    BeginLine | CycleLine | RoundLine | MeasurementLine | VerdictLine | MissingLine, Field(discriminator="event")
+    BeginLine | CycleLine | RoundLine | MeasurementLine | VerdictLine | MissingLine | FailedLine,
+    Field(discriminator="event"),
 ]
 LINES: TypeAdapter[Line] = TypeAdapter(Line)
 
@@ -112,6 +121,10 @@ class Samples:
     def missing(self, text: str) -> None:
         """What has no result, and why."""
         self._append(MissingLine(text=text))
+
+    def failed(self, test: str, reason: str) -> None:
+        """An item that has no whole measurement, and why."""
+        self._append(FailedLine(test=test, reason=reason))
 
     def _append(self, line: _Line) -> None:
         append_line(self.path, to_json(line))

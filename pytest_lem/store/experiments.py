@@ -1,0 +1,85 @@
+"""Cycles are measured as items of their own; a report shows the experiment, with all of its cycles."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeAlias
+
+from pytest_lem.model.measurement import Measurement, MetricValue
+from pytest_lem.store.aggregation import Aggregate
+
+Metrics: TypeAlias = Mapping[str, MetricValue]
+_CYCLE = re.compile(r"-c(\d+)\]$")
+
+
+def experiment_of(test: str) -> str:
+    """The id of the experiment that an item is a cycle of: `test_x[fake-bf16-b1-c2]` → `test_x[fake-bf16-b1]`."""
+    return _CYCLE.sub("]", test)
+
+
+def is_whole(measurement: Measurement) -> bool:
+    """Whether it came to its own end: an interrupted or failed one is kept, and does not count as measured."""
+    return bool(measurement.cycles) and not any(cycle.cut_short for cycle in measurement.cycles)
+
+
+def whole_tests(items: Iterable[Measurement]) -> set[str]:
+    """The items of which each measurement, by its name, came to its own end at some attempt."""
+    ended: dict[tuple[str, str], bool] = {}
+    for item in items:
+        key = (item.test, item.name)
+        ended[key] = ended.get(key, False) or is_whole(item)
+    return {test for test, _ in ended} - {test for (test, _), whole in ended.items() if not whole}
+
+
+def joined(items: Iterable[Measurement], aggregate: Aggregate | None = None) -> tuple[Measurement, ...]:
+    """One measurement an experiment and name, in the order of their first cycles.
+
+    Every whole attempt at a cycle counts, since a test that ran again adds samples and replaces none; one that was cut
+    short is left out where a whole one came after it. `aggregate` computes metrics over several cycles; without it a
+    measurement of several keeps none.
+    """
+    groups: dict[tuple[str, str], list[Measurement]] = {}
+    for item in items:
+        groups.setdefault((experiment_of(item.test), item.name), []).append(item)
+    return tuple(_join(test, attempts, aggregate) for (test, _), attempts in groups.items())
+
+
+def _join(test: str, attempts: Sequence[Measurement], aggregate: Aggregate | None) -> Measurement:
+    kept = _kept(attempts)
+    first = kept[0]
+    name = f"{test}#{first.name}" if first.name else test
+    cycles = tuple(cycle for attempt in kept for cycle in attempt.cycles)
+    one = first.model_copy(update={"id": name, "test": test, "cycles": cycles})
+    if len(kept) == 1:
+        return one
+    metrics = dict(aggregate(one)) if aggregate else {}
+    return one.model_copy(update={"metrics": metrics | _foreign(kept, metrics)})
+
+
+def _kept(attempts: Sequence[Measurement]) -> list[Measurement]:
+    by_cycle: dict[int, list[Measurement]] = {}
+    for attempt in attempts:
+        by_cycle.setdefault(_index(attempt), []).append(attempt)
+    kept = []
+    for _, same in sorted(by_cycle.items()):
+        kept += [attempt for attempt in same if is_whole(attempt)] or same[-1:]
+    return kept
+
+
+def _index(attempt: Measurement) -> int:
+    if attempt.cycles:
+        return attempt.cycles[0].index
+    found = _CYCLE.search(attempt.test)
+    return int(found[1]) if found else 0
+
+
+def _foreign(kept: Sequence[Measurement], known: Metrics) -> dict[str, MetricValue]:
+    """Metrics that a project's hook added: their mean over the cycles that have them, with no interval."""
+    found: dict[str, MetricValue] = {}
+    for key in dict.fromkeys(key for attempt in kept for key in attempt.metrics if known and key not in known):
+        values = [attempt.metrics[key] for attempt in kept if key in attempt.metrics]
+        present = [each.value for each in values if each.value is not None]
+        mean = sum(present) / len(present) if present else None
+        found[key] = values[0].model_copy(update={"value": mean, "low": None, "high": None, "n": len(present)})
+    return found
