@@ -77,7 +77,8 @@ def _test(name: str, items: Sequence[pytest.Item]) -> Iterator[str]:
     kinds = {name: {row.get(name) for row in rows} for name in dict.fromkeys(chain.from_iterable(rows))}
     yield from _aligned(list(_shared(kinds)))
     if len(items) > 1:
-        lines = [(_bracketed(item), _own(row, kinds)) for item, row in zip(items, rows, strict=True)]
+        apart = {name: _apart(found) for name, found in kinds.items() if len(found) > 1}
+        lines = [(_bracketed(item), _own(row, apart)) for item, row in zip(items, rows, strict=True)]
         yield from _aligned(lines)
 
 
@@ -92,23 +93,26 @@ def _bracketed(item: Any) -> str:
     return f"[{item.callspec.id}]" if hasattr(item, "callspec") else ""
 
 
+def _apart(found: set[Row | None]) -> bool:
+    """Whether a value comes from several places, or not every experiment has it."""
+    return None in found or len({row.origin for row in found if row}) > 1
+
+
 def _shared(kinds: Mapping[str, set[Row | None]]) -> Iterator[tuple[str, ...]]:
     """What all experiments have in common; of what they differ in, the origin where they share that."""
     for name, found in kinds.items():
-        said = {row.origin for row in found if row}
-        if len(found) == 1 or (len(said) == 1 and None not in found):
+        if not _apart(found):
             values = [row.value for row in found if row]
-            yield name, _short(values[0]) if len(values) == 1 else f"{len(values)} values, below", *said
+            origin = next(row.origin for row in found if row)
+            yield name, _short(values[0]) if len(values) == 1 else f"{len(values)} values, below", origin
 
 
-def _own(rows: Mapping[str, Row], kinds: Mapping[str, set[Row | None]]) -> str:
-    """What tells one experiment from the others, by origin where that differs too."""
+def _own(rows: Mapping[str, Row], apart: Mapping[str, bool]) -> str:
+    """What tells one experiment from the others, by origin where that differs too (`apart`)."""
     told: dict[str, list[str]] = {"": []}
     for name, row in rows.items():
-        found = kinds[name]
-        if len(found) > 1:
-            apart = None in found or len({other.origin for other in found if other}) > 1
-            told.setdefault(row.origin if apart else "", []).append(f"{name} {_short(row.value)}")
+        if name in apart:
+            told.setdefault(row.origin if apart[name] else "", []).append(f"{name} {_short(row.value)}")
     return "; ".join(", ".join(names) + (f" ({origin})" if origin else "") for origin, names in told.items() if names)
 
 
