@@ -39,9 +39,9 @@ def gpu(project, monkeypatch):
 
 
 def gaps(project) -> dict[str, dict | None]:
-    """The gap of each measurement, by batch and cycle."""
-    found = project.report()["measurements"]
-    return {m["id"].partition("bf16-")[2].rstrip("]"): m["cycles"][0]["gap"] for m in found}
+    """The gap of each cycle, by batch and cycle."""
+    found = [(m["workload"]["batch"], cycle) for m in project.report()["measurements"] for cycle in m["cycles"]]
+    return {f"b{batch}-c{cycle['index']}": cycle["gap"] for batch, cycle in found}
 
 
 def test_a_gap_comes_before_each_engine_but_the_first_and_stands_with_its_first_measurement(project):
