@@ -194,6 +194,15 @@ def test_a_worker_of_xdist_tells_it_on_standard_error(project, start, held):
     assert waiting.ends() == 0
 
 
+def test_workers_with_a_lane_each_measure_side_by_side(project, start):
+    project.write(ONCE.replace("output_tokens", 'precision=["fp32", "bf16"], output_tokens'))
+    both = start("both", "0,1", "-n2", "test_it.py")
+    assert both.ends() == 0
+    assert not both.says("waiting")
+    used = [cycle["gpus"] for m in both.report()["measurements"] for cycle in m["cycles"]]
+    assert sorted(used) == [[A], [B]]
+
+
 def test_nothing_is_leased_by_plain_tests_by_engines_on_the_cpu_or_while_collecting(project, machine, locks):
     project.write("def test_plain(): pass", "test_plain")
     project.run("test_plain.py").assert_outcomes(passed=1)
