@@ -11,7 +11,7 @@ import pynvml
 import pytest
 from hypothesis import HealthCheck, settings
 
-pytest_plugins = ["pytester", "no_skips", "users_project"]
+pytest_plugins = ["pytester", "no_skips", "users_project", "xdist_campaign"]
 
 # A shared or slow machine must not fail a test: hypothesis times nothing. In CI it draws the same cases every time, so
 # that a red run is the change's own; elsewhere it keeps looking for new ones.

@@ -97,7 +97,7 @@ class Distribution:
         node.workerinput["lem_slot"] = place[1]
         node.workerinput["lem_workers"] = sum(self._host(spec) == host for spec in node.nodemanager.specs)
         if host != HERE and host not in self._remote_gpus:
-            self._remote_gpus[host] = _ask(node.gateway)
+            self._remote_gpus[host] = ask(node.gateway)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object | None) -> None:
@@ -194,7 +194,7 @@ class WorkerLane:
             os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
 
 
-def _ask(gateway: Any) -> tuple[str, ...] | None:
+def ask(gateway: Any) -> tuple[str, ...] | None:
     """The GPUs that a worker on another host sees, before it becomes one; None where pytest-lem is not installed."""
     channel = gateway.remote_exec(ASK)
     try:

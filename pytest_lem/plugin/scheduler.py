@@ -6,7 +6,7 @@ Written against xdist's `scheduler/protocol.py`, whose methods `DSession` calls;
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 import pytest
@@ -34,7 +34,9 @@ class Worker(Protocol):
         """Let it run what it holds, and end."""
 
 
-LaneOf = Callable[[Worker], Hashable | None]
+Lane = tuple[str, int]
+"""A host, and the number of one of its lanes."""
+LaneOf = Callable[[Worker], Lane | None]
 
 
 class ChosenScheduling:
@@ -133,15 +135,16 @@ class LaneScheduling:
         self._config = config
         self._ids = list(ids)
         self._lane_of = lane_of
-        self._lane: dict[Worker, Hashable | None] = {}
+        self._lane: dict[Worker, Lane | None] = {}
         self._pending: dict[Worker, list[int]] = {}
         self._collected: set[Worker] = set()
         self._closed: set[Worker] = set()
         for worker in workers:
             self.add_node(worker)
-        lanes = [lane for lane in self._lane.values() if lane is not None]
+        # Sorted: workers come in any order, and an experiment should find the same GPUs in the next run.
+        lanes = sorted({lane for lane in self._lane.values() if lane is not None})
         self._home = _homes(self._ids, lanes)
-        self._lanes: dict[Hashable, deque[int]] = {lane: deque() for lane in lanes}
+        self._lanes: dict[Lane | None, deque[int]] = {lane: deque() for lane in lanes}
         for index, lane in self._home.items():
             self._lanes[lane].append(index)
         self._plain = deque(index for index in range(len(self._ids)) if index not in self._home)
@@ -244,21 +247,21 @@ class LaneScheduling:
             home = self._home.get(index)
             (self._plain if home is None else self._lanes[home]).appendleft(index)
 
-    def _abandon(self, lane: Hashable | None) -> None:
+    def _abandon(self, lane: Lane | None) -> None:
         """Give the rest of a lane to the one with the least left; where there is none it stays unrun, and missing."""
         rest = list(self._lanes.get(lane, ()))
         if not rest:
             return
         self._lanes[lane].clear()
         here = [self._lane[worker] for worker in self.nodes if worker in self._collected and worker not in self._closed]
-        heirs = [each for each in here if each is not None]
+        heirs = [each for each in here if each is not None and each in self._lanes]
         if heirs:
             heir = min(heirs, key=lambda each: len(self._lanes[each]))
             self._lanes[heir].extend(rest)
             self._home |= dict.fromkeys(rest, heir)
 
 
-def _homes(ids: Sequence[str], lanes: Sequence[Hashable]) -> dict[int, Hashable]:
+def _homes(ids: Sequence[str], lanes: Sequence[Lane]) -> dict[int, Lane]:
     """The lane of each item that measures, by its place in the collection, in its order. Raises UsageError."""
     if not lanes:
         raise UsageError("no worker has a lane to measure in: pytest-lem must be installed where the workers run")

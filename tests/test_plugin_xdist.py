@@ -1,0 +1,102 @@
+"""A campaign over xdist's workers: each experiment on one lane, everything once, plain tests in peace."""
+
+from __future__ import annotations
+
+from itertools import groupby
+
+import pytest
+from xdist_campaign import EXPERIMENTS
+
+LANES = ("-n2", "--lem-lanes=2")
+EVERYTHING = sorted(["test_first", *EXPERIMENTS, "test_last"])
+
+
+def on_one_worker_each(campaign):
+    """Whether all that one engine's spec measured was measured by one worker, and the two by two."""
+    by_worker = [{name.split("-")[1] for name in names} for names in campaign.measured().values()]
+    return sorted(map(sorted, by_worker)) == [["bf16"], ["fp16"]]
+
+
+def test_two_lanes_measure_side_by_side_each_its_own_experiments(campaign):
+    result = campaign.run(*LANES)
+    result.assert_outcomes(passed=10)
+    assert sorted(campaign.names()) == EVERYTHING
+    assert on_one_worker_each(campaign)
+    assert campaign.engine_starts() == 4  # two engines, two cycles
+    for lane in "01":
+        own = [name for _, number, _, _, name in campaign.ran() if number == lane and name in EXPERIMENTS]
+        assert own == [name for name in EXPERIMENTS if name in own]  # in the run's order
+    report = campaign.project.report()
+    assert (report["missing"], report["run"]["complete"]) == ([], True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["load", "loadscope", "loadfile", "loadgroup", "worksteal"])
+def test_every_mode_of_distribution_comes_to_the_same_lanes(campaign, mode):
+    campaign.run(*LANES, f"--dist={mode}").assert_outcomes(passed=10)
+    assert sorted(campaign.names()) == EVERYTHING
+    assert on_one_worker_each(campaign)
+    assert campaign.engine_starts() == 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("order", ["grouped", "interleaved", "shuffled", "latin"])
+def test_every_order_holds_inside_a_lane(campaign, order):
+    campaign.run(*LANES, f"--lem-order={order}", "--lem-seed=3", "--lem-cycles=3").assert_outcomes(passed=14)
+    assert len(set(campaign.names())) == len(campaign.names()) == 14
+    assert on_one_worker_each(campaign)
+    assert campaign.engine_starts() == 6  # a launch's items stay together
+
+
+def test_a_worker_too_many_measures_nothing_and_waits_with_plain_tests_until_all_have_measured(campaign):
+    campaign.run("-n3", "--lem-lanes=1").assert_outcomes(passed=10)
+    ran = campaign.ran()
+    assert {worker for worker, lane, _, _, name in ran if name in EXPERIMENTS} == {
+        worker for worker, lane, *_ in ran if lane == "0"
+    }
+    assert {lanes for _, _, lanes, _, _ in ran} == {"1"}
+    phases = [measures for measures, _ in groupby(name in EXPERIMENTS for name in campaign.names())]
+    assert phases == [True, False]
+
+
+def test_the_first_failure_stops_all_lanes_soon(campaign):
+    campaign.project.write(
+        campaign.path.joinpath("test_it.py").read_text().replace("lem_energy.measure(", "assert 0, (")
+    )
+    result = campaign.run(*LANES, "-x", "--lem-cycles=20")
+    assert result.ret != 0
+    assert 1 <= len(campaign.names()) <= 5  # of 80: what ran, and what the workers held
+
+
+def test_a_selection_and_the_last_failures_run_alone(campaign):
+    test = campaign.path.joinpath("test_it.py")
+    sound = test.read_text()
+    campaign.project.write(sound.replace("    lem_energy.measure(", "    assert lem_workload.batch == 1\n    ("))
+    campaign.run(*LANES, "-k", "c1 or last").assert_outcomes(passed=3, failed=2)
+    failed = ["test_decode[fake-bf16-b8-c1]", "test_decode[fake-fp16-b8-c1]"]
+    assert sorted(campaign.names()) == sorted([name for name in EXPERIMENTS if "c1" in name] + ["test_last"])
+    test.write_text(sound)
+    campaign.run(*LANES, "--lf").assert_outcomes(passed=2)
+    assert sorted(campaign.names()) == failed
+
+
+def test_a_shard_is_spread_over_lanes_too(campaign):
+    campaign.run(*LANES, "--lem-shard=2/2").assert_outcomes(passed=6)
+    assert {name.split("-")[1] for names in campaign.measured().values() for name in names} == {"fp16"}
+
+
+def test_a_run_without_experiments_is_distributed_by_xdist_as_ever(project, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "my-own")
+    project.pytester.makefile(".ini", pytest="[pytest]\n")
+    project.pytester.makeconftest("")
+    project.write(
+        """
+        import os, pytest
+
+        @pytest.mark.parametrize("number", range(8))
+        def test_plain(number, request):
+            assert os.environ["CUDA_VISIBLE_DEVICES"] == "my-own"
+            assert "lem_gpus" not in request.config.workerinput
+        """
+    )
+    project.subprocess("-n2", "--dist=loadscope").assert_outcomes(passed=8)

@@ -1,0 +1,119 @@
+"""Lanes by their GPUs, and several hosts: through proxies on this machine, and over a socket."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import fake_pynvml
+import pytest
+from xdist_campaign import EXPERIMENTS
+
+EVERYTHING = sorted(["test_first", *EXPERIMENTS, "test_last"])
+ON_CPU = ("FAKE = {", 'FAKE = {"device": "cpu", ')
+
+
+@pytest.fixture
+def gpus(campaign, monkeypatch):
+    """Four made-up GPUs; engines stay on the CPU."""
+    site = campaign.path / "site"
+    (site / "fake_pynvml.py").write_text(Path(fake_pynvml.__file__).read_text())
+    names = ["GPU-a", "GPU-b", "GPU-c", "GPU-d"]
+    (site / "pynvml.py").write_text(
+        "import sys\nfrom fake_pynvml import FakeGpu, fake_pynvml\n"
+        f"sys.modules['pynvml'] = fake_pynvml(*map(FakeGpu, {names}))\n"
+    )
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    monkeypatch.setenv("LEM_LOCKS", str(campaign.path / "locks"))
+    test = campaign.path / "test_it.py"
+    test.write_text(test.read_text().replace(*ON_CPU))
+    return names
+
+
+def given(campaign):
+    """Lane → the GPUs that its worker saw."""
+    return {lane: gpus for _, lane, _, gpus, _ in campaign.ran()}
+
+
+def test_auto_is_one_worker_a_gpu_and_each_sees_its_own(campaign, gpus):
+    campaign.run("-nauto", "--lem-cycles=1").assert_outcomes(passed=6)
+    seen = given(campaign)
+    assert seen.items() <= {"0": "GPU-a", "1": "GPU-b", "2": "GPU-c", "3": "GPU-d"}.items()
+    assert {lanes for _, _, lanes, _, _ in campaign.ran()} == {"4"}
+
+
+def test_a_lane_may_own_several_of_the_gpus_that_are_left_to_the_run(campaign, gpus, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,2,1,GPU-a")
+    campaign.run("-nauto", "--lem-gpus-per-worker=2").assert_outcomes(passed=10)
+    assert given(campaign) == {"0": "GPU-d,GPU-c", "1": "GPU-b,GPU-a"}
+
+
+def test_a_replacement_gets_the_gpu_of_the_worker_that_died(campaign, gpus):
+    campaign.die("test_decode[fake-fp16-b1-c1]", "call", "kill")
+    campaign.run("-nauto", "--lem-lanes=2")
+    by_worker = {(worker, lane, gpus) for worker, lane, _, gpus, _ in campaign.ran()}
+    assert {(lane, gpus) for _, lane, gpus in by_worker} == {("0", "GPU-a"), ("1", "GPU-b")}
+    assert len({worker for worker, *_ in by_worker}) == 3
+
+
+def test_a_lane_of_more_gpus_than_there_are_is_refused_in_one_line(campaign, gpus):
+    result = campaign.run("-nauto", "--lem-gpus-per-worker=5")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: --lem-gpus-per-worker=5: 4 GPU(s) visible here*; ask for at most 4"])
+
+
+def test_a_number_of_workers_asked_for_by_hand_is_refused_so_too(campaign, gpus):
+    result = campaign.run("-n2", "--lem-gpus-per-worker=5")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: --lem-gpus-per-worker=5: 4 GPU(s) visible here*"])
+
+
+def test_proxies_on_this_machine_share_its_lanes(campaign):
+    hosts = ("--px=id=h1//popen//execmodel=thread", "--px=id=h2//popen//execmodel=thread")
+    workers = ("--tx=2*popen//via=h1", "--tx=popen//via=h2")
+    campaign.run(*hosts, *workers, "--dist=load", "--lem-lanes=2").assert_outcomes(passed=10)
+    assert sorted(campaign.names()) == EVERYTHING
+    assert {lane for _, lane, *_ in campaign.ran() if lane != "None"} == {"0", "1"}
+    assert {name for _, lane, _, _, name in campaign.ran() if lane == "None"} <= {"test_first", "test_last"}
+
+
+@pytest.fixture
+def other_host(campaign):
+    """An execnet server at an address that is not this machine's usual one; gives the address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.2", 0))
+        address = f"127.0.0.2:{free.getsockname()[1]}"
+    command = [sys.executable, "-u", "-m", "execnet.script.socketserver", address]
+    with subprocess.Popen(command, cwd=campaign.path, stdout=subprocess.PIPE, text=True) as server:
+        assert "Entering Accept loop" in server.stdout.readline()
+        yield address
+        server.kill()
+
+
+def test_another_host_adds_its_lanes_behind_a_socket(campaign, other_host):
+    proxy = f"--px=id=other//socket={other_host}//execmodel=thread"
+    result = campaign.run("--tx=popen", proxy, "--tx=2*popen//via=other", "--dist=load")
+    result.assert_outcomes(passed=10)
+    assert sorted(campaign.names()) == EVERYTHING
+    measured = {worker for worker, _, _, _, name in campaign.ran() if name in EXPERIMENTS}
+    assert {worker for worker, lane, *_ in campaign.ran() if lane == "0"} == measured
+    assert len(measured) == 2  # one lane here, one there: neither has a GPU; the third worker is one too many
+    assert campaign.engine_starts() == 4
+
+
+def test_a_host_without_pytest_lem_measures_nothing():
+    from pytest_lem.plugin.distribution import ask
+
+    class Channel:
+        RemoteError, TimeoutError = type("RemoteError", (Exception,), {}), type("TimeoutError", (Exception,), {})
+
+        def receive(self, timeout):
+            raise self.RemoteError("No module named pytest_lem")
+
+    class Gateway:
+        def remote_exec(self, source):
+            return Channel()
+
+    assert ask(Gateway()) is None
