@@ -49,3 +49,19 @@ def test_a_lane_without_its_worker_is_missing_in_the_report_of_the_others(campai
     whole = set().union(*campaign.measured().values()) - missing
     assert missing | whole == set(EXPERIMENTS)
     assert {VICTIM, "test_decode[fake-bf16-b1-c1]", "test_decode[fake-bf16-b8-c1]"} <= missing
+
+
+@pytest.mark.slow
+def test_a_crashed_test_that_is_asked_for_again_runs_again_in_its_lane(campaign):
+    conftest = campaign.path / "conftest.py"
+    again = """
+def pytest_handlecrashitem(crashitem, report, sched):  # as pytest-rerunfailures has it
+    assert sched.config.option.numprocesses == 2
+    sched.mark_test_pending(crashitem)
+    report.outcome = "rerun"
+"""
+    conftest.write_text(conftest.read_text() + again)
+    campaign.die(VICTIM, "call", "kill")
+    campaign.run("-n2", "--lem-lanes=2").assert_outcomes(passed=10)
+    assert Counter(campaign.names()) == Counter(["test_first", *EXPERIMENTS, VICTIM, "test_last"])
+    assert len({lane for _, lane, _, _, name in campaign.ran() if name == VICTIM}) == 1

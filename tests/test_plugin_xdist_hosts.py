@@ -50,6 +50,12 @@ def test_a_lane_may_own_several_of_the_gpus_that_are_left_to_the_run(campaign, g
     assert given(campaign) == {"0": "GPU-d,GPU-c", "1": "GPU-b,GPU-a"}
 
 
+def test_lanes_are_made_of_the_gpus_that_the_run_is_restricted_to(campaign, gpus):
+    campaign.run("-nauto", "--lem-gpus=1,GPU-d").assert_outcomes(passed=10)
+    assert given(campaign) == {"0": "GPU-b", "1": "GPU-d"}
+    assert [gpu["uuid"] for gpu in campaign.project.report()["environment"]["gpus"]] == ["GPU-b", "GPU-d"]
+
+
 def test_a_replacement_gets_the_gpu_of_the_worker_that_died(campaign, gpus):
     campaign.die("test_decode[fake-fp16-b1-c1]", "call", "kill")
     campaign.run("-nauto", "--lem-lanes=2")

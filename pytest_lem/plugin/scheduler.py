@@ -42,11 +42,12 @@ LaneOf = Callable[[Worker], Lane | None]
 class ChosenScheduling:
     """The scheduler that xdist would have made, until the ids are known; then ours where they name experiments.
 
-    `lane_of` names the lane of a worker, None for one that must not measure.
+    `lane_of` names the lane of a worker, None for one that must not measure. `config` is public as in xdist's own:
+    pytest-rerunfailures reads it.
     """
 
     def __init__(self, config: pytest.Config, theirs: Any, lane_of: LaneOf) -> None:
-        self._config = config
+        self.config = config
         self._lane_of = lane_of
         self._now: Any = theirs
         self._decided = False
@@ -113,7 +114,7 @@ class ChosenScheduling:
         if all(ids == first for ids in others) and any(map(unit_of, first)):
             nodes = self.nodes
             try:
-                self._now = LaneScheduling(self._config, first, nodes, self._lane_of)
+                self._now = LaneScheduling(self.config, first, nodes, self._lane_of)
             except LemError as error:
                 raise pytest.UsageError(str(error)) from None
             for node in nodes:
@@ -132,7 +133,7 @@ class LaneScheduling:
     collection_is_completed = True
 
     def __init__(self, config: pytest.Config, ids: Sequence[str], workers: Iterable[Worker], lane_of: LaneOf) -> None:
-        self._config = config
+        self.config = config
         self._ids = list(ids)
         self._lane_of = lane_of
         self._lane: dict[Worker, Lane | None] = {}
@@ -177,7 +178,7 @@ class LaneScheduling:
             return
         text = f"worker {node.gateway.id} collected other tests than the first one; it gets none"
         report = pytest.CollectReport(nodeid=node.gateway.id, outcome="failed", longrepr=text, result=[])
-        self._config.hook.pytest_collectreport(report=report)
+        self.config.hook.pytest_collectreport(report=report)
         self._close(node)
         self._abandon(self._lane[node])
 
