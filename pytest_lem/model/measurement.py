@@ -165,7 +165,7 @@ class Cycle(Frozen):
 
     @property
     def cut_short(self) -> bool:
-        """Whether something ended it before its own end: its rounds are kept, and count only where there are no others."""
+        """Whether something ended it too early: its rounds are kept, and count only where there are no others."""
         return self.stopped in ("interrupted", "failed")
 
 
@@ -182,8 +182,8 @@ class MeterRecord(Frozen):
 class MetricValue(Frozen):
     """One metric of a measurement: `low` and `high` bound a 95 % interval, `n` counts what it rests on.
 
-    `covers` says what the interval speaks for (`this session only`, `cycles`). A null `value` has a `reason`. `shared` is
-    true for joules of a host on which other lanes of the run were measuring: they are all of its engines' together.
+    `covers` says what the interval speaks for (`this session only`, `cycles`). A null `value` has a `reason`. `shared`
+    is true for joules of a host on which other lanes of the run were measuring: they are those of all its engines.
     """
 
     value: float | None

@@ -10,6 +10,7 @@ from pytest_lem.aggregate import metrics
 from pytest_lem.device_joules import Context
 from pytest_lem.model.measurement import Measurement, MetricValue
 from pytest_lem.plugin import options
+from pytest_lem.plugin.state import NOT_RUN
 from pytest_lem.store.experiments import joined, whole_tests
 from pytest_lem.store.rebuild import gather
 from pytest_lem.store.report import Report, read_report, save_report
@@ -27,7 +28,9 @@ def finished_report(config: pytest.Config, folder: Path, outcomes: dict[str, str
     missing = [_reason(test, outcomes) for test in run.record.plan if test not in whole]
     told = [line for line in missing if line is not None]
     extra = [line for line in found.remarks if not any(line.startswith(f"{test}:") for test in run.record.plan)]
-    report = read_report(run.write_report(joined(found.measurements, late_metrics), found.verdicts, [*told, *extra]))
+    report = read_report(
+        run.write_report(joined(found.measurements, late_metrics, run.record.plan), found.verdicts, [*told, *extra])
+    )
     copy = options.value(config, "json")
     if copy:
         save_report(report, Path(config.invocation_params.dir, copy))
@@ -45,4 +48,4 @@ def _reason(test: str, outcomes: dict[str, str]) -> str | None:
     outcome = outcomes.get(test)
     if outcome is None:
         return f"{test}: the run ended before it did"
-    return f"{test}: {outcome}" if outcome.startswith("failed") else None
+    return f"{test}: {outcome}" if outcome.startswith(("failed", NOT_RUN)) else None

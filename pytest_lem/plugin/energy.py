@@ -41,11 +41,17 @@ class Energy:
         """Warm up, measure rounds until they are precise, keep them all, and return the Measurement.
 
         `name` tells several measurements of one test apart; it is part of their key. Raises EngineError (the next test
-        gets a fresh engine), MeterError, StoreError. What was measured before an interruption is kept.
+        gets a fresh engine), MeterError, StoreError. What was measured before an interruption is kept, and given back
+        where the run is continued.
         """
         self._session.refuse_inside_window(f"measure(name={name!r})")
-        meters = self._session.meters(backend.engine.gpus)
         spec = self._protocol()
+        known = self._session.recall.measurement(self._item.nodeid, name, backend.spec, workload, spec)
+        if known is not None:
+            self._refuse_twice(name)
+            self._last = self._session.recorder.recall(known)
+            return self._last
+        meters = self._session.meters(backend.engine.gpus)
         begun = self._blank(
             name,
             engine=EngineRecord(requested=backend.spec, observed=backend.observed),
@@ -59,8 +65,10 @@ class Energy:
         bench = Bench(log, meters, workload, spec, context, _Listener(self._session, begun, backend.cycle))
         try:
             bench.measure()
-        except EngineError:
+            self._session.breaker.worked()
+        except EngineError as error:
             log.stopped = "failed"
+            self._session.breaker.failed(error)
             self._session.pool.discard()
             raise
         except LemError:
@@ -130,9 +138,13 @@ class Energy:
 
     def _blank(self, name: str, **fields: Any) -> Measurement:
         test = self._item.nodeid
+        self._refuse_twice(name)
+        return Measurement(id=f"{test}#{name}" if name else test, test=test, name=name, **fields)
+
+    def _refuse_twice(self, name: str) -> None:
+        test = self._item.nodeid
         if any(measurement.name == name for measurement in self._session.recorder.measured(test)):
             raise UsageError(f"{test}: a second measurement named {name!r}; give each its own: measure(..., name=...)")
-        return Measurement(id=f"{test}#{name}" if name else test, test=test, name=name, **fields)
 
     def _finish_window(self, begun: Measurement, context: Context, rounds: tuple[Round, ...], stopped: str) -> None:
         cycle = Cycle(

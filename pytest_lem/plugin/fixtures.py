@@ -27,7 +27,7 @@ def lem_backend(request: pytest.FixtureRequest, lem_cycle: int) -> Backend:
     if not hasattr(request, "param"):
         pytest.fail("lem_backend: take it as an argument of the test; it is not to be had later", pytrace=False)
     with one_line():
-        return open_session(request.config).backend(request.param, lem_cycle)
+        return open_session(request.config).backend(request.param, lem_cycle, request.node.nodeid)
 
 
 @pytest.fixture

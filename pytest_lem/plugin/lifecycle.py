@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Generator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_lem.model.errors import LemError
-from pytest_lem.plugin import options
+from pytest_lem.plugin import budgets, options, resume
 from pytest_lem.plugin.collection import engine_key, gpu_counts, is_lem
-from pytest_lem.plugin.state import GPU_COUNTS, PLAN, REPORT, known_session, open_session, worker_name
+from pytest_lem.plugin.state import (
+    GPU_COUNTS,
+    NOT_RUN,
+    PLAN,
+    REPORT,
+    RUN_NAME,
+    known_session,
+    open_session,
+    worker_name,
+)
+
+if TYPE_CHECKING:
+    from pytest_lem.plugin.session import LemSession
 
 
 class Lifecycle:
@@ -21,7 +34,7 @@ class Lifecycle:
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
-        self._run_name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+        self._run_name = config.stash[RUN_NAME] = self._name()
         self._outcomes: dict[str, str] = {}
         self._emptied = False
 
@@ -49,9 +62,14 @@ class Lifecycle:
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         """An item that runs again is judged by its last attempt; the earlier ones stay on disk."""
         session = known_session(self.config)
+        if session is None and is_lem(item) and resume.asked(self.config):
+            with budgets.one_line():
+                session = open_session(self.config)
         if session is not None:
             session.test = item.name
             session.recorder.forget(item.nodeid)
+        if session is not None and is_lem(item):
+            session.refuse(item.nodeid)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_teardown(self, nextitem: pytest.Item | None) -> Generator[None, object, object]:
@@ -77,13 +95,15 @@ class Lifecycle:
             report.user_properties = [(str(key), plain(value)) for key, value in report.user_properties]
         if session is not None:
             setattr(report, "lem", {"run": session.recorder.run.id})  # noqa: B010 - no declared attribute
+            if report.failed and report.when != "teardown":
+                _remember_failure(session, item.nodeid, _why(report))
         return report
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Remember how each item ended, for the list of what is missing."""
         self._emptied = self._emptied or "lem_emptied" in report.keywords
         if report.when == "call" or not report.passed:
-            self._outcomes[report.nodeid] = f"failed: {_why(report)}" if report.failed else report.outcome
+            self._outcomes[report.nodeid] = f"failed: {_why(report)}" if report.failed else _skipped(report)
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
@@ -106,6 +126,14 @@ class Lifecycle:
         if known is not None:
             known.close()
 
+    def _name(self) -> str:
+        """The run that is continued, or a new one."""
+        try:
+            known = None if worker_name(self.config) else resume.resumed_name(self.config)
+        except LemError as error:
+            raise pytest.UsageError(str(error)) from None
+        return known or f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+
     def _write(self, session: pytest.Session, folder: Path) -> None:
         from pytest_lem.plugin.ending import finished_report
 
@@ -126,7 +154,25 @@ def _why(report: pytest.TestReport) -> str:
     """The first line of what went wrong."""
     crash = getattr(report.longrepr, "reprcrash", None)
     lines = (crash.message if crash else report.longreprtext).strip().splitlines()
-    return lines[0] if lines else "without a word"
+    return lines[0].removeprefix("Failed: ") if lines else "without a word"
+
+
+def _skipped(report: pytest.TestReport) -> str:
+    """The outcome of an item that did not fail; one that was not run says why."""
+    reason = str(report.longrepr[2]) if report.skipped and isinstance(report.longrepr, tuple) else ""
+    not_run = reason.removeprefix("Skipped: ")
+    return not_run if not_run.startswith(NOT_RUN) else report.outcome
+
+
+def _remember_failure(session: LemSession, test: str, reason: str) -> None:
+    """Note an item that has nothing to show, so that a continued run can tell it from one that never ran."""
+    from pytest_lem.store.experiments import whole_tests
+
+    if test in session.recall.failures or whole_tests(session.recorder.measured(test)):
+        return
+    # The failure itself is what the user must read, not that a full disk cannot keep it.
+    with suppress(LemError):
+        session.recorder.failed(test, reason)
 
 
 def plain(value: object) -> object:

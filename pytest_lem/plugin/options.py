@@ -60,6 +60,10 @@ OPTIONS = (
     Option("--lem-explain", "flag", "", "show each experiment's values and where each comes from; run nothing"),
     Option("--lem-demo", "flag", "", "run the built-in benchmark of a tiny model: a first table in under a minute"),
     Option("--lem-carbon", "text", "ISO3|GRAMS", "carbon intensity: a country (needs codecarbon) or grams CO2 a kWh"),
+    Option("--lem-resume", "flag", "", "continue the newest run: what it has measured is not measured again"),
+    Option("--lem-resume-run", "text", "RUN", "continue this run"),
+    Option("--lem-retry-failed", "flag", "", "continue, and try again what could not be measured"),
+    Option("--lem-max-engine-failures", "count", "N", "measure no more after N engines failed in a row (default: 3)"),
     Option("--lem-results", "text", "DIR", "where runs are kept (default: .lem)"),
     Option("--lem-json", "text", "FILE", "write a copy of report.json to FILE"),
 )
@@ -121,6 +125,11 @@ def value(config: pytest.Config, name: str) -> Any:
 def quick(config: pytest.Config) -> bool:
     """Whether this run is a first look: `--lem-quick`, or the demo."""
     return bool(config.getoption("lem_quick") or config.getoption("lem_demo"))
+
+
+def retry_failed(config: pytest.Config) -> bool:
+    """Whether what could not be measured is tried again."""
+    return bool(config.getoption("lem_retry_failed"))
 
 
 def results(config: pytest.Config) -> Path:

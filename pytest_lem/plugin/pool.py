@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 
 from pytest_lem.cooling import Cooling
@@ -50,6 +52,10 @@ class EnginePool:
         self.spec, self._wanted = resolved, (spec, cycle)
         return resolved, self.engine
 
+    def resolved(self, spec: EngineSpec) -> EngineSpec:
+        """`spec` with its device: cuda where there is a GPU to lease, unless it names one itself."""
+        return spec.replace(device="cuda" if self.gpus.candidates else "cpu") if spec.device == "auto" else spec
+
     def _usable(self) -> bool:
         return self.engine is not None and self.engine.alive and not self.engine.busy
 
@@ -90,19 +96,25 @@ class EnginePool:
         return gap
 
     def _place(self, spec: EngineSpec) -> tuple[EngineSpec, tuple[str, ...]]:
-        device = spec.device if spec.device != "auto" else ("cuda" if self.gpus.candidates else "cpu")
-        if device == "cpu":
-            return spec.replace(device="cpu"), ()
+        spec = self.resolved(spec)
+        if spec.device == "cpu":
+            return spec, ()
         visible = len(self.gpus.candidates)
         if visible < spec.gpus:
             raise EngineError(
                 f"{spec.backend} needs {spec.gpus} GPU(s), {visible} visible here (CUDA_VISIBLE_DEVICES and "
                 "--lem-gpus count); ask for fewer (gpus=), or for device='cpu'"
             )
-        return spec.replace(device="cuda"), self.gpus.lease()[: spec.gpus]
+        return spec, self.gpus.lease()[: spec.gpus]
 
     def _log(self, spec: EngineSpec) -> Path:
         self._started += 1
-        name = re.sub(r"[^A-Za-z0-9.]+", "_", f"{self._started}-{spec.backend}-{spec.model}-{spec.precision_id}")
+        name = re.sub(r"[^A-Za-z0-9.]+", "_", f"{spec.backend}-{spec.model}-{spec.precision_id}")
         self.logs.mkdir(parents=True, exist_ok=True)
-        return self.logs / f"engine-{name[:100]}.log"
+        # Another worker, or the run before it was continued, may have a log of this name already.
+        for number in count(self._started):
+            path = self.logs / f"engine-{number}_{name[:100]}.log"
+            with suppress(FileExistsError):
+                path.touch(exist_ok=False)
+                break
+        return path

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
 from filelock import FileLock
 
-from pytest_lem.model.errors import StoreError
+from pytest_lem.model.errors import UsageError
 from pytest_lem.model.measurement import Cycle, Measurement, Round
 from pytest_lem.model.verdict import Verdict
-from pytest_lem.plugin import options
-from pytest_lem.plugin.state import worker_name
+from pytest_lem.plugin import options, resume
+from pytest_lem.plugin.state import RUN_NAME, worker_name
 from pytest_lem.runner import Phase
 from pytest_lem.store.environment import Gpu, collect_environment
-from pytest_lem.store.run import Run
+from pytest_lem.store.run import Run, unwritable
 
 
 class Recorder:
@@ -46,6 +47,15 @@ class Recorder:
         self.run.write_raw(final)
         return final
 
+    def recall(self, measurement: Measurement) -> Measurement:
+        """What the run has on disk already: judged as if measured now."""
+        self.measurements.append(measurement)
+        return measurement
+
+    def failed(self, test: str, reason: str) -> None:
+        """After an item that could not be measured."""
+        self.samples.failed(test, reason)
+
     def verdict(self, verdict: Verdict) -> None:
         """After a budget was judged."""
         self.verdicts.append(verdict)
@@ -62,18 +72,28 @@ class Recorder:
 
 def _open_run(config: pytest.Config, gpus: Iterable[Gpu], plan: Iterable[str]) -> Run:
     """The run's folder: created by the first process that measures, opened by the others (one lock between them)."""
-    name = getattr(config, "workerinput", {}).get("lem_run")
-    if name is None:
-        return Run.create(options.results(config), **_record(config, gpus, plan))
+    shared = getattr(config, "workerinput", {}).get("lem_run")
+    name = shared or config.stash[RUN_NAME]
     folder = options.results(config) / "runs" / name
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StoreError(f"--lem-results: results cannot be written to {folder.parent} ({error.strerror})") from None
-    with FileLock(folder.parent / f".{name}.lock"):
-        if (folder / "run.json").exists():
-            return Run.open(folder)
-        return Run.create(options.results(config), name=name, **_record(config, gpus, plan))
+        raise unwritable(options.results(config), error.strerror) from None
+    with FileLock(folder.parent / f".{name}.lock") if shared else nullcontext():
+        if not (folder / "run.json").exists():
+            return Run.create(options.results(config), name=name, **_record(config, gpus, plan))
+        return _continued(config, Run.open(folder), gpus, plan) if resume.asked(config) else Run.open(folder)
+
+
+def _continued(config: pytest.Config, run: Run, gpus: Iterable[Gpu], plan: Iterable[str]) -> Run:
+    """The run that is continued, with what is new in the plan. Raises UsageError where it was measured elsewhere."""
+    other = resume.differences(run.record.environment, collect_environment(gpus))
+    if run.record.quick != options.quick(config):
+        other.append(f"--lem-quick was {'on' if run.record.quick else 'off'} then")
+    if other:
+        raise UsageError(f"--lem-resume: run {run.id} cannot be continued here: {'; '.join(other)}; begin a new one")
+    known = dict.fromkeys([*run.record.plan, *plan])
+    return run if len(known) == len(run.record.plan) else run.with_plan(known)
 
 
 def _record(config: pytest.Config, gpus: Iterable[Gpu], plan: Iterable[str]) -> dict[str, Any]:

@@ -12,14 +12,16 @@ from pytest_lem.device_joules import Context
 from pytest_lem.engines.host import Engine
 from pytest_lem.meters import nvml
 from pytest_lem.meters.registry import MeterSet, open_meters
-from pytest_lem.model.errors import LemError, MeterError, UsageError
+from pytest_lem.model.errors import EngineError, LemError, MeterError, UsageError
 from pytest_lem.model.specs import EngineSpec
-from pytest_lem.plugin import options
+from pytest_lem.plugin import options, resume
 from pytest_lem.plugin.backend import Backend
+from pytest_lem.plugin.breaker import Breaker
 from pytest_lem.plugin.gpus import Gpus, candidates, command_line, lease_count, visible
 from pytest_lem.plugin.pool import EnginePool
 from pytest_lem.plugin.progress import Progress
 from pytest_lem.plugin.recorder import Recorder
+from pytest_lem.plugin.resume import Recall
 from pytest_lem.plugin.state import GPU_COUNTS
 from pytest_lem.store.environment import Gpu
 
@@ -37,6 +39,8 @@ class LemSession:
         if self.meter_named:
             self.meters(found)
         self.recorder = Recorder(config, self._described(), plan)
+        self.recall = self._recall()
+        self.breaker = Breaker(3 if (most := options.value(config, "max_engine_failures")) is None else most)
         self.progress = Progress(config)
         self.test = ""
         self.window: str | None = None
@@ -77,14 +81,32 @@ class LemSession:
         if self.window is not None:
             raise UsageError(f"lem_energy.{what} inside the window {self.window!r}: end that window first")
 
-    def backend(self, spec: EngineSpec, cycle: int) -> Backend:
-        """A handle to the engine for `spec`, started unless it runs already. Raises EngineError."""
+    def backend(self, spec: EngineSpec, cycle: int, test: str) -> Backend:
+        """A handle to the engine for `spec`, started unless it runs, or has measured `test` already.
+
+        Raises EngineError.
+        """
+        resolved = self.pool.resolved(spec)
+        return Backend(resolved, cycle, lambda: self._engine(spec, cycle), self.recall.observed(test, resolved))
+
+    def _engine(self, spec: EngineSpec, cycle: int) -> Engine:
         try:
-            resolved, engine = self.pool.acquire(spec, cycle)
+            _, engine = self.pool.acquire(spec, cycle)
             self._gpus.note_test()
+        except EngineError as error:
+            self.breaker.failed(error)
+            raise
         finally:
             self.progress.clear()
-        return Backend(resolved, engine, cycle)
+        return engine
+
+    def refuse(self, test: str) -> None:
+        """Fail an item that failed before in the run that is continued; skip it where engines fail in a row."""
+        failure = self.recall.failures.get(test)
+        if failure is not None:
+            pytest.fail(f"failed before in this run: {failure} (--lem-retry-failed tries it again)", pytrace=False)
+        if self.breaker.reason is not None:
+            pytest.skip(self.breaker.reason)
 
     def own_pids(self) -> Collection[int]:
         """The processes that may use our GPUs: pytest itself and the engine's group."""
@@ -116,6 +138,11 @@ class LemSession:
             Gpu(uuid=gpu.uuid, name=gpu.name, driver=gpu.driver, power_limit_w=gpu.power_limit_w)
             for gpu in (known[uuid] for uuid in found if uuid in known)
         ]
+
+    def _recall(self) -> Recall:
+        if not resume.asked(self.config):
+            return Recall()
+        return Recall.of(self.recorder.run.directory, retry=options.retry_failed(self.config))
 
     def _cooling(self) -> Cooling | None:
         asked = options.value(self.config, "gap")

@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 SESSION: pytest.StashKey[LemSession] = pytest.StashKey()
 PLAN: pytest.StashKey[Sequence[str]] = pytest.StashKey()
+RUN_NAME: pytest.StashKey[str] = pytest.StashKey()
 GPU_COUNTS: pytest.StashKey[Collection[int]] = pytest.StashKey()
+NOT_RUN = "not run: "
+"""How the skip of a test begins that has to run another time: it counts as missing."""
 REPORT: pytest.StashKey[Report] = pytest.StashKey()
 
 

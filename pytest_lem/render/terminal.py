@@ -77,7 +77,7 @@ def _legend(found: Grid, measurements: Sequence[Measurement], width: int | None)
         if spans:
             says.append(f"± and interval: 95 % of {found.headline}, covering {' or '.join(spans)}")
         if "range" in found.covers:
-            says.append(f"± and interval of two or three rounds: the range of their {found.headline}")
+            says.append(f"± and interval of two or three rounds or cycles: the range of their {found.headline}")
     if meters := _meters(measurements):
         says.append(f"meters: {', '.join(meters)}")
     if any(value.source == "estimated" for each in measurements for value in each.metrics.values()):

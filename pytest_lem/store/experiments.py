@@ -32,8 +32,10 @@ def whole_tests(items: Iterable[Measurement]) -> set[str]:
     return {test for test, _ in ended} - {test for (test, _), whole in ended.items() if not whole}
 
 
-def joined(items: Iterable[Measurement], aggregate: Aggregate | None = None) -> tuple[Measurement, ...]:
-    """One measurement an experiment and name, in the order of their first cycles.
+def joined(
+    items: Iterable[Measurement], aggregate: Aggregate | None = None, plan: Sequence[str] = ()
+) -> tuple[Measurement, ...]:
+    """One measurement an experiment and name, in the order of `plan` (items), those that are not in it last.
 
     Every whole attempt at a cycle counts, since a test that ran again adds samples and replaces none; one that was cut
     short is left out where a whole one came after it. `aggregate` computes metrics over several cycles; without it a
@@ -42,7 +44,11 @@ def joined(items: Iterable[Measurement], aggregate: Aggregate | None = None) -> 
     groups: dict[tuple[str, str], list[Measurement]] = {}
     for item in items:
         groups.setdefault((experiment_of(item.test), item.name), []).append(item)
-    return tuple(_join(test, attempts, aggregate) for (test, _), attempts in groups.items())
+    places: dict[str, int] = {}
+    for place, test in enumerate(plan):
+        places.setdefault(experiment_of(test), place)
+    found = [_join(test, attempts, aggregate) for (test, _), attempts in groups.items()]
+    return tuple(sorted(found, key=lambda measurement: places.get(measurement.test, len(plan))))
 
 
 def _join(test: str, attempts: Sequence[Measurement], aggregate: Aggregate | None) -> Measurement:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -60,11 +61,22 @@ def gather(directory: Path, *, aggregate: Aggregate | None = None) -> Gathered:
     remarks += [text for log in logs for text in log.remarks()]
     return Gathered(
         measurements=tuple(attempt.result(aggregate) for log in logs for attempt in log.attempts),
-        verdicts=tuple(verdict for log in logs for verdict in log.verdicts),
+        verdicts=_last(lines),
         remarks=tuple(remarks),
         failures={test: reason for log in logs for test, reason in log.failures.items()},
         last=max((line.time for line in lines), default=None),
     )
+
+
+def _last(lines: Iterable[Line]) -> tuple[Verdict, ...]:
+    """The last word on each limit: a test that ran again, or was continued, was judged again."""
+    found: dict[tuple[object, ...], Verdict] = {}
+    for line in sorted((line for line in lines if isinstance(line, VerdictLine)), key=lambda line: line.time):
+        verdict = line.verdict
+        key = (verdict.test, verdict.name, verdict.metric, verdict.kind, verdict.limit)
+        found.pop(key, None)
+        found[key] = verdict
+    return tuple(found.values())
 
 
 def still_failed(found: Gathered) -> dict[str, str]:
@@ -87,7 +99,7 @@ def rebuild(directory: Path, *, aggregate: Aggregate | None = None) -> Report:
     return Report(
         run=run.info(ended=found.last, complete=False),
         environment=run.record.environment,
-        measurements=joined(found.measurements, aggregate),
+        measurements=joined(found.measurements, aggregate, run.record.plan),
         verdicts=found.verdicts,
         missing=tuple(missing),
     )
@@ -127,7 +139,6 @@ class _Log:
 
     worker: str
     attempts: list[_Attempt] = field(default_factory=list)
-    verdicts: list[Verdict] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
     strays: dict[str, int] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
@@ -142,8 +153,6 @@ class _Log:
                 self._round(line)
             case MeasurementLine():
                 self._end(line.measurement)
-            case VerdictLine():
-                self.verdicts.append(line.verdict)
             case MissingLine():
                 self.texts.append(line.text)
             case FailedLine():

@@ -78,9 +78,9 @@ class Run:
             _ignore_runs(results)
             run._write_record()
         except OSError as error:
-            raise _unwritable(results, error.strerror) from error
+            raise unwritable(results, error.strerror) from error
         except StoreError as error:
-            raise _unwritable(results, str(error)) from error
+            raise unwritable(results, str(error)) from error
         return run
 
     @classmethod
@@ -150,5 +150,6 @@ def _ignore_runs(results: Path) -> None:
         ignore.write_text("runs/\n", encoding="utf-8")
 
 
-def _unwritable(results: Path, reason: str | None) -> StoreError:
+def unwritable(results: Path, reason: str | None) -> StoreError:
+    """What to raise where `results` refuses: one line that names the option."""
     return StoreError(f"--lem-results={results}: results cannot be written there ({reason}); name a writable directory")

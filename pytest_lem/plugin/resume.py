@@ -1,0 +1,101 @@
+"""Continuing a run: which one, whether it was measured here, and what it has measured already."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_lem.plugin import options
+
+if TYPE_CHECKING:
+    from pytest_lem.model.measurement import Measurement
+    from pytest_lem.model.specs import EngineSpec, ProtocolSpec, WorkloadSpec
+    from pytest_lem.store.environment import Environment
+
+
+def asked(config: pytest.Config) -> bool:
+    """Whether an earlier run is to be continued."""
+    return bool(options.retry_failed(config) or config.getoption("lem_resume") or options.value(config, "resume_run"))
+
+
+def resumed_name(config: pytest.Config) -> str | None:
+    """The run to continue, None for a new one. Raises UsageError where there is none, or none of that name."""
+    if not asked(config):
+        return None
+    from pytest_lem.model.errors import UsageError
+
+    runs = options.results(config) / "runs"
+    known = sorted(path.parent.name for path in runs.glob("*/run.json"))
+    named = options.value(config, "resume_run")
+    if not known:
+        raise UsageError(f"--lem-resume: there is no run to continue in {runs}; leave the option out to begin one")
+    if named is None:
+        return known[-1]
+    if Path(named).name in known:
+        return Path(named).name
+    raise UsageError(f"--lem-resume-run={named}: there is no such run in {runs}; the newest is {known[-1]}")
+
+
+def differences(then: Environment, now: Environment) -> list[str]:
+    """What is not as it was when the run began: samples of both would not be one run's."""
+    found = [
+        f"{name} {old or 'absent'} then, {new or 'absent'} now"
+        for name in sorted({*then.packages, *now.packages})
+        if (old := then.packages.get(name)) != (new := now.packages.get(name))
+    ]
+    if then.host != now.host:
+        found.append(f"host {then.host} then, {now.host} now")
+    if then.python != now.python:
+        found.append(f"Python {then.python} then, {now.python} now")
+    gone = {gpu.uuid: gpu for gpu in then.gpus}
+    here = {gpu.uuid: gpu for gpu in now.gpus}
+    found += [f"GPU {uuid} is not here now" for uuid in gone if uuid not in here]
+    changed = [gpu for uuid, gpu in here.items() if uuid in gone and gpu != gone[uuid]]
+    return found + [f"GPU {gpu.uuid} has another driver or power limit now" for gpu in changed]
+
+
+@dataclass(frozen=True)
+class Recall:
+    """What the run that is continued has: whole measurements, and items that failed with their reasons."""
+
+    measurements: tuple[Measurement, ...] = ()
+    failures: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, folder: Path, *, retry: bool) -> Recall:
+        """Out of the samples of the run in `folder`; `retry` forgets its failures. Raises StoreError."""
+        from pytest_lem.store.experiments import is_whole
+        from pytest_lem.store.rebuild import gather, still_failed
+
+        found = gather(folder)
+        whole = tuple(each for each in found.measurements if is_whole(each))
+        return cls(whole, {} if retry else still_failed(found))
+
+    def measurement(
+        self, test: str, name: str, spec: EngineSpec, workload: WorkloadSpec, protocol: ProtocolSpec
+    ) -> Measurement | None:
+        """The last whole measurement of exactly this, or None."""
+        for each in reversed(self._of(test, spec)):
+            same = each.name == name and each.workload == workload
+            # How many cycles there are in all changes none of them.
+            if same and each.protocol.replace(cycles=1) == protocol.replace(cycles=1):
+                return each
+        return None
+
+    def observed(self, test: str, spec: EngineSpec) -> dict[str, object] | None:
+        """What the engine of this item ran with, or None where it has measured nothing."""
+        found = self._of(test, spec)
+        return found[-1].engine.observed if found and found[-1].engine else None
+
+    def _of(self, test: str, spec: EngineSpec) -> list[Measurement]:
+        return [m for m in self.measurements if m.test == test and m.engine is not None and m.engine.requested == spec]
+
+
+def told(recalled: Iterable[Measurement]) -> str:
+    """How much was taken over, for the end of the run."""
+    count = len(list(recalled))
+    return f"{count} measurement{'s' * (count != 1)} taken over from the run that was continued"

@@ -1,0 +1,206 @@
+"""A run that ended too early goes on where it was: nothing is measured twice, nothing is forgotten."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from users_project import TEST
+
+from pytest_lem.model.errors import EngineError, UsageError
+from pytest_lem.plugin.breaker import Breaker
+
+KILLED = TEST.replace(
+    "    lem_energy.measure(lem_backend, lem_workload)",
+    """    import os, pathlib
+    if lem_workload.batch == 8 and not pathlib.Path("again").exists():
+        pathlib.Path("again").touch()
+        os.kill(os.getpid(), 9)
+    lem_energy.measure(lem_backend, lem_workload)""",
+)
+"""Pytest is killed while it runs the second batch, the first time."""
+
+BROKEN = TEST.replace(
+    "    lem_energy.measure(lem_backend, lem_workload)",
+    """    import pathlib
+    if lem_workload.batch == 8 and not pathlib.Path("mended").exists():
+        lem_backend.engine.kill()
+    lem_energy.measure(lem_backend, lem_workload)""",
+)
+"""The engine of the second batch dies until the file `mended` is there."""
+
+
+def cycles(project) -> list[tuple[str, int, str]]:
+    """Experiment, cycle and launch of all that the report shows."""
+    return [
+        (measurement["id"].partition("[")[2], cycle["index"], cycle["launch"])
+        for measurement in project.report()["measurements"]
+        for cycle in measurement["cycles"]
+    ]
+
+
+def measured(project) -> list[str]:
+    """The items whose end is in the samples of the one run, each as often as it was measured."""
+    (run,) = project.runs()
+    lines = [json.loads(line) for path in run.glob("samples-*.jsonl") for line in path.read_text().splitlines()]
+    return sorted(line["measurement"]["test"] for line in lines if line["event"] == "measurement")
+
+
+def starts(project) -> int:
+    (run,) = project.runs()
+    return len(list((run / "logs").glob("*.log")))
+
+
+def test_a_killed_run_goes_on_with_what_it_has_not_measured(project):
+    project.write(KILLED)
+    project.subprocess("--lem-cycles=2", "-k", "c0")
+    assert measured(project) == ["test_it.py::test_decode[fake-bf16-b1-c0]"]
+    result = project.subprocess("--lem-resume", "--lem-cycles=2")
+    result.assert_outcomes(passed=4)
+    assert measured(project) == [f"test_it.py::test_decode[fake-bf16-b{b}-c{c}]" for b in (1, 8) for c in (0, 1)]
+    assert [found[:2] for found in cycles(project)] == [
+        ("fake-bf16-b1]", 0),
+        ("fake-bf16-b1]", 1),
+        ("fake-bf16-b8]", 0),
+        ("fake-bf16-b8]", 1),
+    ]
+    assert project.report()["run"]["complete"] is True
+
+
+def test_what_was_measured_is_given_back_so_that_asserts_and_budgets_judge_it_again(project):
+    text = TEST.replace("[1, 8]", "1").replace(
+        "    lem_energy.measure(lem_backend, lem_workload)",
+        "    result = lem_energy.measure(lem_backend, lem_workload)\n"
+        "    assert lem_backend.observed['precision'] == 'bfloat16'\n"
+        "    print('tokens', result.tokens_per_second, 'of cycle', lem_backend.cycle)\n",
+    )
+    project.write(text)
+    first = project.run("-s", "--lem-budget=tokens_per_second:1e9")
+    first.assert_outcomes(failed=1)
+    second = project.run("-s", "--lem-budget=tokens_per_second:1e9", "--lem-resume")
+    second.assert_outcomes(failed=1)
+    told = [next(line for line in run.outlines if line.startswith("tokens")) for run in (first, second)]
+    assert told[0] == told[1]
+    assert starts(project) == 1
+    assert len(project.report()["verdicts"]) == 1
+
+
+def test_an_engine_starts_for_what_was_not_measured_and_only_then(project):
+    project.write(TEST.replace("[1, 8]", "1"))
+    project.run().assert_outcomes(passed=1)
+    more = (
+        TEST.replace("[1, 8]", "1") + "    lem_energy.measure(lem_backend, lem_workload.replace(batch=2), name='two')\n"
+    )
+    project.write(more)
+    project.run("--lem-resume").assert_outcomes(passed=1)
+    assert starts(project) == 2
+    assert [m["name"] for m in project.report()["measurements"]] == ["", "two"]
+
+
+def test_another_workload_of_the_same_name_is_measured_anew(project):
+    project.write(TEST.replace("[1, 8]", "1"))
+    project.run()
+    project.write(TEST.replace("[1, 8]", "1").replace("output_tokens=4", "output_tokens=5"))
+    project.run("--lem-resume").assert_outcomes(passed=1)
+    assert len(measured(project)) == 2
+
+
+def test_what_failed_is_told_and_not_tried_again_until_it_is_asked_for(project):
+    project.write(BROKEN)
+    project.run().assert_outcomes(passed=1, failed=1)
+    again = project.run("--lem-resume")
+    again.assert_outcomes(passed=1, errors=1)
+    again.stdout.fnmatch_lines(["*failed before in this run: engine 'fake'*(--lem-retry-failed tries it again)*"])
+    assert starts(project) == 1
+    assert "b8-c0]: failed: failed before" in project.report()["missing"][0]
+    (project.pytester.path / "mended").touch()
+    project.run("--lem-retry-failed").assert_outcomes(passed=2)
+    assert project.report()["missing"] == []
+    assert measured(project)[:1] == ["test_it.py::test_decode[fake-bf16-b1-c0]"]
+
+
+def test_a_run_is_named_or_the_newest_is_taken(project):
+    project.write(TEST.replace("[1, 8]", "1"))
+    project.run()
+    project.run()
+    first, second = project.runs()
+    project.run("--lem-resume").stdout.fnmatch_lines([f"report: *{second.name}*"])
+    project.run(f"--lem-resume-run={first.name}").stdout.fnmatch_lines([f"report: *{first.name}*"])
+    assert len(project.runs()) == 2
+
+
+@pytest.mark.parametrize(
+    ("option", "line"),
+    [
+        ("--lem-resume", "ERROR: --lem-resume: there is no run to continue in *; leave the option out to begin one"),
+        ("--lem-resume-run=other", "ERROR: --lem-resume: there is no run to continue in *"),
+        ("--lem-max-engine-failures=0", "ERROR: --lem-max-engine-failures=0: at least one engine must be*"),
+    ],
+)
+def test_a_run_that_cannot_be_continued_is_one_line(project, option, line):
+    project.write()
+    result = project.run(option)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([line])
+
+
+def test_a_run_of_another_name_is_told_with_the_newest(project):
+    project.write(TEST.replace("[1, 8]", "1"))
+    project.run()
+    result = project.run("--lem-resume-run=other")
+    result.stderr.fnmatch_lines(
+        [f"ERROR: --lem-resume-run=other: there is no such run in *; the newest is {project.runs()[0].name}"]
+    )
+
+
+def test_a_run_from_another_environment_is_not_mixed_with_this_one(project):
+    project.write(TEST.replace("[1, 8]", "1"))
+    project.run()
+    path = project.runs()[0] / "run.json"
+    record = json.loads(path.read_text())
+    record["environment"]["packages"]["numpy"] = "1.0"
+    path.write_text(json.dumps(record))
+    result = project.run("--lem-resume")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        ["ERROR: --lem-resume: run * cannot be continued here: numpy 1.0 then, * now; begin a new one"]
+    )
+
+
+def test_workers_continue_a_run_too(project):
+    project.write(KILLED.replace("os.kill(os.getpid(), 9)", "raise KeyboardInterrupt"))
+    project.subprocess()
+    assert len(measured(project)) == 1
+    project.subprocess("--lem-resume", "-n2", "--lem-lanes=2").assert_outcomes(passed=2)
+    assert len(measured(project)) == 2
+    assert [found[0] for found in cycles(project)] == ["fake-bf16-b1]", "fake-bf16-b8]"]
+
+
+def test_after_three_engines_that_failed_in_a_row_nothing_more_is_tried(project):
+    failing = TEST.replace('{"token_seconds": 0.001}', '{"at": "load", "fault": "exit"}').replace("[1, 8]", "1")
+    project.write(failing.replace("batch=1", "batch=1, precision=['fp32', 'fp16', 'bf16'], cycles=2"))
+    result = project.run("-rs")
+    result.assert_outcomes(errors=3, skipped=3)
+    result.stdout.fnmatch_lines(["*not run: 3 engines failed in a row, the last one: engine 'fake'*"])
+    assert starts(project) == 3
+    missing = project.report()["missing"]
+    assert [": failed: " in line for line in missing] == [True] * 3 + [False] * 3
+    assert all(": not run: " in line for line in missing[3:])
+
+
+def test_a_batch_that_does_not_fit_says_nothing_of_the_other_batches():
+    breaker = Breaker(limit=1)
+    breaker.failed(EngineError("too large", kind="memory"))
+    assert breaker.reason is None
+    breaker.failed(EngineError("it died", kind="died"))
+    assert breaker.reason == "not run: an engine failed, the last one: it died (--lem-max-engine-failures)"
+
+
+def test_an_engine_that_measures_ends_the_row():
+    breaker = Breaker(limit=2)
+    for kind in ("died", "start"):
+        breaker.failed(EngineError("no", kind=kind))
+        breaker.worked()
+    assert breaker.reason is None
+    with pytest.raises(UsageError, match="at least one"):
+        Breaker(limit=0)
