@@ -9,10 +9,11 @@ import pytest
 from builders import a_cycle, a_latency_pass, a_measurement, a_metric, a_round, a_verdict, a_window, an_environment
 from jsonschema import Draft202012Validator
 
+from pytest_lem.store.durations import remember
 from pytest_lem.store.run import Run
 from pytest_lem.store.schema import FOLDER, schemas, text
 
-KINDS = ("run", "sample", "raw", "report")
+KINDS = ("run", "sample", "raw", "report", "durations")
 
 
 def shipped(kind: str) -> dict:
@@ -34,14 +35,18 @@ def run(tmp_path) -> Run:
     samples.measurement(measured)
     samples.verdict(a_verdict(status="unavailable", value=None, low=None, high=None))
     samples.missing("test_b: interrupted")
+    samples.failed("test_c", "the engine died")
+    remember(tmp_path, [a_measurement(cycles=(a_cycle(seconds=61.5),))])
     run.write_raw(measured)
     run.write_report([measured, a_window()], [a_verdict()], ["test_b: interrupted"])
     return run
 
 
 def documents(run: Run, kind: str) -> list[dict]:
-    names = {"run": "run.json", "sample": "samples-main.jsonl", "raw": "raw/*.json", "report": "report.json"}
-    paths: list[Path] = list(run.directory.glob(names[kind]))
+    names = {"run": "run.json", "sample": "samples-main.jsonl", "raw": "raw/*.json"}
+    names |= {"report": "report.json", "durations": "durations.json"}
+    folder = run.directory.parent if kind == "durations" else run.directory
+    paths: list[Path] = list(folder.glob(names[kind]))
     texts = [path.read_text() for path in paths]
     return [json.loads(row) for each in texts for row in (each.splitlines() if kind == "sample" else [each])]
 
@@ -63,7 +68,7 @@ def test_the_shipped_schema_is_a_valid_schema(kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_files_as_written_satisfy_the_shipped_schema(run, kind):
     found = documents(run, kind)
-    assert len(found) == {"run": 1, "sample": 6, "raw": 1, "report": 1}[kind]
+    assert len(found) == (7 if kind == "sample" else 1)
     for document in found:
         Draft202012Validator(shipped(kind)).validate(document)
         assert document["schema"] == f"lem.{kind}/1"

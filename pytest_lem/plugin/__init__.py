@@ -18,6 +18,7 @@ from pytest_lem.plugin import (
     lifecycle,
     options,
     ordering,
+    planning,
     summary,
 )
 
@@ -28,6 +29,7 @@ INTERNAL = {
     "lem-distribution": distribution,
     "lem-fixtures": fixtures,
     "lem-ordering": ordering,
+    "lem-planning": planning,
     "lem-summary": summary,
 }
 

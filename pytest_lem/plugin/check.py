@@ -14,6 +14,7 @@ from pytest_lem.engines import registry
 from pytest_lem.model.errors import UsageError
 from pytest_lem.model.specs import ProtocolSpec
 from pytest_lem.plugin import options
+from pytest_lem.plugin.collection import marker_of
 from pytest_lem.plugin.limits import command_limits
 
 PROJECT: pytest.StashKey[project.Project] = pytest.StashKey()
@@ -58,6 +59,12 @@ def layers_of(
             "settings": {name: ini_origin(config, f"lem_{name}") for name in names},
         },
     )
+
+
+def protocol_of(item: pytest.Item) -> ProtocolSpec:
+    """How the rounds of this item are measured. Raises UsageError for what cannot be."""
+    layers = layers_of(item.config, marker_of(item), place="@pytest.mark.lem")
+    return protocol(layers, quick=options.quick(item.config))
 
 
 def project_of(config: pytest.Config) -> project.Project:

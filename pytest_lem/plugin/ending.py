@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from pytest_lem.aggregate import metrics
 from pytest_lem.device_joules import Context
+from pytest_lem.model.errors import StoreError
 from pytest_lem.model.measurement import Measurement, MetricValue
 from pytest_lem.plugin import options
 from pytest_lem.plugin.state import NOT_RUN
+from pytest_lem.store.durations import remember
 from pytest_lem.store.experiments import joined, whole_tests
 from pytest_lem.store.rebuild import gather
 from pytest_lem.store.report import Report, read_report, save_report
@@ -34,6 +37,8 @@ def finished_report(config: pytest.Config, folder: Path, outcomes: dict[str, str
     copy = options.value(config, "json")
     if copy:
         save_report(report, Path(config.invocation_params.dir, copy))
+    with suppress(StoreError):  # it only makes the next plan a better one
+        remember(options.results(config), report.measurements)
     return report
 
 

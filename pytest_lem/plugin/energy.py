@@ -11,18 +11,15 @@ from typing import Any
 import pytest
 
 from pytest_lem.aggregate import metrics
-from pytest_lem.campaign.matrix import protocol
 from pytest_lem.device_joules import Context
 from pytest_lem.meters.host_clock import HostClock
 from pytest_lem.model.errors import EngineError, LemError, UsageError
 from pytest_lem.model.measurement import Cycle, DeviceReading, EngineRecord, Measurement, Round
 from pytest_lem.model.metrics import METRICS
 from pytest_lem.model.quantity import Quantity
-from pytest_lem.model.specs import ProtocolSpec, WorkloadSpec
-from pytest_lem.plugin import options
+from pytest_lem.model.specs import WorkloadSpec
 from pytest_lem.plugin.backend import Backend
-from pytest_lem.plugin.check import layers_of
-from pytest_lem.plugin.collection import marker_of
+from pytest_lem.plugin.check import protocol_of
 from pytest_lem.plugin.distribution import lanes
 from pytest_lem.plugin.session import LemSession
 from pytest_lem.runner import Bench, CycleLog, Phase, refusal
@@ -45,7 +42,7 @@ class Energy:
         where the run is continued.
         """
         self._session.refuse_inside_window(f"measure(name={name!r})")
-        spec = self._protocol()
+        spec = protocol_of(self._item)
         known = self._session.recall.measurement(self._item.nodeid, name, backend.spec, workload, spec)
         if known is not None:
             self._refuse_twice(name)
@@ -92,7 +89,7 @@ class Energy:
         self._session.lease()
         meters = self._session.meters(self._session.gpus)
         context = self._session.context("cuda" if self._session.gpus else "cpu", meters, work=False)
-        begun = self._blank(name, protocol=self._protocol(), meters=meters.records)
+        begun = self._blank(name, protocol=protocol_of(self._item), meters=meters.records)
         synchronise = sync or _torch_sync
         handle = Window()
         synchronise()
@@ -130,11 +127,6 @@ class Energy:
                 "lem_energy has measured nothing yet: call lem_energy.measure(...), or end a lem_energy.window(...)"
             )
         return self._last
-
-    def _protocol(self) -> ProtocolSpec:
-        config = self._item.config
-        layers = layers_of(config, marker_of(self._item), place="@pytest.mark.lem")
-        return protocol(layers, quick=options.quick(config))
 
     def _blank(self, name: str, **fields: Any) -> Measurement:
         test = self._item.nodeid

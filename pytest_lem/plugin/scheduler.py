@@ -13,6 +13,7 @@ import pytest
 
 from pytest_lem.campaign.lanes import spread, unit_of
 from pytest_lem.model.errors import LemError, UsageError
+from pytest_lem.plugin.planning import announce
 
 HELD = 2
 """Items a worker holds: it starts one only when it knows the next, for which it keeps the engine or stops it."""
@@ -120,6 +121,7 @@ class ChosenScheduling:
             for node in nodes:
                 if node in self._collections:
                     self._now.add_node_collection(node, self._collections[node])
+            announce(self.config, first, self._now.lanes)
 
 
 class LaneScheduling:
@@ -154,6 +156,11 @@ class LaneScheduling:
     def nodes(self) -> list[Worker]:
         """The workers that are here, in the order in which they came."""
         return list(self._pending)
+
+    @property
+    def lanes(self) -> int:
+        """How many measure side by side."""
+        return len(self._lanes)
 
     @property
     def tests_finished(self) -> bool:

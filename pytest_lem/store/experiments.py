@@ -18,6 +18,12 @@ def experiment_of(test: str) -> str:
     return _CYCLE.sub("]", test)
 
 
+def cycle_of(test: str) -> int:
+    """Which cycle of its experiment an item is; 0 for one that has none in its id."""
+    found = _CYCLE.search(test)
+    return int(found[1]) if found else 0
+
+
 def is_whole(measurement: Measurement) -> bool:
     """Whether it came to its own end: an interrupted or failed one is kept, and does not count as measured."""
     return bool(measurement.cycles) and not any(cycle.cut_short for cycle in measurement.cycles)
@@ -74,16 +80,14 @@ def _kept(attempts: Sequence[Measurement]) -> list[Measurement]:
 
 
 def _index(attempt: Measurement) -> int:
-    if attempt.cycles:
-        return attempt.cycles[0].index
-    found = _CYCLE.search(attempt.test)
-    return int(found[1]) if found else 0
+    return attempt.cycles[0].index if attempt.cycles else cycle_of(attempt.test)
 
 
 def _foreign(kept: Sequence[Measurement], known: Metrics) -> dict[str, MetricValue]:
-    """Metrics that a project's hook added: their mean over the cycles that have them, with no interval."""
+    """Metrics that rounds alone don't give (a hook's own, CO2 of a grid): their mean over the cycles, no interval."""
     found: dict[str, MetricValue] = {}
-    for key in dict.fromkeys(key for attempt in kept for key in attempt.metrics if known and key not in known):
+    sure = {key for key, value in known.items() if value.value is not None}
+    for key in dict.fromkeys(key for attempt in kept for key in attempt.metrics if known and key not in sure):
         values = [attempt.metrics[key] for attempt in kept if key in attempt.metrics]
         present = [each.value for each in values if each.value is not None]
         mean = sum(present) / len(present) if present else None

@@ -10,6 +10,7 @@ from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import core_schema
 
+from pytest_lem.store.durations import Durations
 from pytest_lem.store.raw import RawDevice
 from pytest_lem.store.report import Report
 from pytest_lem.store.run import RunRecord
@@ -17,7 +18,7 @@ from pytest_lem.store.samples import LINES
 
 FOLDER = Path(__file__).parent / "schemas"
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
-_MODELS: dict[str, type[BaseModel]] = {"run": RunRecord, "raw": RawDevice, "report": Report}
+_MODELS: dict[str, type[BaseModel]] = {"run": RunRecord, "raw": RawDevice, "report": Report, "durations": Durations}
 
 
 class _Written(GenerateJsonSchema):

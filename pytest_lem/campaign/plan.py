@@ -1,0 +1,95 @@
+"""What a run is about to do, and how long that takes. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+from pytest_lem.model.specs import ProtocolSpec
+
+LOAD_SECONDS = 20.0
+"""What an engine's start is taken for where none is known: between a small model's 3 s and a compiled vLLM's 120 s."""
+EDGES = 0.4  # seconds of idling beside a round
+HOOKED = 1 / 8  # hooked passes beside a round, as a share of it
+
+
+@dataclass(frozen=True)
+class Step:
+    """One item: its experiment, the launch it needs (None: no engine), and what it took before (s), where known."""
+
+    experiment: str
+    launch: Hashable | None
+    guess: float
+    seconds: float | None = None
+    load_seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is ahead. `seconds` is the whole run's, on `lanes` equally long lanes; `known` items took so before.
+
+    `done` items are measured already, in a run that is continued.
+    """
+
+    items: int
+    experiments: int
+    starts: int
+    seconds: float
+    known: int
+    lanes: int = 1
+    done: int = 0
+
+    @property
+    def line(self) -> str:
+        """The plan in one line."""
+        parts = [f"{_count(self.items, 'test')} of {_count(self.experiments, 'experiment')}"]
+        parts += [f"{self.done} measured already"] if self.done else []
+        parts += [_count(self.starts, "engine start")]
+        parts += [f"{self.lanes} lanes"] if self.lanes > 1 else []
+        return f"{', '.join(parts)}, about {_duration(self.seconds)} ({self._grounds()})"
+
+    def _grounds(self) -> str:
+        left = self.items - self.done
+        if self.known >= left:
+            return "as it took before" if left else "nothing is left to measure"
+        return f"{self.known} of {left} as they took before, the rest a guess" if self.known else "a guess"
+
+
+def plan(steps: Sequence[Step], *, lanes: int = 1, done: int = 0, items: int | None = None) -> Plan:
+    """The plan of `steps`, those that are left to measure, in their order.
+
+    An engine is started for each launch, wherever it stands: the run's order keeps its items together. `items` counts
+    those with the `done` ones.
+    """
+    loads = {step.launch: step.load_seconds for step in steps if step.launch is not None}
+    seconds = sum(step.guess if step.seconds is None else step.seconds for step in steps)
+    seconds += sum(LOAD_SECONDS if load is None else load for load in loads.values())
+    return Plan(
+        items=len(steps) + done if items is None else items,
+        experiments=len({step.experiment for step in steps}),
+        starts=len(loads),
+        seconds=seconds / lanes,
+        known=sum(step.seconds is not None for step in steps),
+        lanes=lanes,
+        done=done,
+    )
+
+
+def expected_seconds(protocol: ProtocolSpec) -> float:
+    """How long an item of this protocol takes that needs no more rounds than the fewest."""
+    warmup = max(protocol.warmup_seconds, protocol.warmup_rounds * (protocol.round_seconds + EDGES))
+    each = protocol.round_seconds * (1 + (HOOKED if protocol.latency else 0)) + EDGES
+    seconds = min(warmup, protocol.warmup_cap_seconds) + (protocol.rounds or protocol.min_rounds) * each
+    return seconds if protocol.max_seconds is None else min(seconds, protocol.max_seconds)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    if seconds < 90 * 60:
+        return f"{round(seconds / 60)} min"
+    return f"{seconds / 3600:.1f} h"

@@ -1,0 +1,94 @@
+"""The plan before the run: what will be measured, how many engines start, how long it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_lem.plugin import options, resume
+from pytest_lem.plugin.collection import engine_key, is_lem, plain_name
+from pytest_lem.plugin.state import RUN_NAME
+
+if TYPE_CHECKING:
+    from pytest_lem.campaign.plan import Step
+    from pytest_lem.model.specs import ProtocolSpec
+
+
+def pytest_report_collectionfinish(config: pytest.Config, items: Sequence[pytest.Item]) -> str | None:
+    """Say what is ahead, also where tests are only collected; a run without lem tests says nothing."""
+    ours = [item for item in items if is_lem(item) and not item.get_closest_marker("lem_emptied")]
+    if not any(engine_key(item) for item in ours) or config.getoption("lem_explain"):
+        return None
+    from pytest_lem.campaign.plan import plan
+
+    done = _done(config)
+    left = [item for item in ours if item.nodeid not in done]
+    return f"lem: {plan(list(_steps(config, left)), done=len(ours) - len(left)).line}"
+
+
+def announce(config: pytest.Config, ids: Iterable[str], lanes: int) -> None:
+    """The same for xdist's controller, which knows the tests by their ids alone."""
+    from pytest_lem.campaign.lanes import unit_of
+    from pytest_lem.campaign.plan import Step, expected_seconds, plan
+    from pytest_lem.model.specs import ProtocolSpec
+    from pytest_lem.store.durations import read_durations
+    from pytest_lem.store.experiments import cycle_of, experiment_of
+
+    reporter: Any = config.pluginmanager.getplugin("terminalreporter")
+    if reporter is None:
+        return
+    done, known = _done(config), read_durations(options.results(config)).experiments
+    guess = expected_seconds(ProtocolSpec())
+    ours = [test for test in ids if unit_of(test) is not None]
+    left = [test for test in ours if test not in done]
+    steps = [
+        Step(experiment_of(test), (unit_of(test), cycle_of(test)), guess, known.get(experiment_of(test)))
+        for test in left
+    ]
+    reporter.ensure_newline()
+    reporter.write_line(f"lem: {plan(steps, lanes=lanes, done=len(ours) - len(left)).line}")
+
+
+def _done(config: pytest.Config) -> set[str]:
+    """The items that a continued run has measured."""
+    if not resume.asked(config):
+        return set()
+    from pytest_lem.store.experiments import whole_tests
+    from pytest_lem.store.rebuild import gather
+
+    return whole_tests(gather(options.results(config) / "runs" / config.stash[RUN_NAME]).measurements)
+
+
+def _steps(config: pytest.Config, items: Iterable[pytest.Item]) -> Iterable[Step]:
+    from pytest_lem.campaign.plan import Step, expected_seconds
+    from pytest_lem.store import durations
+    from pytest_lem.store.experiments import experiment_of
+
+    known = durations.read_durations(options.results(config))
+    protocols: dict[Hashable, ProtocolSpec] = {}
+    engines: dict[int, str] = {}  # a spec's key reads all of its fields, and thousands of items share one
+    for item in items:
+        needed = engine_key(item)
+        if needed is None:
+            yield Step(item.nodeid, None, 1.0)
+            continue
+        spec, cycle = needed
+        engine = engines.get(id(spec)) or engines.setdefault(id(spec), durations.engine_key(spec))
+        protocol = _protocol(item, protocols)
+        workload = item.callspec.params.get("lem_workload")  # type: ignore[attr-defined]  # engine_key has looked
+        same = known.items.get(durations.item_key(engine, workload, protocol)) if workload and known.items else None
+        load = known.engines.get(engine)
+        yield Step(experiment_of(item.nodeid), (engine, cycle), expected_seconds(protocol), same, load)
+
+
+def _protocol(item: pytest.Item, known: dict[Hashable, ProtocolSpec]) -> ProtocolSpec:
+    """The item's protocol; validated once for all items of a test that say the same."""
+    from pytest_lem.plugin.check import protocol_of
+
+    own = [tuple(sorted(mark.kwargs.items())) for mark in item.iter_markers("lem_experiment")]
+    key = (plain_name(item), str(own))
+    if key not in known:
+        known[key] = protocol_of(item)
+    return known[key]

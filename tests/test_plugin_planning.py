@@ -1,0 +1,63 @@
+"""Before anything runs, a run says what is ahead."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from users_project import TEST
+
+MATRIX = TEST.replace("batch=[1, 8]", 'precision=["fp32", "bf16"], batch=[1, 8], cycles=2')
+
+
+def said(result) -> str:
+    (line,) = [line for line in result.outlines if line.startswith("lem: ") and " tests of " in line]
+    return line
+
+
+def test_a_plan_stands_before_the_run_and_a_mere_collection_says_it_too(project):
+    project.write(MATRIX)
+    for option in ("--collect-only", "-q"):
+        line = said(project.run(option))
+        assert line == "lem: 8 tests of 4 experiments, 4 engine starts, about 2 min (a guess)"
+
+
+def test_the_second_run_knows_how_long_the_first_one_took(project):
+    project.write(MATRIX)
+    project.run()
+    assert said(project.run("--collect-only")).endswith("(as it took before)")
+    known = json.loads((project.pytester.path / ".lem" / "runs" / "durations.json").read_text())
+    assert len(known["items"]) == len(known["experiments"]) == 4
+    assert len(known["engines"]) == 2
+    assert all(0.08 < seconds < 30 for seconds in known["items"].values())
+    # Another length of its rounds is another thing to do.
+    assert said(project.run("--collect-only", "--lem-rounds=5")).endswith("(a guess)")
+
+
+@pytest.mark.xdist
+def test_workers_share_a_plan(project):
+    project.write(MATRIX)
+    line = said(project.subprocess("-n2", "--lem-lanes=2"))
+    assert line.startswith("lem: 8 tests of 4 experiments, 4 engine starts, 2 lanes, about ")
+
+
+def test_a_run_that_goes_on_plans_what_is_left(project):
+    project.write(MATRIX)
+    project.run("-k", "c0")
+    assert said(project.run("--collect-only", "--lem-resume")).startswith(
+        "lem: 8 tests of 4 experiments, 4 measured already, 2 engine starts, about "
+    )
+
+
+def test_plain_tests_have_no_plan(project):
+    project.write("def test_plain(): pass")
+    assert not any(line.startswith("lem:") for line in project.run().outlines)
+
+
+def test_times_that_cannot_be_read_are_forgotten_and_written_anew(project):
+    project.write(MATRIX)
+    project.run("-k", "c0")
+    path = project.pytester.path / ".lem" / "runs" / "durations.json"
+    path.write_text("{")
+    assert said(project.run("-k", "c0")).endswith("(a guess)")
+    assert len(json.loads(path.read_text())["items"]) == 4
