@@ -118,7 +118,7 @@ class Bench:
         began, cap = self._elapsed(), self._warmup_cap()
         rounds = self.log.warmup_rounds
         self.log.steady = True
-        while len(rounds) < self.protocol.warmup_rounds or self._elapsed() - began < self.protocol.warmup_seconds:
+        while self._cold(rounds, self._elapsed() - began):
             if rounds and self._elapsed() - began >= cap:
                 self.log.steady = False
                 break
@@ -127,6 +127,11 @@ class Bench:
             rounds.append(round_)
             self.listener.round_done("warmup", round_)
             self._aim(result, self.passes)
+
+    def _cold(self, rounds: Sequence[Round], seconds: float) -> bool:
+        asked, answered = self.protocol, sum(round_.requests for round_ in rounds)
+        enough = len(rounds) >= asked.warmup_rounds and answered >= asked.warmup_prompts
+        return not enough or seconds < asked.warmup_seconds
 
     def _warmup_cap(self) -> float:
         half = float("inf") if self.protocol.max_seconds is None else self.protocol.max_seconds / 2

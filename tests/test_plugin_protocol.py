@@ -51,6 +51,13 @@ def test_max_seconds_cuts_warm_up_and_rounds_and_says_not_steady(project):
     result.stdout.fnmatch_lines(["*not steady*"])
 
 
+def test_a_warm_up_may_be_as_long_as_so_many_prompts(project):
+    project.write(TEST.replace("output_tokens=4", "output_tokens=4, warmup_prompts=60"))
+    project.run("-k", "b8", "--lem-rounds=1").assert_outcomes(passed=1, deselected=1)
+    answered = [round_["requests"] for round_ in cycle(project)["warmup_rounds"]]
+    assert sum(answered) >= 60 > sum(answered[:-1])
+
+
 def test_a_warm_up_that_ran_its_course_is_steady(project):
     project.write()
     project.run().assert_outcomes(passed=2)

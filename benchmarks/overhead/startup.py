@@ -1,4 +1,4 @@
-"""What the plugin costs a pytest run that does not use it: import, start-up, collection of many items."""
+"""What the plugin costs: a run that does not use it (import, start-up, collection), and a matrix of many items."""
 
 from __future__ import annotations
 
@@ -22,6 +22,14 @@ FORBIDDEN = ("torch", "numpy", "pydantic", "pynvml", "yaml")
 ITEMS = 10_000
 _ONE_TEST = "def test_nothing():\n    assert True\n"
 _MANY_TESTS = f"import pytest\n\n@pytest.mark.parametrize('n', range({ITEMS}))\ndef test_one(n):\n    assert True\n"
+_MATRIX = """
+import pytest
+
+@pytest.mark.lem(precision=["fp32", "bf16"], batch={"min": 1, "max": 50, "num": 50},
+                 prompt_tokens={"min": 16, "max": 160, "num": 10}, cycles=10)
+def test_one(lem_backend, lem_workload, lem_energy):
+    assert lem_energy.measure(lem_backend, lem_workload)
+"""
 _TELL_MODULES = """
 import json, os, sys
 
@@ -60,13 +68,17 @@ def _children_cpu() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def pairs(results: Results, name: str, folder: Path, count: int, *more: str) -> None:
-    """`count` pairs of runs with and without the plugin, in the order ABBA, after one of each that warms the disk."""
+def pairs(results: Results, name: str, folder: Path, count: int, *more: str, plain: Path | None = None) -> None:
+    """`count` pairs of runs with and without the plugin, in the order ABBA, after one of each that warms the disk.
+
+    The run without it is of the folder `plain`, where that is another.
+    """
+    places = {True: folder, False: plain or folder}
     kept = results.data[name] = []
     for index in range(-1, count):
         found: dict[str, Any] = {}
         for plugin in (True, False) if index % 2 else (False, True):
-            found["with" if plugin else "without"] = timed([*pytest_command(folder, plugin=plugin), *more])
+            found["with" if plugin else "without"] = timed([*pytest_command(places[plugin], plugin=plugin), *more])
         if index >= 0:
             kept.append(found)
             told = (f"{seconds['wall_s']:.3f} s {which}" for which, seconds in sorted(found.items()))
@@ -104,7 +116,10 @@ def loaded(folder: Path, *, plugin: bool) -> set[str]:
 
 
 def measure(results: Results, starts: int, collections: int) -> None:
-    """Fill `results`: import times, paired runs of one test, paired collections of `ITEMS` items, modules loaded."""
+    """Fill `results`: import times, paired runs of one test, paired collections of `ITEMS` items, modules loaded.
+
+    The last pairs collect, order and plan a matrix of `ITEMS` experiments, beside as many parameters of a plain test.
+    """
     results.data.update(
         host=f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs",
         packages=versions("pytest"),
@@ -112,8 +127,8 @@ def measure(results: Results, starts: int, collections: int) -> None:
         forbidden=list(FORBIDDEN),
     )
     with tempfile.TemporaryDirectory() as made:
-        one, many = Path(made) / "one", Path(made) / "many"
-        for folder, text in ((one, _ONE_TEST), (many, _MANY_TESTS)):
+        one, many, matrix = (Path(made) / name for name in ("one", "many", "matrix"))
+        for folder, text in ((one, _ONE_TEST), (many, _MANY_TESTS), (matrix, _MATRIX)):
             folder.mkdir()
             (folder / f"test_{folder.name}.py").write_text(text)
         results.data["forbidden_loaded"] = sorted(loaded(one, plugin=True) & set(FORBIDDEN))
@@ -122,3 +137,4 @@ def measure(results: Results, starts: int, collections: int) -> None:
         results.data["importtime_us"] = [import_microseconds(report, "pytest_lem") for report in reports]
         results.log(f"import of the plugin: {results.data['importtime_us']} µs")
         pairs(results, "collection", many, collections, "--collect-only")
+        pairs(results, "matrix", matrix, collections, "--collect-only", plain=many)

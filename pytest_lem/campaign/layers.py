@@ -20,6 +20,7 @@ PROTOCOL_FIELDS = (
     "round_seconds",
     "warmup_rounds",
     "warmup_seconds",
+    "warmup_prompts",
     "max_seconds",
     "latency",
 )

@@ -76,10 +76,11 @@ class WorkloadSpec(Frozen):
 class ProtocolSpec(Frozen):
     """How a cycle is measured. Seconds unless a name says otherwise.
 
-    A round repeats the workload until it lasts `round_seconds`. Warm-up ends after `warmup_rounds` rounds and
-    `warmup_seconds`, whichever comes last, and is cut at `warmup_cap_seconds`. Rounds stop between `min_rounds` and
-    `max_rounds`, when the standard error of the log of the cost is at most `precision`, when the forecast shows that
-    `max_rounds` would not reach it, or at `max_seconds`. `rounds` fixes their number instead.
+    A round repeats the workload until it lasts `round_seconds`. Warm-up ends after `warmup_rounds` rounds,
+    `warmup_seconds` and `warmup_prompts` answered requests, whichever comes last, and is cut at `warmup_cap_seconds`.
+    Rounds stop between `min_rounds` and `max_rounds`, when the standard error of the log of the cost is at most
+    `precision`, when the forecast shows that `max_rounds` would not reach it, or at `max_seconds`. `rounds` fixes their
+    number instead.
     """
 
     cycles: int = Field(default=1, ge=1)
@@ -89,6 +90,7 @@ class ProtocolSpec(Frozen):
     round_seconds: float = Field(default=4.0, gt=0)
     warmup_rounds: int = Field(default=5, ge=0)
     warmup_seconds: float = Field(default=15.0, ge=0)
+    warmup_prompts: int = Field(default=0, ge=0)
     warmup_cap_seconds: float = Field(default=120.0, gt=0)
     precision: float = Field(default=0.015, gt=0)
     max_seconds: float | None = Field(default=None, gt=0)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -68,19 +69,33 @@ def _steps(config: pytest.Config, items: Iterable[pytest.Item]) -> Iterable[Step
 
     known = durations.read_durations(options.results(config))
     protocols: dict[Hashable, ProtocolSpec] = {}
-    engines: dict[int, str] = {}  # a spec's key reads all of its fields, and thousands of items share one
+    key_of = _Keys()
     for item in items:
         needed = engine_key(item)
         if needed is None:
             yield Step(item.nodeid, None, 1.0)
             continue
         spec, cycle = needed
-        engine = engines.get(id(spec)) or engines.setdefault(id(spec), durations.engine_key(spec))
+        engine = key_of(spec, durations.engine_key)
         protocol = _protocol(item, protocols)
         workload = item.callspec.params.get("lem_workload")  # type: ignore[attr-defined]  # engine_key has looked
-        same = known.items.get(durations.item_key(engine, workload, protocol)) if workload and known.items else None
+        parts = (engine, key_of(workload, attrgetter("key")), key_of(protocol, durations.protocol_key))
+        same = known.items.get(durations.item_key(*parts)) if workload else None
         load = known.engines.get(engine)
         yield Step(experiment_of(item.nodeid), (engine, cycle), expected_seconds(protocol), same, load)
+
+
+class _Keys:
+    """Keys of specs, each made once: one reads all of its spec's fields, and thousands of items share a spec."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, str] = {}
+
+    def __call__(self, spec: Any, make: Callable[[Any], str]) -> str:
+        """The key that `make` gives; "" for no spec."""
+        if spec is None:
+            return ""
+        return self._known.get(id(spec)) or self._known.setdefault(id(spec), make(spec))
 
 
 def _protocol(item: pytest.Item, known: dict[Hashable, ProtocolSpec]) -> ProtocolSpec:

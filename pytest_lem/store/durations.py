@@ -13,7 +13,7 @@ from pydantic import ConfigDict, Field
 
 from pytest_lem.model.errors import StoreError
 from pytest_lem.model.measurement import Measurement
-from pytest_lem.model.specs import EngineSpec, Frozen, ProtocolSpec, WorkloadSpec
+from pytest_lem.model.specs import EngineSpec, Frozen, ProtocolSpec
 from pytest_lem.store.files import from_json, to_json, write_atomic
 
 _FILE = "durations.json"
@@ -30,10 +30,14 @@ class Durations(Frozen):
     engines: dict[str, float] = Field(default_factory=dict)
 
 
-def item_key(engine: str, workload: WorkloadSpec, protocol: ProtocolSpec) -> str:
-    """Names what an item measures, `engine` being its engine's key: the same test of another model is another."""
-    alone = protocol.model_copy(update={"cycles": 1})
-    return f"{engine}-{workload.key}-{alone.key}"
+def item_key(engine: str, workload: str, protocol: str) -> str:
+    """Names what an item measures, by the keys of its parts: the same test of another model is another."""
+    return f"{engine}-{workload}-{protocol}"
+
+
+def protocol_key(protocol: ProtocolSpec) -> str:
+    """Names a protocol, however many cycles there are of it."""
+    return protocol.model_copy(update={"cycles": 1}).key
 
 
 def engine_key(spec: EngineSpec) -> str:
@@ -81,7 +85,8 @@ def _found(measurements: Iterable[Measurement]) -> Durations:
         spec = measurement.engine.requested
         # A test that measures several things takes the time of all of them.
         experiments[measurement.test] = experiments.get(measurement.test, 0.0) + fmean(seconds)
-        items[item_key(engine_key(spec), measurement.workload, measurement.protocol)] = experiments[measurement.test]
+        key = item_key(engine_key(spec), measurement.workload.key, protocol_key(measurement.protocol))
+        items[key] = experiments[measurement.test]
         loads = [cycle.load_seconds for cycle in measurement.cycles if cycle.load_seconds is not None]
         if loads:
             engines[engine_key(spec)] = fmean(loads)
