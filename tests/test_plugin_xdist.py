@@ -7,6 +7,8 @@ from itertools import groupby
 import pytest
 from xdist_campaign import EXPERIMENTS
 
+from pytest_lem.plugin.distribution import auto_workers
+
 LANES = ("-n2", "--lem-lanes=2")
 EVERYTHING = sorted(["test_first", *EXPERIMENTS, "test_last"])
 
@@ -100,3 +102,12 @@ def test_a_run_without_experiments_is_distributed_by_xdist_as_ever(project, monk
         """
     )
     project.subprocess("-n2", "--dist=loadscope").assert_outcomes(passed=8)
+
+
+@pytest.mark.parametrize(("arguments", "workers"), [((), None), (("--lem-lanes=3",), 3), (("--lem-quick",), 1)])
+def test_auto_is_a_matter_of_ours_only_where_an_option_asks(project, monkeypatch, arguments, workers):
+    project.pytester.makefile(".ini", pytest="[pytest]\n")
+    monkeypatch.delenv("PYTEST_XDIST_AUTO_NUM_WORKERS", raising=False)
+    assert auto_workers(project.pytester.parseconfig(*arguments)) == workers
+    monkeypatch.setenv("PYTEST_XDIST_AUTO_NUM_WORKERS", "7")
+    assert auto_workers(project.pytester.parseconfig(*arguments)) is None  # the user's own word counts more
