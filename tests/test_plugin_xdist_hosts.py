@@ -78,11 +78,11 @@ def test_a_number_of_workers_asked_for_by_hand_is_refused_so_too(campaign, gpus)
 
 def test_proxies_on_this_machine_share_its_lanes(campaign):
     hosts = ("--px=id=h1//popen//execmodel=thread", "--px=id=h2//popen//execmodel=thread")
-    workers = ("--tx=2*popen//via=h1", "--tx=popen//via=h2")
+    workers = ("--tx=popen//via=h1", "--tx=2*popen//via=h2")
     campaign.run(*hosts, *workers, "--dist=load", "--lem-lanes=2").assert_outcomes(passed=10)
     assert sorted(campaign.names()) == EVERYTHING
-    lanes = {(worker, lane) for worker, lane, _, _, name in campaign.ran() if name in EXPERIMENTS}
-    assert sorted(lane for _, lane in lanes) == ["0", "1"]  # the third worker is one too many
+    measured = {(worker, lane, lanes) for worker, lane, lanes, _, name in campaign.ran() if name in EXPERIMENTS}
+    assert sorted(place for _, *place in measured) == [["0", "2"], ["1", "2"]]  # the third worker is one too many
 
 
 @pytest.fixture
