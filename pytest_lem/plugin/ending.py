@@ -7,12 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from pytest_lem.aggregate import metrics
-from pytest_lem.device_joules import Context
 from pytest_lem.model.errors import StoreError
-from pytest_lem.model.measurement import Measurement, MetricValue
 from pytest_lem.plugin import options
 from pytest_lem.plugin.state import NOT_RUN
+from pytest_lem.reporting import late_metrics
 from pytest_lem.store.durations import remember
 from pytest_lem.store.experiments import joined, whole_tests
 from pytest_lem.store.rebuild import gather
@@ -40,13 +38,6 @@ def finished_report(config: pytest.Config, folder: Path, outcomes: dict[str, str
     with suppress(StoreError):  # it only makes the next plan a better one
         remember(options.results(config), report.measurements)
     return report
-
-
-def late_metrics(measurement: Measurement) -> dict[str, MetricValue]:
-    """The metrics of a measurement from its rounds alone."""
-    device = "cuda" if any(cycle.gpus for cycle in measurement.cycles) else "cpu"
-    context = Context(device=device, meters=measurement.meters, work=measurement.engine is not None)
-    return metrics(measurement.cycles, context)
 
 
 def _reason(test: str, outcomes: dict[str, str]) -> str | None:

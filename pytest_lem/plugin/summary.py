@@ -11,10 +11,8 @@ from pytest_lem.plugin.state import REPORT
 
 if TYPE_CHECKING:
     from pytest_lem.model.measurement import Measurement
-    from pytest_lem.store.report import Report
 
 HEADLINE = ("joules_per_token", "tokens_per_second", "ttft_ms", "tpot_ms", "power_w", "peak_memory_bytes")
-SHOWN_MISSING = 10
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
@@ -22,6 +20,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     report = config.stash.get(REPORT, None)
     if report is None:
         return
+    from pytest_lem.render.closing import closing
     from pytest_lem.render.terminal import console_for, print_table
 
     terminalreporter.section("lem: energy of inference")
@@ -29,7 +28,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         writer = terminalreporter._tw
         console = console_for(writer._file, width=writer.fullwidth, colour=writer.hasmarkup)
         print_table(report.measurements, console)
-    for line in _closing(report):
+    for line in closing(report.verdicts, report.missing):
         terminalreporter.write_line(line)
     folder = options.results(config) / "runs" / report.run.id
     terminalreporter.write_line(f"report: {folder / 'report.json'}")
@@ -43,13 +42,3 @@ def headline(measurements: list[Measurement]) -> list[tuple[str, object]]:
         values = ((key, measurement.metrics.get(key)) for key in HEADLINE)
         found += [(prefix + key, value.value) for key, value in values if value and value.value is not None]
     return found
-
-
-def _closing(report: Report) -> list[str]:
-    lines = [verdict.line for verdict in report.verdicts if verdict.status != "passed"]
-    if report.missing:
-        lines.append(f"incomplete, {len(report.missing)} missing:")
-        lines += [f"  {text}" for text in report.missing[:SHOWN_MISSING]]
-        more = len(report.missing) - SHOWN_MISSING
-        lines += [f"  … and {more} more (report.json lists them)"] if more > 0 else []
-    return lines

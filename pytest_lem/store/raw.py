@@ -51,7 +51,7 @@ def write_raw(folder: Path, measurement: Measurement) -> list[Path]:
     for cycle in measurement.cycles:
         for raw in _devices(measurement.id, cycle):
             name = f"{unique_slug(raw.measurement_id)}-c{raw.cycle}-{slug(raw.device)}"
-            path = _free(folder, name)
+            path = free_path(folder, name)
             write_atomic(path, to_json(raw, indent=1) + "\n")
             paths.append(path)
     return paths
@@ -88,7 +88,7 @@ def _readings(phase: Phase, rounds: tuple[Round, ...]) -> list[RawReading]:
     ]
 
 
-def _free(folder: Path, name: str) -> Path:
+def free_path(folder: Path, name: str) -> Path:
     """The first path of this name that is not taken: a test that runs again adds, it does not replace."""
     path, number = folder / f"{name}.json", 1
     while path.exists():

@@ -26,7 +26,8 @@ from pytest_lem.store.samples import (
     read_samples,
 )
 
-_UNENDED = "the run ended before it wrote its report; this one was rebuilt from its samples"
+UNENDED = "the run ended before it wrote its report; this one was rebuilt from its samples"
+"""The first line of what such a report misses."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def rebuild(directory: Path, *, aggregate: Aggregate | None = None) -> Report:
     """
     run = Run.open(directory)
     found = gather(directory, aggregate=aggregate)
-    missing = [_UNENDED, *found.remarks]
+    missing = [UNENDED, *found.remarks]
     missing += [f"{test}: failed: {reason}" for test, reason in still_failed(found).items()]
     missing += _unmeasured(run.record.plan, found.measurements, missing)
     return Report(

@@ -23,7 +23,7 @@ from pytest_lem.store.report import REPORT, Report, RunInfo, save_report
 from pytest_lem.store.samples import Samples
 
 DEFAULT_RESULTS = Path(".lem")
-_RECORD = "run.json"
+RECORD = "run.json"
 
 
 class RunRecord(Frozen):
@@ -75,8 +75,8 @@ class Run:
         run = cls(results / "runs" / name, record)
         try:
             run.directory.mkdir(parents=True)
-            _ignore_runs(results)
-            run._write_record()
+            ignore_runs(results)
+            run.write_record()
         except OSError as error:
             raise unwritable(results, error.strerror) from error
         except StoreError as error:
@@ -86,7 +86,7 @@ class Run:
     @classmethod
     def open(cls, directory: Path) -> Run:
         """The run in `directory`. Raises StoreError where there is none."""
-        return cls(directory, from_json(RunRecord, directory / _RECORD))
+        return cls(directory, from_json(RunRecord, directory / RECORD))
 
     @property
     def id(self) -> str:
@@ -96,7 +96,7 @@ class Run:
     def with_plan(self, plan: Iterable[str]) -> Run:
         """The same run, its planned tests known now, so that a rebuilt report can name those never measured."""
         run = Run(self.directory, self.record.replace(plan=tuple(plan)))
-        run._write_record()
+        run.write_record()
         return run
 
     def samples(self, worker: str = "main") -> Samples:
@@ -108,11 +108,19 @@ class Run:
         return write_raw(self.directory / "raw", measurement)
 
     def write_report(
-        self, measurements: Iterable[Measurement], verdicts: Iterable[Verdict] = (), missing: Iterable[str] = ()
+        self,
+        measurements: Iterable[Measurement],
+        verdicts: Iterable[Verdict] = (),
+        missing: Iterable[str] = (),
+        *,
+        ended: datetime | None = None,
     ) -> Path:
-        """Write `report.json`; the run counts as complete when nothing is missing. Raises StoreError."""
+        """Write `report.json`; the run counts as complete when nothing is missing. Raises StoreError.
+
+        It ended now, unless `ended` says when.
+        """
         missing = tuple(missing)
-        info = self.info(ended=datetime.now(UTC), complete=not missing)
+        info = self.info(ended=ended or datetime.now(UTC), complete=not missing)
         report = Report(
             run=info,
             environment=self.record.environment,
@@ -134,8 +142,9 @@ class Run:
             options=record.options,
         )
 
-    def _write_record(self) -> None:
-        write_atomic(self.directory / _RECORD, to_json(self.record, indent=1) + "\n")
+    def write_record(self) -> None:
+        """Write `run.json`. Raises StoreError."""
+        write_atomic(self.directory / RECORD, to_json(self.record, indent=1) + "\n")
 
 
 def new_name(started: datetime) -> str:
@@ -143,13 +152,13 @@ def new_name(started: datetime) -> str:
     return f"{started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
 
 
-def _ignore_runs(results: Path) -> None:
+def ignore_runs(results: Path) -> None:
     """Keep runs out of git; a file that is there already is the user's."""
     ignore = results / ".gitignore"
     if not ignore.exists():
         ignore.write_text("runs/\n", encoding="utf-8")
 
 
-def unwritable(results: Path, reason: str | None) -> StoreError:
+def unwritable(results: Path, reason: str | None, option: str = "--lem-results") -> StoreError:
     """What to raise where `results` refuses: one line that names the option."""
-    return StoreError(f"--lem-results={results}: results cannot be written there ({reason}); name a writable directory")
+    return StoreError(f"{option}={results}: results cannot be written there ({reason}); name a writable directory")

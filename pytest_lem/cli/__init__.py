@@ -1,0 +1,26 @@
+"""The command line `lem`: what is done with results outside of pytest. A command imports what it needs when it runs."""
+
+from __future__ import annotations
+
+import signal
+import sys
+
+import typer
+
+from pytest_lem.cli.merge import merge
+
+# Without rich's help, which would take as long to import as all the rest.
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+app.command()(merge)
+
+
+@app.callback()
+def lem() -> None:
+    """What pytest-lem measured, outside of pytest."""
+
+
+def main() -> None:
+    """The console script."""
+    # What a command has begun to write is cleared away, as after Ctrl-C.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    app(prog_name="lem")
