@@ -248,7 +248,8 @@ class Theirs:
 
 def chosen(*collections, lane=lambda worker: worker.lane):
     theirs = Theirs()
-    scheduler = ChosenScheduling(SimpleNamespace(), theirs, lane)
+    quiet = SimpleNamespace(getplugin=lambda name: None)  # no terminal to announce a plan on
+    scheduler = ChosenScheduling(SimpleNamespace(pluginmanager=quiet), theirs, lane)
     workers = [Worker(f"gw{number}", ("", number)) for number in range(len(collections))]
     for worker, collection in zip(workers, collections, strict=True):
         scheduler.add_node(worker)
