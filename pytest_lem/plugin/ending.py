@@ -29,9 +29,10 @@ def finished_report(config: pytest.Config, folder: Path, outcomes: dict[str, str
     missing = [_reason(test, outcomes) for test in run.record.plan if test not in whole]
     told = [line for line in missing if line is not None]
     extra = [line for line in found.remarks if not any(line.startswith(f"{test}:") for test in run.record.plan)]
-    report = read_report(
-        run.write_report(joined(found.measurements, late_metrics, run.record.plan), found.verdicts, [*told, *extra])
-    )
+    # Where nothing is missing, what a torn line held was measured or judged again.
+    torn = found.torn if told or extra else ()
+    measurements = joined(found.measurements, late_metrics, run.record.plan)
+    report = read_report(run.write_report(measurements, found.verdicts, [*told, *extra, *torn]))
     copy = options.value(config, "json")
     if copy:
         save_report(report, Path(config.invocation_params.dir, copy))

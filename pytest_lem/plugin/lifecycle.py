@@ -105,9 +105,23 @@ class Lifecycle:
         if report.when == "call" or not report.passed:
             self._outcomes[report.nodeid] = f"failed: {_why(report)}" if report.failed else _skipped(report)
 
-    @pytest.hookimpl(trylast=True)
-    def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Stop what runs, then write the report: also after Ctrl-C, a failure, a full disk."""
+    @pytest.hookimpl(wrapper=True, trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:
+        """Stop what runs, then write the report: also after Ctrl-C, a failure, a full disk.
+
+        Innermost of the wrappers: all that others do here is done, and the terminal's summary still comes.
+        """
+        try:
+            result = yield
+            self._finish(session)
+        except KeyboardInterrupt:
+            # Ctrl-C while the session ended: what is measured shall be in the report all the same.
+            self._finish(session)
+            session.exitstatus = pytest.ExitCode.INTERRUPTED
+            return None
+        return result
+
+    def _finish(self, session: pytest.Session) -> None:
         known = known_session(self.config)
         if known is not None:
             known.close()

@@ -69,7 +69,11 @@ class EnginePool:
         engine, self.engine, self.spec, self._wanted = self.engine, None, None, None
         if engine is None:
             return
-        engine.stop()
+        try:
+            engine.stop()
+        except BaseException:
+            engine.kill()  # Ctrl-C while it was about to end: nobody else knows of it any more
+            raise
         gpu_memory.freed(self._before)
 
     def discard(self) -> None:

@@ -43,8 +43,9 @@ class Recorder:
         changed = self.config.hook.pytest_lem_update_record(config=self.config, measurement=measurement)
         final: Measurement = changed if changed is not None else measurement
         self.measurements.append(final)
-        self.samples.measurement(final)
+        # Its line comes last: what has one is not measured again, so nothing of it may be missing then.
         self.run.write_raw(final)
+        self.samples.measurement(final)
         return final
 
     def recall(self, measurement: Measurement) -> Measurement:

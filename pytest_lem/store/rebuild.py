@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -10,7 +10,7 @@ from pathlib import Path
 from pytest_lem.model.measurement import Cycle, Measurement, Round
 from pytest_lem.model.verdict import Verdict
 from pytest_lem.store.aggregation import Aggregate
-from pytest_lem.store.experiments import joined, whole_tests
+from pytest_lem.store.experiments import is_whole, joined, whole_tests
 from pytest_lem.store.report import Report
 from pytest_lem.store.run import Run
 from pytest_lem.store.samples import (
@@ -34,7 +34,8 @@ UNENDED = "the run ended before it wrote its report; this one was rebuilt from i
 class Gathered:
     """What every process of a run wrote: measurements (one an attempt at an item), verdicts, remarks on what was lost.
 
-    `failures` maps an item that could not be measured to the reason.
+    A measurement that was cut short has no remark where another attempt came to its end. `torn` names the lines that
+    were cut short themselves. `failures` maps an item that could not be measured to the reason.
     """
 
     measurements: tuple[Measurement, ...]
@@ -42,30 +43,32 @@ class Gathered:
     remarks: tuple[str, ...]
     failures: dict[str, str]
     last: datetime | None
+    torn: tuple[str, ...] = ()
 
 
 def gather(directory: Path, *, aggregate: Aggregate | None = None) -> Gathered:
-    """Read the samples files of the run in `directory`; a torn line becomes a remark.
+    """Read the samples files of the run in `directory`.
 
     `aggregate` computes metrics from the rounds of a measurement that was cut short; without it such a measurement has
     none. Raises StoreError for a file that cannot be read.
     """
     logs = [_Log(path.stem.removeprefix("samples-")) for path in sorted(directory.glob("samples-*.jsonl"))]
-    remarks: list[str] = []
+    torn: list[str] = []
     lines: list[Line] = []
     for log in logs:
-        events, torn = read_samples(directory / f"samples-{log.worker}.jsonl")
-        remarks += torn
+        events, cut = read_samples(directory / f"samples-{log.worker}.jsonl")
+        torn += cut
         lines += events
         for event in events:
             log.take(event)
-    remarks += [text for log in logs for text in log.remarks()]
+    whole = {attempt.head.id for log in logs for attempt in log.attempts if attempt.ended and is_whole(attempt.head)}
     return Gathered(
         measurements=tuple(attempt.result(aggregate) for log in logs for attempt in log.attempts),
         verdicts=_last(lines),
-        remarks=tuple(remarks),
+        remarks=tuple(text for log in logs for text in log.remarks(whole)),
         failures={test: reason for log in logs for test, reason in log.failures.items()},
         last=max((line.time for line in lines), default=None),
+        torn=tuple(torn),
     )
 
 
@@ -94,7 +97,7 @@ def rebuild(directory: Path, *, aggregate: Aggregate | None = None) -> Report:
     """
     run = Run.open(directory)
     found = gather(directory, aggregate=aggregate)
-    missing = [UNENDED, *found.remarks]
+    missing = [UNENDED, *found.torn, *found.remarks]
     missing += [f"{test}: failed: {reason}" for test, reason in still_failed(found).items()]
     missing += _unmeasured(run.record.plan, found.measurements, missing)
     return Report(
@@ -159,8 +162,9 @@ class _Log:
             case FailedLine():
                 self.failures[line.test] = line.reason
 
-    def remarks(self) -> list[str]:
-        cut = [attempt.remark() for attempt in self.attempts if not attempt.ended]
+    def remarks(self, whole: Collection[str]) -> list[str]:
+        """What was lost, but for attempts at a measurement that is `whole` by another."""
+        cut = [each.remark() for each in self.attempts if not each.ended and each.head.id not in whole]
         lost = [f"{name}: the beginning of its measurement is lost (rounds: {n})" for name, n in self.strays.items()]
         return [*self.texts, *cut, *lost]
 
