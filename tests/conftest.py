@@ -38,6 +38,15 @@ def has_gpu() -> bool:
         pynvml.nvmlShutdown()
 
 
+@pytest.fixture
+def pytester(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+    """A nested run is a run of its own: no worker of the outer one, and in order where pytest-randomly is installed."""
+    for name in [name for name in os.environ if name.startswith("PYTEST_XDIST_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:randomly")
+    return pytester
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("torch") and find_spec("torch") is None:
         pytest.skip("torch is not installed")
@@ -45,3 +54,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip("vllm is not installed")
     if item.get_closest_marker("gpu") and not has_gpu():
         pytest.skip("no NVIDIA GPU here")
+    if item.get_closest_marker("xdist") and find_spec("xdist") is None:
+        pytest.skip("pytest-xdist is not installed")
+    for module in (name for mark in item.iter_markers("neighbours") for name in mark.args):
+        if find_spec(module) is None:
+            pytest.skip(f"{module.replace('_', '-')} is not installed")

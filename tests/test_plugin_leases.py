@@ -186,6 +186,7 @@ def test_a_terminal_shows_on_the_progress_line_for_whom_a_run_waits(project, mac
     assert "1 passed" in said
 
 
+@pytest.mark.xdist
 def test_a_worker_of_xdist_tells_it_on_standard_error(project, start, held):
     project.write(ONCE)
     waiting = start("waiting", "0", "-n1", "test_it.py")
@@ -194,6 +195,7 @@ def test_a_worker_of_xdist_tells_it_on_standard_error(project, start, held):
     assert waiting.ends() == 0
 
 
+@pytest.mark.xdist
 def test_workers_with_a_lane_each_measure_side_by_side(project, start):
     project.write(ONCE.replace("output_tokens", 'precision=["fp32", "bf16"], output_tokens'))
     both = start("both", "0,1", "-n2", "test_it.py")

@@ -167,6 +167,7 @@ def test_a_run_from_another_environment_is_not_mixed_with_this_one(project):
     )
 
 
+@pytest.mark.xdist
 def test_workers_continue_a_run_too(project):
     project.write(KILLED.replace("os.kill(os.getpid(), 9)", "raise KeyboardInterrupt"))
     project.subprocess()

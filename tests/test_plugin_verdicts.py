@@ -129,7 +129,9 @@ def test_headline_numbers_are_plain_properties_in_junit(project):
         assert values["lem_joules_per_token"] > 0
 
 
-@pytest.mark.parametrize("workers", [(), ("-n", "1"), ("-n", "2")])
+@pytest.mark.parametrize(
+    "workers", [(), *(pytest.param(("-n", count), marks=pytest.mark.xdist) for count in "12")], ids=["alone", "1", "2"]
+)
 def test_a_users_own_property_arrives_as_a_plain_number(project, workers):
     project.write(
         TEST.replace("lem_energy):", "lem_energy, record_property):")

@@ -56,7 +56,7 @@ class Project:
         self.pytester.makepyfile(**{name: text})
 
     def run(self, *arguments: str) -> pytest.RunResult:
-        return self.pytester.runpytest_inprocess("-p", "no:randomly", *arguments)
+        return self.pytester.runpytest_inprocess(*arguments)
 
     def subprocess(self, *arguments: str) -> pytest.RunResult:
         return self.pytester.runpytest_subprocess(*arguments)
