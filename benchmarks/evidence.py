@@ -21,6 +21,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.accuracy import summary as accuracy
+from benchmarks.campaigns import lanes
 from benchmarks.engines import kills, starts
 from benchmarks.engines import summary as engines
 from benchmarks.overhead import summary as overhead
@@ -34,6 +35,7 @@ GENERATORS: dict[str, Callable[[dict[str, Any]], str]] = {
     "accuracy": accuracy.render,
     "engines": engines.render,
     "kills": kills.render,
+    "lanes": lanes.render,
     "overhead-engine": overhead.render_gpu,
     "overhead-gpu": overhead.render_gpu,
     "overhead-startup": overhead.render_startup,

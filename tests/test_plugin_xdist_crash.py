@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 from xdist_campaign import EXPERIMENTS
 
+pytestmark = pytest.mark.xdist
 VICTIM = "test_decode[fake-bf16-b8-c0]"
 
 
@@ -45,7 +46,9 @@ def test_a_lane_without_its_worker_is_missing_in_the_report_of_the_others(campai
     campaign.die(VICTIM, "call", "kill")
     result = campaign.run("-n2", "--lem-lanes=2", "--max-worker-restart=0")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    missing = {line.partition(": ")[0].partition("::")[2] for line in campaign.project.report()["missing"]}
+    told = campaign.project.report()["missing"]
+    assert any(f"{VICTIM}: failed: worker 'gw" in line and "crashed while running" in line for line in told)
+    missing = {line.partition(": ")[0].partition("::")[2] for line in told}
     whole = set().union(*campaign.measured().values()) - missing
     assert missing | whole == set(EXPERIMENTS)
     assert {VICTIM, "test_decode[fake-bf16-b1-c1]", "test_decode[fake-bf16-b8-c1]"} <= missing

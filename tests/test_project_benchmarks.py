@@ -16,6 +16,7 @@ from benchmarks import figures
 from benchmarks.accuracy import run as accuracy_run
 from benchmarks.accuracy import summary as accuracy
 from benchmarks.accuracy import warmth
+from benchmarks.campaigns import lanes
 from benchmarks.engines import asked, kills, starts
 from benchmarks.engines import summary as engines
 from benchmarks.graphwork.results import Results, laid_out
@@ -339,3 +340,18 @@ def test_boards_are_named_by_uuid_where_cuda_sees_only_some(monkeypatch: pytest.
     assert [gpu["uuid"] for gpu in asked.boards(["GPU-1"])] == ["GPU-1"]
     assert asked.named(asked.boards(["GPU-1"])) == "H100, driver 580"
     assert asked.named(asked.boards([])) == "no GPU"
+
+
+def test_lanes_are_told_with_what_was_measured_twice_and_what_two_gain() -> None:
+    row = {"test": "pytorch-bf16-b1-c0", "worker": "gw0", "gpus": ["GPU-aaaabbbbcccc"], "launch": "7"}
+    row |= {"stopped": "rounds", "seconds": 20.0, "load_s": 5.0}
+    first = {"planned": 2, "workers": 2, "killed_after": 1, "exit": 1, "measured": [row], "seconds": 60.0}
+    then = {"exit": 0, "seconds": 30.0, "measured": [row, row], "missing": [], "complete": True}
+    then |= {"experiments": 1, "cycles": 2}
+    speed = [{"n": n, "workers": w, "gpus": ["GPU-a"] * w, "exit": 0, "cycles": 8} for n, w in (("1", 1), ("auto", 2))]
+    speed = [{**each, "seconds": s, "cycles_per_hour": 28_800 / s} for each, s in zip(speed, (200, 104), strict=True)]
+    told = lanes.render({"gpus": [], "errors": [], "killed": {"first": first, "resumed": then}, "speed": speed})
+    assert "one of them killed after 1 had measured; exit 1, 1 measured in 60 s" in told
+    assert "1 experiments with 2 cycles in the report, complete, 0 missing; measured twice: pytorch-bf16-b1-c0." in told
+    assert "| pytorch-bf16-b1-c0 | gw0 | GPU-aaaabbbb | 7 | 5.0 | 20.0 | rounds |" in told
+    assert "2 workers measure ×1.92 as many cycles an hour as one." in told

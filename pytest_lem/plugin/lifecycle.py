@@ -167,7 +167,9 @@ class Lifecycle:
 def _why(report: pytest.TestReport) -> str:
     """The first line of what went wrong."""
     crash = getattr(report.longrepr, "reprcrash", None)
-    lines = (crash.message if crash else report.longreprtext).strip().splitlines()
+    # Xdist's own reports of a crash are a plain text, under a header that names the worker's interpreter.
+    text = report.longrepr if isinstance(report.longrepr, str) else report.longreprtext
+    lines = (crash.message if crash else text).strip().splitlines()
     return lines[0].removeprefix("Failed: ") if lines else "without a word"
 
 
