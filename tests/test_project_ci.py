@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
+from project import ROOT
 
 SKIPS = """
     import pytest
@@ -69,3 +72,35 @@ def test_a_module_that_skips_itself_fails_the_run_too(run) -> None:
     result = run("import pytest\npytest.importorskip('no_such_module')", CI="true")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(["*these skips fail the run:", "*no_such_module*"])
+
+
+@pytest.mark.xdist
+def test_a_skip_on_a_worker_fails_the_run_too(run, pytester, monkeypatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "tests"))
+    monkeypatch.setenv("CI", "true")
+    pytester.makepyfile(SKIPS)
+    result = pytester.runpytest_subprocess("-p", "no_skips", "-n2")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert len([line for line in result.outlines if "::test_needs_a_library: " in line]) == 1
+
+
+def test_a_run_that_a_test_starts_knows_nothing_of_the_workers_around_it(pytester) -> None:
+    pytester.makepyfile(
+        """
+        import os
+
+        def test_alone():
+            assert [name for name in os.environ if name.startswith("PYTEST_XDIST")] == []
+        """
+    )
+    pytester.runpytest_subprocess().assert_outcomes(passed=1)
+
+
+def test_what_one_environment_lacks_another_has() -> None:
+    """Else a test could be excused everywhere, and nobody would notice."""
+    text = "\n".join((ROOT / name).read_text() for name in ("Makefile", "tox.ini"))
+    told = [set(words.replace(",", " ").split()) for words in re.findall(r"LEM_TESTS_WITHOUT :?=(.*)", text)]
+    assert {"torch", "vllm", "xdist", "neighbours"} in told
+    assert {"neighbours"} in told  # with torch and xdist; its tests of vLLM are not selected
+    assert {"torch", "vllm"} in told  # with xdist and neighbours
+    assert set() in told  # vLLM's own
