@@ -81,7 +81,8 @@ def go_on(lab, *options):
     before, kept, starts, launches = lab.samples(), lab.whole(), lab.starts(), left_over(lab)
     code = lab.run(*(["--lem-resume"] if lab.begun() else []), *options)
     assert code == 0, lab.output
-    assert lab.starts() == starts + len(launches)
+    if not any(option.startswith("-n") for option in options):  # lanes may share a launch: each makes its own
+        assert lab.starts() == starts + len(launches)
     now = lab.samples()
     assert all(now[name].startswith(text) for name, text in before.items())
     assert all(one in lab.whole() for one in kept)
@@ -175,3 +176,44 @@ def test_a_second_measurement_of_a_test_that_was_cut_short_is_not_missing_once_i
         "test_decode[fake-bf16-b1-c0]#two",
         "test_more[fake-bf16-b16-c0]",
     ]
+
+
+@pytest.mark.parametrize("point", ["prepare", "calibrate", "window"])
+def test_what_failed_with_its_engine_is_measured_when_that_is_asked_for_and_not_before(labs, point):
+    lab = labs()
+    assert end(lab, Fault(point, 0, "SIGKILL:engine")) == pytest.ExitCode.TESTS_FAILED
+    kept, starts = lab.whole(), lab.starts()
+    assert [key(one) for one in kept] == [("test_it.py::test_more[fake-bf16-b16]", 0)]
+    assert lab.run("--lem-resume") == pytest.ExitCode.TESTS_FAILED
+    assert (lab.whole(), lab.starts()) == (kept, starts)
+    go_on(lab, "--lem-retry-failed")
+
+
+WORKERS = [
+    ("-n2", "load", Fault("window", 1), ()),
+    ("-n2", "loadscope", Fault("torn"), ("-n2", "--lem-lanes=2", "--dist=worksteal")),
+    ("-n1", "loadfile", Fault("written", 1), ()),
+    ("-n1", "loadgroup", Fault("load", 1), ("-n1", "--dist=loadgroup")),
+    ("-n2", "worksteal", Fault("teardown", 1), ()),
+    ("-n2", "load", Fault("round-written", 1, "SIGINT:controller"), ("-n2", "--lem-lanes=2", "--dist=loadfile")),
+    ("-n1", "worksteal", Fault("report", 0, "SIGINT:controller"), ()),
+    ("-n2", "loadgroup", Fault("window", 2, "SIGKILL:controller"), ()),
+    ("-n1", "loadscope", Fault("written", 1, "SIGKILL:controller"), ("-n2", "--lem-lanes=2", "--dist=loadscope")),
+]
+"""Workers, distribution, what ends them, and how the run is continued."""
+
+
+@pytest.mark.xdist
+@pytest.mark.parametrize(
+    ("workers", "mode", "fault", "continued"),
+    [pytest.param(*row, marks=[pytest.mark.slow] if number else []) for number, row in enumerate(WORKERS)],
+    ids=[f"{workers}-{mode}-{fault.point}-{fault.how}" for workers, mode, fault, _ in WORKERS],
+)
+def test_workers_that_end_anywhere_have_measured_everything_once_when_the_run_was_continued(
+    labs, workers, mode, fault, continued
+):
+    lab = labs(Matrix(precisions=("bf16", "fp16"), batches=(1,), cycles=1))
+    code = end(lab, fault, workers, "--lem-lanes=2", f"--dist={mode}")
+    name, _, who = fault.how.partition(":")
+    assert code == (DEATHS[name] if who else pytest.ExitCode.TESTS_FAILED), lab.output
+    go_on(lab, *continued)
