@@ -9,6 +9,7 @@ from xdist_campaign import EXPERIMENTS
 
 from pytest_lem.plugin.distribution import auto_workers
 
+pytestmark = pytest.mark.xdist
 LANES = ("-n2", "--lem-lanes=2")
 EVERYTHING = sorted(["test_first", *EXPERIMENTS, "test_last"])
 
