@@ -128,7 +128,7 @@ def test_a_campaign_that_ends_anywhere_and_goes_on_has_measured_everything_once(
 
 
 @pytest.mark.slow
-@drawn(examples=6)
+@drawn(examples=5)
 @given(data=st.data())
 def test_a_larger_campaign_that_ends_twice_has_measured_everything_once(labs, data):
     matrix = data.draw(matrices())
@@ -191,9 +191,8 @@ def test_what_failed_with_its_engine_is_measured_when_that_is_asked_for_and_not_
 
 WORKERS = [
     ("-n2", "load", Fault("window", 1), ()),
-    ("-n2", "loadscope", Fault("torn"), ("-n2", "--lem-lanes=2", "--dist=worksteal")),
+    ("-n2", "loadscope", Fault("torn"), ()),
     ("-n1", "loadfile", Fault("written", 1), ()),
-    ("-n1", "loadgroup", Fault("load", 1), ("-n1", "--dist=loadgroup")),
     ("-n2", "worksteal", Fault("teardown", 1), ()),
     ("-n2", "load", Fault("round-written", 1, "SIGINT:controller"), ("-n2", "--lem-lanes=2", "--dist=loadfile")),
     ("-n1", "worksteal", Fault("report", 0, "SIGINT:controller"), ()),
@@ -216,4 +215,6 @@ def test_workers_that_end_anywhere_have_measured_everything_once_when_the_run_wa
     code = end(lab, fault, workers, "--lem-lanes=2", f"--dist={mode}")
     name, _, who = fault.how.partition(":")
     assert code == (DEATHS[name] if who else pytest.ExitCode.TESTS_FAILED), lab.output
+    if not who:  # the crash of a worker costs the test that it ran; its lane has measured the rest before the run ended
+        assert len(set(lab.matrix.items()) - set(map(key, lab.whole()))) <= 1
     go_on(lab, *continued)
