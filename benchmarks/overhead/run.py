@@ -66,7 +66,7 @@ def engine_part(asked: argparse.Namespace) -> bool:
 
 
 def startup_half(asked: argparse.Namespace) -> bool:
-    results = Results(asked.out / "overhead-startup.json", "What the plugin costs a run that does not use it")
+    results = Results(asked.out / "overhead-startup.json", "What the plugin costs")
     return attempt(results, lambda: startup.measure(results, asked.starts, asked.collections))
 
 
