@@ -11,6 +11,7 @@ import fake_pynvml
 import pytest
 from xdist_campaign import EXPERIMENTS
 
+pytestmark = pytest.mark.xdist
 EVERYTHING = sorted(["test_first", *EXPERIMENTS, "test_last"])
 ON_CPU = ("FAKE = {", 'FAKE = {"device": "cpu", ')
 
