@@ -379,7 +379,10 @@ def test_another_process_on_a_leased_gpu_is_told_once(project, machine, stranger
     machine.gpus[1].pids = (stranger.pid,)
     project.write(ONCE)
     result = project.run("--lem-cycles=3", "-W", "default")
-    result.assert_outcomes(passed=3, warnings=1)
+    assert result.parseoutcomes()["passed"] == 3
+    # Other warnings may be those of objects that an earlier test has left to the garbage collector.
+    warned = [str(call.warning_message.message) for call in result.reprec.getcalls("pytest_warning_recorded")]
+    assert len([text for text in warned if "another process" in text]) == 1
     result.stdout.fnmatch_lines([f"*another process is on {A}: PID {stranger.pid} (sleep); rounds beside it will be*"])
 
 

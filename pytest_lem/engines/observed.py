@@ -14,19 +14,17 @@ def check_observed(request: dict[str, Any], observed: dict[str, Any]) -> str | N
     Every option that was asked for must be read back by the adapter, in `observed["options"]`; those that nothing keeps
     are named in `observed["unread"]`.
     """
-    asked: dict[str, Any] = {"precision": request["precision"], "device": request["device"]}
-    found = {name: observed.get(name) for name in asked}
+    found = [(name, request[name], observed.get(name)) for name in ("precision", "device")]
     if request["gpus"]:
-        asked["gpus"] = sorted(request["gpus"])
-        found["gpus"] = sorted(observed.get("gpus", ()))
+        found.append(("gpus", sorted(request["gpus"]), sorted(observed.get("gpus", ()))))
+    # An option may have the name of a field: both are compared.
     options = observed.get("options", {})
     for name, value in request["options"].items():
         if value is not None and name not in observed.get("unread", ()):
-            asked[name] = value
-            found[name] = options.get(name)
-    for name, value in asked.items():
-        if found[name] != value:
-            return f"does not run as asked: {name}: asked {value!r}, observed {found[name]!r}"
+            found.append((name, value, options.get(name)))
+    for name, asked, seen in found:
+        if seen != asked:
+            return f"does not run as asked: {name}: asked {asked!r}, observed {seen!r}"
     return None
 
 
