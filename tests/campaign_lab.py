@@ -14,6 +14,7 @@ import sys
 import time
 import traceback
 import uuid
+import warnings
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -259,7 +260,10 @@ class Lab:
         arguments = ["-p", "no:cacheprovider", "-p", "no:unraisableexception", *self.matrix.options(), *options]
         if any(option.startswith("-n") for option in options):
             return self._spawned(arguments)  # xdist's workers get the path that its module found when it was imported
-        pid = os.fork()
+        with warnings.catch_warnings():
+            # Python 3.12 on: a worker of xdist, which may run this test, has a thread that waits for its controller.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            pid = os.fork()
         if not pid:
             self._be_pytest(arguments)
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
@@ -269,12 +273,17 @@ class Lab:
             return subprocess.run(
                 [sys.executable, "-m", "pytest", *arguments],
                 cwd=self.folder,
-                env=dict(os.environ, LEM_TEST_TOKEN=self.token),
+                env=self._environment(),
                 stdout=sink,
                 stderr=sink,
                 timeout=PATIENCE,
                 check=False,
             ).returncode
+
+    def _environment(self) -> dict[str, str]:
+        """Marked, and without what a worker that runs this test says of itself."""
+        own = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")}
+        return own | {"LEM_TEST_TOKEN": self.token}
 
     def _be_pytest(self, arguments: list[str]) -> None:
         code = 70
@@ -285,7 +294,9 @@ class Lab:
             os.dup2(sink, 2)
             sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
             os.chdir(self.folder)
-            os.environ["LEM_TEST_TOKEN"] = self.token
+            environment = self._environment()
+            os.environ.clear()
+            os.environ.update(environment)
             code = int(pytest.main(arguments))
         except BaseException:  # noqa: BLE001 - as an interpreter would end, not as the parent's fork
             traceback.print_exc()
