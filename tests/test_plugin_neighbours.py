@@ -104,11 +104,16 @@ def test_a_test_that_failed_is_measured_again_and_both_attempts_are_kept(project
 
 @pytest.mark.neighbours("pytest_rerunfailures")
 def test_a_budget_judges_the_last_attempt(project):
-    test = FLAKY.replace('["bf16", "fp16"]', '"bf16"').replace("\ndef", "\n@pytest.mark.lem_budget(power_w=99)\ndef")
-    project.write(test.replace("FAIL", "pass"))
-    result = project.subprocess("--reruns=1")  # its meter says 100 W, always
-    assert result.parseoutcomes() == {"failed": 1, "rerun": 1}
-    assert [verdict["status"] for verdict in project.report()["verdicts"]] == ["failed"]
+    """The first one is asked for a hundred times the tokens, and so costs 40 J a request."""
+    longer = "    tokens = 4 if Path(request.node.name).exists() else 400\n    lem_energy.measure("
+    test = FLAKY.replace('["bf16", "fp16"]', '"bf16"').replace("FAIL", "pass")
+    test = test.replace("\ndef", "\n@pytest.mark.lem_budget(joules_per_request=10)\ndef")
+    test = test.replace("    lem_energy.measure(", longer)
+    test = test.replace("lem_backend, lem_workload)", "lem_backend, lem_workload.replace(output_tokens=tokens))")
+    project.write(test)
+    result = project.subprocess("--reruns=1")
+    assert result.parseoutcomes() == {"passed": 1, "rerun": 1}
+    assert [verdict["status"] for verdict in project.report()["verdicts"]] == ["passed"]
 
 
 @pytest.mark.parametrize("arguments", [ALONE, LANES])
