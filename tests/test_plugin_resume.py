@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from contextlib import contextmanager
 
 import pytest
 from users_project import TEST
 
-from pytest_lem.model.errors import EngineError, UsageError
+from pytest_lem.model.errors import EngineError
 from pytest_lem.plugin.breaker import Breaker
 
 KILLED = TEST.replace(
@@ -37,6 +40,20 @@ def cycles(project) -> list[tuple[str, int, str]]:
         for measurement in project.report()["measurements"]
         for cycle in measurement["cycles"]
     ]
+
+
+@contextmanager
+def holding(run):
+    """Another process that has the run open, until the end of the block."""
+    program = f"from pathlib import Path; from pytest_lem.store.run import Run; Run.open(Path({str(run)!r})).hold()"
+    command = [sys.executable, "-c", f"{program}; print('held', flush=True); input()"]
+    other = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        assert other.stdout.readline() == b"held\n"
+        yield
+    finally:
+        other.kill()
+        other.communicate()
 
 
 def measured(project) -> list[str]:
@@ -103,6 +120,73 @@ def test_another_workload_of_the_same_name_is_measured_anew(project):
     project.write(TEST.replace("[1, 8]", "1").replace("output_tokens=4", "output_tokens=5"))
     project.run("--lem-resume").assert_outcomes(passed=1)
     assert len(measured(project)) == 2
+    (found,) = project.report()["measurements"]
+    assert (found["workload"]["output_tokens"], len(found["cycles"])) == (5, 1)  # never mixed with what was before
+    assert found["metrics"]["tokens_per_second"]["covers"] == "this session only"
+
+
+def test_a_window_runs_again_and_its_last_time_counts(project):
+    project.write("def test_window(lem_energy):\n    with lem_energy.window('w'): pass\n")
+    for _ in range(3):
+        project.run("--lem-resume" if project.runs() else "-q").assert_outcomes(passed=1)
+    (found,) = project.report()["measurements"]
+    assert [cycle["index"] for cycle in found["cycles"]] == [0]
+
+
+def test_a_run_that_still_goes_on_is_not_continued(project):
+    project.write(TEST.replace("[1, 8]", "1"))
+    project.run()
+    with holding(project.runs()[0]):
+        result = project.run("--lem-resume")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: --lem-resume: run * is still running; wait for its end, or begin a new one"])
+    project.run("--lem-resume").assert_outcomes(passed=1)
+
+
+def test_looking_at_what_is_left_changes_no_report(project):
+    project.write(BROKEN)
+    project.run()
+    report = project.report()
+    for options in (["--collect-only"], ["-k", "nothing"]):
+        project.run("--lem-resume", *options)
+        assert project.report() == report
+    project.run("--lem-resume", "-k", "b1").assert_outcomes(passed=1, deselected=1)
+    assert "b8-c0]: failed: engine 'fake' is not running" in project.report()["missing"][0]
+
+
+def test_rounds_that_a_stranger_spoiled_are_measured_again(project, monkeypatch):
+    project.write(TEST.replace("[1, 8]", "1"))
+    monkeypatch.setenv("FAKE_METER", "fault")
+    project.run()
+    monkeypatch.delenv("FAKE_METER")
+    project.run("--lem-resume").assert_outcomes(passed=1)
+    assert project.metric("joules_per_token")["value"] > 0
+
+
+def test_other_meters_measure_another_run(project):
+    project.write(TEST.replace("[1, 8]", "1"))
+    project.run()
+    result = project.run("--lem-resume", "--lem-meter=auto")
+    result.stderr.fnmatch_lines(["ERROR: --lem-resume: run * cannot be continued here: --lem-meter was fake then; *"])
+
+
+def test_only_the_budgets_of_the_last_judgement_stand_in_the_report(project):
+    project.write(TEST.replace("[1, 8]", "1"))
+    project.run("--lem-budget=tokens_per_second:1e9").assert_outcomes(failed=1)
+    result = project.run("--lem-resume", "--lem-budget=tokens_per_second:1")
+    result.assert_outcomes(passed=1)
+    assert [verdict["limit"] for verdict in project.report()["verdicts"]] == [1]
+    result.stdout.no_fnmatch_line("*breaks its budget*")
+
+
+def test_samples_that_cannot_be_read_are_one_line(project):
+    project.write(TEST.replace("[1, 8]", "1"))
+    project.run()
+    (run,) = project.runs()
+    (run / "samples-gw0.jsonl").write_text('{"a": 1}\n')
+    result = project.run("--lem-resume")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: *samples-gw0.jsonl line 1: *"])
 
 
 def test_what_failed_is_told_and_not_tried_again_until_it_is_asked_for(project):
@@ -189,6 +273,24 @@ def test_after_three_engines_that_failed_in_a_row_nothing_more_is_tried(project)
     assert all(": not run: " in line for line in missing[3:])
 
 
+def test_what_is_measured_already_needs_no_engine_that_works(project):
+    good = TEST.replace("[1, 8]", "1").replace("test_decode", "test_z")
+    bad = TEST.replace('{"token_seconds": 0.001}', '{"at": "load", "fault": "exit"}').replace("[1, 8]", "[1, 2, 3]")
+    project.write(bad + good.replace("import pytest", ""))
+    project.run("-k", "test_z").assert_outcomes(passed=1, deselected=3)
+    project.run("--lem-resume").assert_outcomes(passed=1, errors=3)
+
+
+def test_expected_failures_do_not_hide_that_something_was_not_run(project):
+    bad = TEST.replace('{"token_seconds": 0.001}', '{"at": "load", "fault": "exit"}').replace("[1, 8]", "[1, 2, 3]")
+    good = TEST.replace("[1, 8]", "1").replace("test_decode", "test_z").replace("import pytest", "")
+    project.write(bad.replace("@pytest.mark.lem", "@pytest.mark.xfail\n@pytest.mark.lem") + good)
+    result = project.run()
+    result.assert_outcomes(xfailed=3, skipped=1)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["*some tests were not run: --lem-resume takes them up*"])
+
+
 def test_a_batch_that_does_not_fit_says_nothing_of_the_other_batches():
     breaker = Breaker(limit=1)
     breaker.failed(EngineError("too large", kind="memory"))
@@ -203,5 +305,3 @@ def test_an_engine_that_measures_ends_the_row():
         breaker.failed(EngineError("no", kind=kind))
         breaker.worked()
     assert breaker.reason is None
-    with pytest.raises(UsageError, match="at least one"):
-        Breaker(limit=0)

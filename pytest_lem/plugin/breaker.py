@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from pytest_lem.model.errors import EngineError, UsageError
+from pytest_lem.model.errors import EngineError
 from pytest_lem.plugin.state import NOT_RUN
 
 _OF_THE_EXPERIMENT = ("usage", "memory")
@@ -12,14 +12,10 @@ _OF_THE_EXPERIMENT = ("usage", "memory")
 
 @dataclass
 class Breaker:
-    """Counts engine failures in a row; open after `limit` of them. Raises UsageError for a limit below 1."""
+    """Counts engine failures in a row; open after `limit` of them."""
 
     limit: int = 3
     _row: list[str] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        if self.limit < 1:
-            raise UsageError(f"--lem-max-engine-failures={self.limit}: at least one engine must be allowed to fail")
 
     def failed(self, error: EngineError) -> None:
         """An engine did not start, or died; a batch that does not fit, or a refused request, says nothing of others."""

@@ -89,8 +89,7 @@ def _judge(item: pytest.Item) -> None:
             which = f" named {limit.name!r}" if limit.name else ""
             pytest.fail(f"the budget on {limit.metric.key} has no measurement{which} to judge", pytrace=False)
         verdicts += [(limit, judge(limit, measurement)) for measurement in found]
-    for _, verdict in verdicts:
-        session.recorder.verdict(verdict)
+    session.recorder.judged([verdict for _, verdict in verdicts])
     _conclude(verdicts, meter_named=session.meter_named)
 
 

@@ -33,6 +33,7 @@ def check_options(config: pytest.Config) -> None:
         asked = options.value(config, name)
         if asked is not None:
             validated(ProtocolSpec, {name: asked}, f"--lem-{name.replace('_', '-')}")
+    allowed_failures(config)
     gap = options.value(config, "gap")
     if gap is not None:
         gap_rule(gap)
@@ -59,6 +60,15 @@ def layers_of(
             "settings": {name: ini_origin(config, f"lem_{name}") for name in names},
         },
     )
+
+
+def allowed_failures(config: pytest.Config) -> int:
+    """How many engines may fail in a row. Raises UsageError for none."""
+    asked = options.value(config, "max_engine_failures")
+    most = 3 if asked is None else int(asked)
+    if most < 1:
+        raise UsageError(f"--lem-max-engine-failures={most}: at least one engine must be allowed to fail")
+    return most
 
 
 def protocol_of(item: pytest.Item) -> ProtocolSpec:

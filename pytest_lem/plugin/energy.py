@@ -23,6 +23,7 @@ from pytest_lem.plugin.check import protocol_of
 from pytest_lem.plugin.distribution import lanes
 from pytest_lem.plugin.session import LemSession
 from pytest_lem.runner import Bench, CycleLog, Phase, refusal
+from pytest_lem.store.experiments import cycle_of
 
 
 class Energy:
@@ -140,7 +141,7 @@ class Energy:
 
     def _finish_window(self, begun: Measurement, context: Context, rounds: tuple[Round, ...], stopped: str) -> None:
         cycle = Cycle(
-            index=0,
+            index=cycle_of(self._item.nodeid),
             launch="window",
             gpus=tuple(self._session.gpus),
             rounds=rounds,

@@ -125,14 +125,22 @@ class Lifecycle:
         known = known_session(self.config)
         if known is not None:
             known.close()
-        if worker_name(self.config):
+        if worker_name(self.config) or self._untouched(known):
             return
         folder = known.recorder.run.directory if known else options.results(self.config) / "runs" / self._run_name
         if (folder / "run.json").exists():
             self._write(session, folder)
+            if session.exitstatus == pytest.ExitCode.OK and any(o.startswith(NOT_RUN) for o in self._outcomes.values()):
+                self._say("engines failed in a row, and some tests were not run: --lem-resume takes them up")
+                session.exitstatus = pytest.ExitCode.TESTS_FAILED
         elif self._emptied and session.exitstatus == pytest.ExitCode.OK:
             self._say("nothing was measured: the options left every lem test without an experiment")
             session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
+
+    def _untouched(self, known: LemSession | None) -> bool:
+        """Whether a run that was to be continued was not: its report stands as it is."""
+        alone = known is None and not self.config.pluginmanager.hasplugin("dsession")
+        return resume.asked(self.config) and (alone or bool(self.config.option.collectonly))
 
     def pytest_unconfigure(self) -> None:
         """Stop an engine that a broken end of the session left."""

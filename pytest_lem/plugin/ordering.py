@@ -21,8 +21,8 @@ def pytest_configure(config: pytest.Config) -> None:
     from pytest_lem.model.errors import UsageError
 
     try:
-        ordered([], order or "grouped")
-        parse_shard(shard or "1/1")
+        ordered([], "grouped" if order is None else order)
+        parse_shard("1/1" if shard is None else shard)
     except UsageError as error:
         raise pytest.UsageError(str(error)) from None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from contextlib import suppress
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -56,10 +57,14 @@ def _done(config: pytest.Config) -> set[str]:
     """The items that a continued run has measured."""
     if not resume.asked(config):
         return set()
+    from pytest_lem.model.errors import LemError
     from pytest_lem.store.experiments import whole_tests
     from pytest_lem.store.rebuild import gather
 
-    return whole_tests(gather(options.results(config) / "runs" / config.stash[RUN_NAME]).measurements)
+    # What cannot be read is told when the run opens it.
+    with suppress(LemError):
+        return whole_tests(gather(options.results(config) / "runs" / config.stash[RUN_NAME]).measurements)
+    return set()
 
 
 def _steps(config: pytest.Config, items: Iterable[pytest.Item]) -> Iterable[Step]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+import secrets
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -25,9 +27,16 @@ class Recorder:
     def __init__(self, config: pytest.Config, gpus: Iterable[Gpu], plan: Iterable[str]) -> None:
         self.config = config
         self.run = _open_run(config, gpus, plan)
+        self._held: int | None = self.run.hold()
         self.samples = self.run.samples(worker_name(config) or "main")
         self.measurements: list[Measurement] = []
         self.verdicts: list[Verdict] = []
+
+    def close(self) -> None:
+        """Nothing more comes from this process: the run may be continued."""
+        held, self._held = self._held, None
+        if held is not None:
+            os.close(held)
 
     def begin(self, measurement: Measurement, cycle: Cycle) -> None:
         """Before the first warm-up."""
@@ -57,10 +66,12 @@ class Recorder:
         """After an item that could not be measured."""
         self.samples.failed(test, reason)
 
-    def verdict(self, verdict: Verdict) -> None:
-        """After a budget was judged."""
-        self.verdicts.append(verdict)
-        self.samples.verdict(verdict)
+    def judged(self, verdicts: Sequence[Verdict]) -> None:
+        """After a test's budgets were judged, all together."""
+        judgement = secrets.token_hex(4)
+        for verdict in verdicts:
+            self.verdicts.append(verdict)
+            self.samples.verdict(verdict, judgement)
 
     def forget(self, test: str) -> None:
         """Take this item's earlier attempts out of what budgets and properties see."""
@@ -89,6 +100,10 @@ def _open_run(config: pytest.Config, gpus: Iterable[Gpu], plan: Iterable[str]) -
 def _continued(config: pytest.Config, run: Run, gpus: Iterable[Gpu], plan: Iterable[str]) -> Run:
     """The run that is continued, with what is new in the plan. Raises UsageError where it was measured elsewhere."""
     other = resume.differences(run.record.environment, collect_environment(gpus))
+    told = run.record.options
+    meter = (told.get("command", {}).get("lem_meter") or told.get("settings", {}).get("lem_meter")) or ["auto"]
+    if meter != (options.value(config, "meter") or ["auto"]):
+        other.append(f"--lem-meter was {','.join(meter)} then")
     if run.record.quick != options.quick(config):
         other.append(f"--lem-quick was {'on' if run.record.quick else 'off'} then")
     if other:

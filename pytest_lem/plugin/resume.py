@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +18,8 @@ if TYPE_CHECKING:
 
 def asked(config: pytest.Config) -> bool:
     """Whether an earlier run is to be continued."""
-    return bool(options.retry_failed(config) or config.getoption("lem_resume") or options.value(config, "resume_run"))
+    named = options.value(config, "resume_run")
+    return bool(options.retry_failed(config) or config.getoption("lem_resume")) or named is not None
 
 
 def resumed_name(config: pytest.Config) -> str | None:
@@ -33,10 +33,13 @@ def resumed_name(config: pytest.Config) -> str | None:
     named = options.value(config, "resume_run")
     if not known:
         raise UsageError(f"--lem-resume: there is no run to continue in {runs}; leave the option out to begin one")
-    if named is None:
-        return known[-1]
-    if Path(named).name in known:
-        return Path(named).name
+    name = known[-1] if named is None else Path(named).name
+    if name in known:
+        from pytest_lem.store.run import is_alive
+
+        if not config.option.collectonly and is_alive(runs / name):
+            raise UsageError(f"--lem-resume: run {name} is still running; wait for its end, or begin a new one")
+        return name
     raise UsageError(f"--lem-resume-run={named}: there is no such run in {runs}; the newest is {known[-1]}")
 
 
@@ -72,7 +75,7 @@ class Recall:
         from pytest_lem.store.rebuild import gather, still_failed
 
         found = gather(folder)
-        whole = tuple(each for each in found.measurements if is_whole(each))
+        whole = tuple(each for each in found.measurements if is_whole(each) and _has_valid(each))
         return cls(whole, {} if retry else still_failed(found))
 
     def measurement(
@@ -91,11 +94,14 @@ class Recall:
         found = self._of(test, spec)
         return found[-1].engine.observed if found and found[-1].engine else None
 
+    def has(self, test: str) -> bool:
+        """Whether anything of this item was measured."""
+        return any(each.test == test for each in self.measurements)
+
     def _of(self, test: str, spec: EngineSpec) -> list[Measurement]:
         return [m for m in self.measurements if m.test == test and m.engine is not None and m.engine.requested == spec]
 
 
-def told(recalled: Iterable[Measurement]) -> str:
-    """How much was taken over, for the end of the run."""
-    count = len(list(recalled))
-    return f"{count} measurement{'s' * (count != 1)} taken over from the run that was continued"
+def _has_valid(measurement: Measurement) -> bool:
+    """Whether any of its rounds counts: a stranger on the GPU may be gone by now."""
+    return any(round_.valid for cycle in measurement.cycles for round_ in cycle.rounds)

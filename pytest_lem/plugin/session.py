@@ -17,6 +17,7 @@ from pytest_lem.model.specs import EngineSpec
 from pytest_lem.plugin import options, resume
 from pytest_lem.plugin.backend import Backend
 from pytest_lem.plugin.breaker import Breaker
+from pytest_lem.plugin.check import allowed_failures
 from pytest_lem.plugin.gpus import Gpus, candidates, command_line, lease_count, visible
 from pytest_lem.plugin.pool import EnginePool
 from pytest_lem.plugin.progress import Progress
@@ -40,7 +41,7 @@ class LemSession:
             self.meters(found)
         self.recorder = Recorder(config, self._described(), plan)
         self.recall = self._recall()
-        self.breaker = Breaker(3 if (most := options.value(config, "max_engine_failures")) is None else most)
+        self.breaker = Breaker(allowed_failures(config))
         self.progress = Progress(config)
         self.test = ""
         self.window: str | None = None
@@ -105,7 +106,7 @@ class LemSession:
         failure = self.recall.failures.get(test)
         if failure is not None:
             pytest.fail(f"failed before in this run: {failure} (--lem-retry-failed tries it again)", pytrace=False)
-        if self.breaker.reason is not None:
+        if self.breaker.reason is not None and not self.recall.has(test):
             pytest.skip(self.breaker.reason)
 
     def own_pids(self) -> Collection[int]:
@@ -130,6 +131,7 @@ class LemSession:
             meters.close()
         self._meters.clear()
         self._gpus.release()
+        self.recorder.close()
 
     def _described(self) -> list[Gpu]:
         found = visible(self.config)

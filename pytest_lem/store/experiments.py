@@ -29,10 +29,27 @@ def is_whole(measurement: Measurement) -> bool:
     return bool(measurement.cycles) and not any(cycle.cut_short for cycle in measurement.cycles)
 
 
+def current(items: Iterable[Measurement]) -> list[Measurement]:
+    """Those of `items`, in the order of time, that measured what the last one of their experiment did.
+
+    A run that is continued may ask for another workload, engine or protocol under the same id: what was measured before
+    stays in the samples, and is no cycle of the new one.
+    """
+    items = list(items)
+    last = {(experiment_of(item.test), item.name): _what(item) for item in items}
+    return [item for item in items if _what(item) == last[experiment_of(item.test), item.name]]
+
+
+def _what(item: Measurement) -> object:
+    # How many cycles there are in all changes none of them.
+    protocol = item.protocol.model_copy(update={"cycles": 1})
+    return (item.engine.requested if item.engine else None, item.workload, protocol)
+
+
 def whole_tests(items: Iterable[Measurement]) -> set[str]:
     """The items of which each measurement, by its name, came to its own end at some attempt."""
     ended: dict[tuple[str, str], bool] = {}
-    for item in items:
+    for item in current(items):
         key = (item.test, item.name)
         ended[key] = ended.get(key, False) or is_whole(item)
     return {test for test, _ in ended} - {test for (test, _), whole in ended.items() if not whole}
@@ -48,7 +65,7 @@ def joined(
     measurement of several keeps none.
     """
     groups: dict[tuple[str, str], list[Measurement]] = {}
-    for item in items:
+    for item in current(items):
         groups.setdefault((experiment_of(item.test), item.name), []).append(item)
     places: dict[str, int] = {}
     for place, test in enumerate(plan):
@@ -75,7 +92,9 @@ def _kept(attempts: Sequence[Measurement]) -> list[Measurement]:
         by_cycle.setdefault(_index(attempt), []).append(attempt)
     kept = []
     for _, same in sorted(by_cycle.items()):
-        kept += [attempt for attempt in same if is_whole(attempt)] or same[-1:]
+        whole = [attempt for attempt in same if is_whole(attempt)]
+        # A window's own code runs again where a run is continued: its last time counts.
+        kept += whole[-1:] if whole and whole[-1].engine is None else whole or same[-1:]
     return kept
 
 

@@ -63,24 +63,30 @@ def gather(directory: Path, *, aggregate: Aggregate | None = None) -> Gathered:
             log.take(event)
     whole = {attempt.head.id for log in logs for attempt in log.attempts if attempt.ended and is_whole(attempt.head)}
     return Gathered(
-        measurements=tuple(attempt.result(aggregate) for log in logs for attempt in log.attempts),
+        measurements=tuple(attempt.result(aggregate) for attempt in _in_time(logs)),
         verdicts=_last(lines),
         remarks=tuple(text for log in logs for text in log.remarks(whole)),
-        failures={test: reason for log in logs for test, reason in log.failures.items()},
+        failures={line.test: line.reason for line in _in_order(lines) if isinstance(line, FailedLine)},
         last=max((line.time for line in lines), default=None),
         torn=tuple(torn),
     )
 
 
 def _last(lines: Iterable[Line]) -> tuple[Verdict, ...]:
-    """The last word on each limit: a test that ran again, or was continued, was judged again."""
-    found: dict[tuple[object, ...], Verdict] = {}
-    for line in sorted((line for line in lines if isinstance(line, VerdictLine)), key=lambda line: line.time):
-        verdict = line.verdict
-        key = (verdict.test, verdict.name, verdict.metric, verdict.kind, verdict.limit)
-        found.pop(key, None)
-        found[key] = verdict
-    return tuple(found.values())
+    """What each test was last judged by: one that ran again was judged anew, maybe by other limits."""
+    judged = [line for line in _in_order(lines) if isinstance(line, VerdictLine)]
+    latest = {line.verdict.test: line.judgement for line in judged}
+    return tuple(line.verdict for line in judged if line.judgement == latest[line.verdict.test])
+
+
+def _in_order(lines: Iterable[Line]) -> list[Line]:
+    """Lines of several files in the order in which they were written."""
+    return sorted(lines, key=lambda line: line.time)
+
+
+def _in_time(logs: Iterable[_Log]) -> list[_Attempt]:
+    """The attempts of all workers in the order in which they began."""
+    return sorted((attempt for log in logs for attempt in log.attempts), key=lambda attempt: attempt.began)
 
 
 def still_failed(found: Gathered) -> dict[str, str]:
@@ -114,6 +120,7 @@ class _Attempt:
     """One measurement from its beginning on; it has ended when its own line came."""
 
     head: Measurement
+    began: datetime
     cycles: dict[int, Cycle] = field(default_factory=dict)
     ended: bool = False
 
@@ -145,22 +152,19 @@ class _Log:
     attempts: list[_Attempt] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
     strays: dict[str, int] = field(default_factory=dict)
-    failures: dict[str, str] = field(default_factory=dict)
 
     def take(self, line: Line) -> None:
         match line:
             case BeginLine():
-                self.attempts.append(_Attempt(line.measurement))
+                self.attempts.append(_Attempt(line.measurement, line.time))
             case CycleLine():
                 self._cycle(line.measurement_id, line.cycle)
             case RoundLine():
                 self._round(line)
             case MeasurementLine():
-                self._end(line.measurement)
+                self._end(line.measurement, line.time)
             case MissingLine():
                 self.texts.append(line.text)
-            case FailedLine():
-                self.failures[line.test] = line.reason
 
     def remarks(self, whole: Collection[str]) -> list[str]:
         """What was lost, but for attempts at a measurement that is `whole` by another."""
@@ -184,10 +188,10 @@ class _Log:
         else:
             attempt.add(line.cycle, line.phase, line.round)
 
-    def _end(self, measurement: Measurement) -> None:
+    def _end(self, measurement: Measurement, time: datetime) -> None:
         attempt = self._open(measurement.id)
         if attempt is None:
-            attempt = _Attempt(measurement)
+            attempt = _Attempt(measurement, time)
             self.attempts.append(attempt)
         attempt.head, attempt.ended = measurement, True
         self.strays.pop(measurement.id, None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -99,6 +101,12 @@ class Run:
         run.write_record()
         return run
 
+    def hold(self) -> int:
+        """Mark the run as alive; gives the descriptor that does until it is closed, or its process ends."""
+        held = os.open(self.directory, os.O_RDONLY | os.O_CLOEXEC)
+        fcntl.flock(held, fcntl.LOCK_SH)
+        return held
+
     def samples(self, worker: str = "main") -> Samples:
         """The event log of one process; `worker` is xdist's name for it, or `main`."""
         return Samples(self.directory / f"samples-{slug(worker)}.jsonl")
@@ -145,6 +153,18 @@ class Run:
     def write_record(self) -> None:
         """Write `run.json`. Raises StoreError."""
         write_atomic(self.directory / RECORD, to_json(self.record, indent=1) + "\n")
+
+
+def is_alive(directory: Path) -> bool:
+    """Whether a process that lives holds the run in `directory`; the kernel lets go of one that died."""
+    fd = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
 
 
 def new_name(started: datetime) -> str:

@@ -61,10 +61,11 @@ class MeasurementLine(_Line):
 
 
 class VerdictLine(_Line):
-    """A limit was judged."""
+    """A limit was judged; `judgement` is the same for all limits of a test that were judged together."""
 
     event: Literal["verdict"] = "verdict"
     verdict: Verdict
+    judgement: str = ""
 
 
 class MissingLine(_Line):
@@ -114,9 +115,9 @@ class Samples:
         """After the last round, with its metrics."""
         self._append(MeasurementLine(measurement=measurement))
 
-    def verdict(self, verdict: Verdict) -> None:
-        """After a limit was judged."""
-        self._append(VerdictLine(verdict=verdict))
+    def verdict(self, verdict: Verdict, judgement: str = "") -> None:
+        """After a limit was judged, as one of a `judgement`."""
+        self._append(VerdictLine(verdict=verdict, judgement=judgement))
 
     def missing(self, text: str) -> None:
         """What has no result, and why."""
