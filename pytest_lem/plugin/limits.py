@@ -93,7 +93,7 @@ def _ungateable(limit: Limit, value: MetricValue | None, measurement: Measuremen
     if value.source == "estimated":
         return "it is only an estimate, and an estimate is never gated"
     if value.shared:
-        return "other lanes shared the host, so its joules are not this engine's (a new run with --lem-lanes=1 has it alone)"
+        return "other lanes shared the host: its joules are not this engine's (a new run with --lem-lanes=1 helps)"
     if limit.metric.is_joules and measurement.protocol.quick:
         return "joules of a quick run (--lem-quick) are not gateable"
     return None
