@@ -117,11 +117,11 @@ def test_an_engine_starts_for_what_was_not_measured_and_only_then(project):
 def test_another_workload_of_the_same_name_is_measured_anew(project):
     project.write(TEST.replace("[1, 8]", "1"))
     project.run()
-    project.write(TEST.replace("[1, 8]", "1").replace("output_tokens=4", "output_tokens=5"))
+    project.write(TEST.replace("[1, 8]", "1").replace("output_tokens=4", "output_tokens=16"))
     project.run("--lem-resume").assert_outcomes(passed=1)
     assert len(measured(project)) == 2
     (found,) = project.report()["measurements"]
-    assert (found["workload"]["output_tokens"], len(found["cycles"])) == (5, 1)  # never mixed with what was before
+    assert (found["workload"]["output_tokens"], len(found["cycles"])) == (16, 1)  # never mixed with what was before
     assert found["metrics"]["tokens_per_second"]["covers"] == "this session only"
 
 

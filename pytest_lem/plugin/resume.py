@@ -29,7 +29,7 @@ def resumed_name(config: pytest.Config) -> str | None:
     from pytest_lem.model.errors import UsageError
 
     runs = options.results(config) / "runs"
-    known = sorted(path.parent.name for path in runs.glob("*/run.json"))
+    known = [path.parent.name for path in sorted(runs.glob("*/run.json"), key=_age)]
     named = options.value(config, "resume_run")
     if not known:
         raise UsageError(f"--lem-resume: there is no run to continue in {runs}; leave the option out to begin one")
@@ -41,6 +41,11 @@ def resumed_name(config: pytest.Config) -> str | None:
             raise UsageError(f"--lem-resume: run {name} is still running; wait for its end, or begin a new one")
         return name
     raise UsageError(f"--lem-resume-run={named}: there is no such run in {runs}; the newest is {known[-1]}")
+
+
+def _age(record: Path) -> tuple[str, int]:
+    """Sorts runs by the second in which they began, and those of one second by when they were last planned."""
+    return record.parent.name.partition("-")[0], record.stat().st_mtime_ns
 
 
 def differences(then: Environment, now: Environment) -> list[str]:
@@ -63,19 +68,22 @@ def differences(then: Environment, now: Environment) -> list[str]:
 
 @dataclass(frozen=True)
 class Recall:
-    """What the run that is continued has: whole measurements, and items that failed with their reasons."""
+    """What the run that is continued has: whole measurements of each item, and items that failed with their reasons."""
 
-    measurements: tuple[Measurement, ...] = ()
+    measurements: dict[str, list[Measurement]] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, folder: Path, *, retry: bool) -> Recall:
         """Out of the samples of the run in `folder`; `retry` forgets its failures. Raises StoreError."""
-        from pytest_lem.store.experiments import is_whole
+        from pytest_lem.store.experiments import current, is_whole
         from pytest_lem.store.rebuild import gather, still_failed
 
         found = gather(folder)
-        whole = tuple(each for each in found.measurements if is_whole(each) and _has_valid(each))
+        whole: dict[str, list[Measurement]] = {}
+        for each in current(found.measurements):
+            if is_whole(each) and _has_valid(each):
+                whole.setdefault(each.test, []).append(each)
         return cls(whole, {} if retry else still_failed(found))
 
     def measurement(
@@ -96,10 +104,11 @@ class Recall:
 
     def has(self, test: str) -> bool:
         """Whether anything of this item was measured."""
-        return any(each.test == test for each in self.measurements)
+        return test in self.measurements
 
     def _of(self, test: str, spec: EngineSpec) -> list[Measurement]:
-        return [m for m in self.measurements if m.test == test and m.engine is not None and m.engine.requested == spec]
+        found = self.measurements.get(test, ())
+        return [each for each in found if each.engine is not None and each.engine.requested == spec]
 
 
 def _has_valid(measurement: Measurement) -> bool:
