@@ -243,10 +243,10 @@ def test_killing_the_parent_while_torch_is_imported_or_a_model_loads_leaves_no_p
         "def tell(self, *arguments):\n"
         "    start(self, *arguments); sys.stdout.write(f'{self.pid}\\n'); sys.stdout.flush()\n"
         "process.EngineProcess.__init__ = tell\n"
-        f"Engine.start(EngineSpec(backend='pytorch'), gpus=(), log_path=Path({str(tmp_path / 'log')!r}))\n"
-        "sys.stdin.read()\n"  # a machine may load faster than the test waits: the parent is there to be killed
+        f"engine = Engine.start(EngineSpec(backend='pytorch'), gpus=(), log_path=Path({str(tmp_path / 'log')!r}))\n"
+        "import signal; signal.pause()\n"  # a machine may load faster than the test waits
     )
-    parent = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
     with killed_in_the_end(parent):
         child = int(parent.stdout.readline())
         time.sleep(random.Random(seed).uniform(0.5, 4))
