@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Generator
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -24,6 +23,7 @@ from pytest_lem.plugin.state import (
     open_session,
     worker_name,
 )
+from pytest_lem.store.names import new_name
 
 if TYPE_CHECKING:
     from pytest_lem.plugin.session import LemSession
@@ -154,7 +154,7 @@ class Lifecycle:
             known = None if worker_name(self.config) else resume.resumed_name(self.config)
         except LemError as error:
             raise pytest.UsageError(str(error)) from None
-        return known or f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+        return known or new_name(datetime.now(UTC))
 
     def _write(self, session: pytest.Session, folder: Path) -> None:
         from pytest_lem.plugin.ending import finished_report

@@ -14,10 +14,11 @@ from pytest_lem.model.errors import UsageError
 from pytest_lem.store.aggregation import Aggregate
 from pytest_lem.store.experiments import joined
 from pytest_lem.store.merging import Part, conflicts, in_order, labels, merged_record, still_missing
+from pytest_lem.store.names import new_name
 from pytest_lem.store.raw import free_path
 from pytest_lem.store.rebuild import UNENDED, Gathered, gather, rebuild
 from pytest_lem.store.report import REPORT, Report, read_report
-from pytest_lem.store.run import RECORD, Run, ignore_runs, new_name, unwritable
+from pytest_lem.store.run import RECORD, Run, ignore_runs, unwritable
 
 _PLACES = (RECORD, f"runs/*/{RECORD}", f".lem/runs/*/{RECORD}")
 

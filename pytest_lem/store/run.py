@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import os
-import secrets
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,12 +20,14 @@ from pytest_lem.model.verdict import Verdict
 from pytest_lem.store.environment import Environment
 from pytest_lem.store.files import from_json, slug, to_json, write_atomic
 from pytest_lem.store.finite import plain
+from pytest_lem.store.names import new_name
 from pytest_lem.store.raw import write_raw
 from pytest_lem.store.report import REPORT, Report, RunInfo, save_report
 from pytest_lem.store.samples import Samples
 
 DEFAULT_RESULTS = Path(".lem")
 RECORD = "run.json"
+_ALIVE = ".alive"
 
 
 class RunRecord(Frozen):
@@ -102,9 +104,16 @@ class Run:
         return run
 
     def hold(self) -> int:
-        """Mark the run as alive; gives the descriptor that does until it is closed, or its process ends."""
-        held = os.open(self.directory, os.O_RDONLY | os.O_CLOEXEC)
-        fcntl.flock(held, fcntl.LOCK_SH)
+        """Mark the run as alive; gives the descriptor that does until it is closed, or its process ends.
+
+        Raises StoreError where the run cannot be written. A file system without locks cannot tell: nothing is marked.
+        """
+        try:
+            held = os.open(self.directory / _ALIVE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise StoreError(f"cannot write {self.directory / _ALIVE}: {error.strerror}") from error
+        with suppress(OSError):
+            fcntl.flock(held, fcntl.LOCK_SH)
         return held
 
     def samples(self, worker: str = "main") -> Samples:
@@ -157,19 +166,19 @@ class Run:
 
 def is_alive(directory: Path) -> bool:
     """Whether a process that lives holds the run in `directory`; the kernel lets go of one that died."""
-    fd = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fd = os.open(directory / _ALIVE, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:  # nobody ever held it, or we could not go on with it anyway
+        return False
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
+    except OSError:  # locks are not to be had here
+        return False
     finally:
         os.close(fd)
     return False
-
-
-def new_name(started: datetime) -> str:
-    """A run's name: sorts by time, and no two are alike."""
-    return f"{started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
 
 
 def ignore_runs(results: Path) -> None:
