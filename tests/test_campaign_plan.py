@@ -22,8 +22,10 @@ def test_a_first_run_is_a_guess():
 
 def test_what_took_its_time_before_takes_it_again():
     assert plan(steps(1, seconds=30.0, load=3.0)).line == (
-        "1 test of 1 experiment, 1 engine start, about 33 s (as it took before)"
+        "1 test of 1 experiment, 1 engine start, about 33 s (as they took before)"
     )
+    told = plan(steps(2, seconds=30.0), before="as tests of these names took before").line
+    assert told.endswith("about 80 s (as tests of these names took before, engine starts a guess)")
     mixed = [*steps(1, seconds=30.0, load=3.0), Step("new", 0, 60.0, None, 3.0)]
     assert plan(mixed).line.endswith("about 2 min (1 of 2 as they took before, the rest a guess)")
 
@@ -32,7 +34,7 @@ def test_lanes_share_the_time_and_what_is_done_needs_none():
     found = plan(steps(4, launches=4, seconds=40.0, load=20.0), lanes=2, done=2)
     assert found.seconds == 120
     assert found.line == (
-        "6 tests of 4 experiments, 2 measured already, 4 engine starts, 2 lanes, about 2 min (as it took before)"
+        "6 tests of 4 experiments, 2 measured already, 4 engine starts, 2 lanes, about 2 min (as they took before)"
     )
     assert plan([], done=3).line == (
         "3 tests of 0 experiments, 3 measured already, 0 engine starts, about 1 s (nothing is left to measure)"

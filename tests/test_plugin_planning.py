@@ -25,7 +25,7 @@ def test_a_plan_stands_before_the_run_and_a_mere_collection_says_it_too(project)
 def test_the_second_run_knows_how_long_the_first_one_took(project):
     project.write(MATRIX)
     project.run()
-    assert said(project.run("--collect-only")).endswith("(as it took before)")
+    assert said(project.run("--collect-only")).endswith("(as they took before)")
     known = json.loads((project.pytester.path / ".lem" / "runs" / "durations.json").read_text())
     assert len(known["items"]) == len(known["experiments"]) == 4
     assert len(known["engines"]) == 2
@@ -39,6 +39,9 @@ def test_workers_share_a_plan(project):
     project.write(MATRIX)
     line = said(project.subprocess("-n2", "--lem-lanes=2"))
     assert line.startswith("lem: 8 tests of 4 experiments, 4 engine starts, 2 lanes, about ")
+    assert line.endswith("(a guess)")
+    again = said(project.subprocess("-n2", "--lem-lanes=2", "-k", "c0"))
+    assert again.endswith("(as tests of these names took before, engine starts a guess)")
 
 
 def test_a_run_that_goes_on_plans_what_is_left(project):

@@ -26,9 +26,10 @@ class Step:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is ahead. `seconds` is the whole run's, on `lanes` equally long lanes; `known` items took so before.
+    """What is ahead. `seconds` is the whole run's, on `lanes` equally long lanes; `known` items took so `before`.
 
-    `done` items are measured already, in a run that is continued.
+    `done` items are measured already, in a run that is continued. `starts_known` is false where the time of an engine's
+    start is a guess.
     """
 
     items: int
@@ -38,6 +39,8 @@ class Plan:
     known: int
     lanes: int = 1
     done: int = 0
+    starts_known: bool = True
+    before: str = "as they took before"
 
     @property
     def line(self) -> str:
@@ -50,28 +53,33 @@ class Plan:
 
     def _grounds(self) -> str:
         left = self.items - self.done
-        if self.known >= left:
-            return "as it took before" if left else "nothing is left to measure"
-        return f"{self.known} of {left} as they took before, the rest a guess" if self.known else "a guess"
+        if not left:
+            return "nothing is left to measure"
+        if not self.known:
+            return "a guess"
+        if self.known < left:
+            return f"{self.known} of {left} {self.before}, the rest a guess"
+        return self.before if self.starts_known else f"{self.before}, engine starts a guess"
 
 
-def plan(steps: Sequence[Step], *, lanes: int = 1, done: int = 0, items: int | None = None) -> Plan:
-    """The plan of `steps`, those that are left to measure, in their order.
+def plan(steps: Sequence[Step], *, lanes: int = 1, done: int = 0, before: str = Plan.before) -> Plan:
+    """The plan of `steps`, those that are left to measure, in their order; `before` says which times are known.
 
-    An engine is started for each launch, wherever it stands: the run's order keeps its items together. `items` counts
-    those with the `done` ones.
+    An engine is started for each launch, wherever it stands: the run's order keeps its items together.
     """
     loads = {step.launch: step.load_seconds for step in steps if step.launch is not None}
     seconds = sum(step.guess if step.seconds is None else step.seconds for step in steps)
     seconds += sum(LOAD_SECONDS if load is None else load for load in loads.values())
     return Plan(
-        items=len(steps) + done if items is None else items,
+        items=len(steps) + done,
         experiments=len({step.experiment for step in steps}),
         starts=len(loads),
         seconds=seconds / lanes,
         known=sum(step.seconds is not None for step in steps),
         lanes=lanes,
         done=done,
+        starts_known=None not in loads.values(),
+        before=before,
     )
 
 

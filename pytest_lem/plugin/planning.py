@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from pytest_lem.model.specs import ProtocolSpec
 
 
+BY_NAME = "as tests of these names took before"
+
+
 def pytest_report_collectionfinish(config: pytest.Config, items: Sequence[pytest.Item]) -> str | None:
     """Say what is ahead, also where tests are only collected; a run without lem tests says nothing."""
     ours = [item for item in items if is_lem(item) and not item.get_closest_marker("lem_emptied")]
@@ -50,7 +53,7 @@ def announce(config: pytest.Config, ids: Iterable[str], lanes: int) -> None:
         for test in left
     ]
     reporter.ensure_newline()
-    reporter.write_line(f"lem: {plan(steps, lanes=lanes, done=len(ours) - len(left)).line}")
+    reporter.write_line(f"lem: {plan(steps, lanes=lanes, done=len(ours) - len(left), before=BY_NAME).line}")
 
 
 def _done(config: pytest.Config) -> set[str]:
