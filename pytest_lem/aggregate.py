@@ -25,7 +25,7 @@ def metrics(cycles: Sequence[Cycle], context: Context) -> dict[str, MetricValue]
 
     A cycle that was cut short counts only where there is no other.
     """
-    cycles = [cycle for cycle in cycles if not cycle.cut_short] or cycles
+    cycles = _launches([cycle for cycle in cycles if not cycle.cut_short] or cycles)
     found = {}
     for metric in METRICS.values():
         match metric.kind:
@@ -44,6 +44,16 @@ def metrics(cycles: Sequence[Cycle], context: Context) -> dict[str, MetricValue]
             case "load":
                 found[metric.key] = _load(metric, cycles)
     return found
+
+
+def _launches(cycles: Sequence[Cycle]) -> list[Cycle]:
+    """One cycle a launch: a test that ran again on the same engine measured more rounds of it, and no other launch."""
+    found: dict[tuple[int, str], Cycle] = {}
+    for cycle in cycles:
+        known = found.get((cycle.index, cycle.launch))
+        more = cycle if known is None else known.model_copy(update={"rounds": (*known.rounds, *cycle.rounds)})
+        found[cycle.index, cycle.launch] = more
+    return list(found.values())
 
 
 def cost(round_: Round, context: Context) -> float:

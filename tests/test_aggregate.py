@@ -207,3 +207,12 @@ def test_joules_of_a_host_that_other_lanes_shared_say_so_and_those_of_a_gpu_do_n
     alone = metrics([cycle.model_copy(update={"lanes": 1})], CUDA)
     assert not any(value.shared for value in alone.values())
     assert metrics([cycle], CPU)["joules_per_token"].shared  # the engine's own device is the host
+
+
+def test_a_test_that_ran_again_on_the_same_engine_measured_no_second_launch():
+    first = a_cycle(rounds=tuple(a_round(i, devices=(a_reading(800.0 + i),)) for i in range(4)))
+    again = a_cycle(rounds=tuple(a_round(i, devices=(a_reading(810.0 + i),)) for i in range(4)))
+    found = metrics([first, again], CUDA)["joules_per_token"]
+    assert (found.n, found.covers) == (8, "this session only")
+    other = metrics([first, again.model_copy(update={"launch": "another"})], CUDA)["joules_per_token"]
+    assert (other.n, other.covers) == (2, "range")

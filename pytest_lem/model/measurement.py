@@ -145,9 +145,9 @@ class Cycle(Frozen):
 
     `steady` is false when warm-up was cut at its cap, null when nothing was warmed up (a window). `stopped` says why
     the rounds ended: `precision`, `forecast`, `rounds`, `max-rounds`, `max-seconds`, `interrupted`, `failed`. `gap` is
-    the wait before the engine's start, on the first measurement of that engine. `seconds` is all of it from the first
-    warm-up to the last round, the engine's start left out. `lanes` counts the engines that may have run on this host at
-    the same time: above 1 the host's joules are not this engine's alone.
+    the wait before the engine's start, on the first measurement of that engine. `seconds` is all of it from preparing
+    the work to the last round, without the engine's start. `lanes` counts the engines that may have run on this host
+    at the same time: above 1 the host's joules are not this engine's alone.
     """
 
     index: int

@@ -17,7 +17,7 @@ from pytest_lem.model.errors import EngineError, LemError, UsageError
 from pytest_lem.model.measurement import Cycle, DeviceReading, EngineRecord, Measurement, Round
 from pytest_lem.model.metrics import METRICS
 from pytest_lem.model.quantity import Quantity
-from pytest_lem.model.specs import WorkloadSpec
+from pytest_lem.model.specs import ProtocolSpec, WorkloadSpec
 from pytest_lem.plugin.backend import Backend
 from pytest_lem.plugin.check import protocol_of
 from pytest_lem.plugin.distribution import lanes
@@ -43,12 +43,16 @@ class Energy:
         where the run is continued.
         """
         self._session.refuse_inside_window(f"measure(name={name!r})")
+        self._refuse_twice(name)
         spec = protocol_of(self._item)
         known = self._session.recall.measurement(self._item.nodeid, name, backend.spec, workload, spec)
-        if known is not None:
-            self._refuse_twice(name)
+        if known is None:
+            self._last = self._measure(backend, workload, spec, name)
+        else:
             self._last = self._session.recorder.recall(known)
-            return self._last
+        return self._last
+
+    def _measure(self, backend: Backend, workload: WorkloadSpec, spec: ProtocolSpec, name: str) -> Measurement:
         meters = self._session.meters(backend.engine.gpus)
         begun = self._blank(
             name,
@@ -74,10 +78,8 @@ class Energy:
             raise
         finally:
             self._session.progress.clear()
-            cycles = (log.cycle(),)
-            self._finish(begun.model_copy(update={"cycles": cycles, "metrics": metrics(cycles, context)}))
-        assert self._last is not None
-        return self._last
+            found = self._finish(begun, (log.cycle(),), context)
+        return found
 
     @contextmanager
     def window(self, name: str, *, sync: Callable[[], object] | None = None) -> Iterator[Window]:
@@ -87,6 +89,7 @@ class Energy:
         where the test has used it. The result is on the handle when the block has ended.
         """
         self._session.refuse_inside_window(f"window({name!r})")
+        self._refuse_twice(name)
         self._session.lease()
         meters = self._session.meters(self._session.gpus)
         context = self._session.context("cuda" if self._session.gpus else "cpu", meters, work=False)
@@ -131,7 +134,6 @@ class Energy:
 
     def _blank(self, name: str, **fields: Any) -> Measurement:
         test = self._item.nodeid
-        self._refuse_twice(name)
         return Measurement(id=f"{test}#{name}" if name else test, test=test, name=name, **fields)
 
     def _refuse_twice(self, name: str) -> None:
@@ -148,11 +150,13 @@ class Energy:
             stopped=stopped,
             lanes=lanes(self._item.config, engine=False),
         )
-        cycles = (cycle,)
-        self._finish(begun.model_copy(update={"cycles": cycles, "metrics": metrics(cycles, context)}))
+        self._finish(begun, (cycle,), context)
 
-    def _finish(self, measurement: Measurement) -> None:
-        self._last = self._session.recorder.finish(measurement)
+    def _finish(self, begun: Measurement, cycles: tuple[Cycle, ...], context: Context) -> Measurement:
+        """Write down what was measured, also of what was cut short; gives what the hooks made of it."""
+        done = begun.model_copy(update={"cycles": cycles, "metrics": metrics(cycles, context)})
+        self._last = self._session.recorder.finish(done)
+        return self._last
 
 
 class Window:
