@@ -46,7 +46,8 @@ def fake_pynvml(*gpus: FakeGpu, driver: bool = True) -> ModuleType:
     """The module over `gpus` in PCI order; `driver=False` is a machine without NVIDIA's driver."""
     lib = ModuleType("pynvml")
     lib.NVMLError, lib.NVML_SUCCESS, lib.NVML_FI_DEV_POWER_INSTANT = NVMLError, 0, 186
-    lib.NVML_CLOCK_SM, lib.NVML_TEMPERATURE_GPU, lib.NVML_DEVICE_MIG_ENABLE = 1, 0, 1
+    lib.NVML_CLOCK_GRAPHICS, lib.NVML_CLOCK_SM, lib.NVML_CLOCK_MEM = 0, 1, 2
+    lib.NVML_TEMPERATURE_GPU, lib.NVML_DEVICE_MIG_ENABLE = 0, 1
 
     def init():
         if not driver:
@@ -100,6 +101,8 @@ _ANSWERS = {
     "nvmlDeviceGetComputeRunningProcesses": lambda gpu: [SimpleNamespace(pid=pid) for pid in gpu.pids],
     "nvmlDeviceGetCurrentClocksThrottleReasons": lambda gpu: gpu.reasons,
     "nvmlDeviceGetClockInfo": lambda gpu, clock: 1980,
+    "nvmlDeviceGetApplicationsClock": lambda gpu, clock: {0: 1755, 2: 2619}[clock],
+    "nvmlDeviceGetMaxClockInfo": lambda gpu, clock: 1980,
     "nvmlDeviceGetTemperature": lambda gpu, sensor: gpu.temperature,
     "nvmlDeviceGetMigMode": lambda gpu: [int(gpu.mig), int(gpu.mig)],
 }

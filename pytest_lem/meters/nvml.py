@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import cache, partial
 from types import ModuleType
 from typing import Any, TypeVar
@@ -33,13 +34,17 @@ _REASONS = {
 
 @dataclass(frozen=True)
 class GpuInfo:
-    """One GPU: `uuid`, `name`, the `driver`'s version, power limit (W, None where not told), memory in bytes."""
+    """One GPU: `uuid`, `name`, the `driver`'s version, power limit (W, None where not told), memory in bytes.
+
+    `clocks_mhz` are its `application`, `memory` and `max` clocks, those that the card tells.
+    """
 
     uuid: str
     name: str
     driver: str
     power_limit_w: float | None
     memory_bytes: int
+    clocks_mhz: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -164,7 +169,22 @@ def _info(lib: ModuleType, handle: Any) -> GpuInfo:
         driver=_ask(uuid, lib.nvmlSystemGetDriverVersion),
         power_limit_w=limit,
         memory_bytes=int(_ask(uuid, lambda: lib.nvmlDeviceGetMemoryInfo(handle)).total),
+        clocks_mhz=_clocks(lib, handle),
     )
+
+
+def _clocks(lib: ModuleType, handle: Any) -> dict[str, int]:
+    """The clocks that the card is allowed, as far as it tells them: newer ones know no application clocks."""
+    questions: dict[str, Callable[[], Any]] = {
+        "application": lambda: lib.nvmlDeviceGetApplicationsClock(handle, lib.NVML_CLOCK_GRAPHICS),
+        "memory": lambda: lib.nvmlDeviceGetApplicationsClock(handle, lib.NVML_CLOCK_MEM),
+        "max": lambda: lib.nvmlDeviceGetMaxClockInfo(handle, lib.NVML_CLOCK_SM),
+    }
+    found = {}
+    for name, ask in questions.items():
+        with suppress(lib.NVMLError):
+            found[name] = int(ask())
+    return found
 
 
 def _ask(what: str, call: Callable[[], T]) -> T:

@@ -140,6 +140,15 @@ class Gap(Frozen):
     power_w: dict[str, float] = Field(default_factory=dict)
 
 
+class Recorded(Frozen):
+    """A value of the user's own metric, as `lem_energy.record` took it: the metric's name, unit, and better way."""
+
+    metric: str
+    value: float
+    unit: str = ""
+    better: Literal["lower", "higher"]
+
+
 class Cycle(Frozen):
     """One launch of an engine: its warm-up and its rounds.
 
@@ -147,7 +156,7 @@ class Cycle(Frozen):
     the rounds ended: `precision`, `forecast`, `rounds`, `max-rounds`, `max-seconds`, `interrupted`, `failed`. `gap` is
     the wait before the engine's start, on the first measurement of that engine. `seconds` is all of it from preparing
     the work to the last round, without the engine's start. `lanes` counts the engines that may have run on this host
-    at the same time: above 1 the host's joules are not this engine's alone.
+    at the same time: above 1 the host's joules are not this engine's alone. `recorded` are the user's own values.
     """
 
     index: int
@@ -162,6 +171,7 @@ class Cycle(Frozen):
     gap: Gap | None = None
     seconds: float | None = None
     lanes: int = 1
+    recorded: tuple[Recorded, ...] = ()
 
     @property
     def cut_short(self) -> bool:
@@ -249,6 +259,6 @@ class Measurement(Frozen):
             return None
 
     def __getattr__(self, name: str) -> Quantity:
-        if name in METRICS:
+        if name in METRICS or name in self.metrics:
             return self.quantity(name)
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")

@@ -14,12 +14,15 @@ from pytest_lem.model.errors import UsageError
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric's `key`, `unit`, whether `lower` or `higher` is `better`, `kind` of raw data, and its definition."""
+    """A metric's `key`, `unit`, whether `lower` or `higher` is `better`, `kind` of raw data, and its definition.
+
+    The kind `recorded` is the user's own, and stands in no table.
+    """
 
     key: str
     unit: str
     better: Literal["lower", "higher"]
-    kind: Literal["energy", "balance", "rate", "latency", "memory", "counter", "load"]
+    kind: Literal["energy", "balance", "rate", "latency", "memory", "counter", "load", "recorded"]
     definition: str
 
     @property

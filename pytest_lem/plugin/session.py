@@ -137,7 +137,13 @@ class LemSession:
         found = visible(self.config)
         known = {gpu.uuid: gpu for gpu in nvml.gpus()} if found else {}
         return [
-            Gpu(uuid=gpu.uuid, name=gpu.name, driver=gpu.driver, power_limit_w=gpu.power_limit_w)
+            Gpu(
+                uuid=gpu.uuid,
+                name=gpu.name,
+                driver=gpu.driver,
+                power_limit_w=gpu.power_limit_w,
+                clocks_mhz=dict(gpu.clocks_mhz),
+            )
             for gpu in (known[uuid] for uuid in found if uuid in known)
         ]
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import platform
+import re
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
-from pydantic import Field
+from pytest_lem.model.environment import Environment, Gpu
 
-from pytest_lem.model.specs import Frozen
+__all__ = ["Environment", "Gpu", "collect_environment", "installed"]
 
 _PACKAGES = (
     "pytest-lem",
@@ -29,31 +32,13 @@ _PACKAGES = (
 )
 
 
-class Gpu(Frozen):
-    """One GPU of the host: its UUID, board name, driver version, and power limit in watts."""
-
-    uuid: str
-    name: str
-    driver: str | None = None
-    power_limit_w: float | None = None
-
-
-class Environment(Frozen):
-    """The host that measured, as the report shows it. `packages` are those of pytest's own interpreter."""
-
-    host: str
-    python: str
-    platform: str
-    gpus: tuple[Gpu, ...] = ()
-    packages: dict[str, str] = Field(default_factory=dict)
-
-
 def collect_environment(gpus: Iterable[Gpu] = ()) -> Environment:
     """The environment of this process, with the `gpus` that the caller knows. Touches no GPU, imports no engine."""
     return Environment(
         host=platform.node(),
         python=platform.python_version(),
         platform=platform.platform(),
+        cpu=_cpu(),
         gpus=tuple(gpus),
         packages=installed(_PACKAGES),
     )
@@ -68,3 +53,14 @@ def installed(names: Iterable[str]) -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def _cpu() -> str:
+    """`AMD EPYC 9554, 8 cores`: Linux names it in /proc/cpuinfo, others answer platform.processor()."""
+    try:
+        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    except OSError:
+        found = None
+    name = found[1].strip() if found else platform.processor()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{name}, {cores} cores" if name else ""

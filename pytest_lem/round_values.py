@@ -1,0 +1,178 @@
+"""One round → one value of a metric: the formula of each metric, said once.
+
+What a launch comes to, and several launches, is made of these by `launches` and `aggregate`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pytest_lem.device_joules import PARTS, Context, engine_joules
+from pytest_lem.model.errors import Unavailable
+from pytest_lem.model.measurement import Cycle, RequestTimes, Round, Source
+from pytest_lem.model.metrics import Metric
+
+NO_WORK = "a window has no tokens or requests"
+
+
+@dataclass(frozen=True)
+class Value:
+    """A value in its metric's unit; `std` is what the instrument itself does not know of it, relative (k = 1)."""
+
+    value: float
+    std: float = 0.0
+    source: Source = "measured"
+
+
+def round_value(metric: Metric, round_: Round, context: Context) -> Value:
+    """The metric over one round. Raises Unavailable with the reason, and KeyError for one that no round has."""
+    return _KINDS[metric.kind](metric, round_, context)
+
+
+def launch_value(metric: Metric, cycle: Cycle, context: Context) -> Value:
+    """A metric that a launch has once: a peak of memory (B), the time its engine took to load (s).
+
+    Raises Unavailable with the reason.
+    """
+    if metric.kind == "load":
+        if cycle.load_seconds is None:
+            raise Unavailable(metric.key, "no engine was loaded for it")
+        return Value(cycle.load_seconds)
+    if context.device != "cuda":
+        raise Unavailable(metric.key, "the engine uses no GPU")
+    field = {"peak_memory_bytes": "allocated_bytes", "peak_reserved_bytes": "reserved_bytes"}[metric.key]
+    values = [getattr(memory, field) for memory in cycle.memory]
+    if not values or None in values:
+        raise Unavailable(metric.key, "the engine does not report it")
+    return Value(float(sum(values)))
+
+
+def token_times(key: str, requests: Sequence[RequestTimes]) -> NDArray[np.float64]:
+    """The times (ms) that the latency metric `key` is made of; none where the engine does not tell them."""
+    stem = key.partition("_")[0]
+    values: list[float] = []
+    for times in requests:
+        ttft, gaps, count = times.ttft_ms, times.gaps_ms, times.count
+        if stem == "ttft":
+            values += [ttft] * count
+        elif stem == "tpot" and gaps:
+            values += [sum(gaps) / len(gaps)] * count
+        elif stem == "itl":
+            values += list(gaps) * count
+        elif stem in _STAMPS and (stamped := getattr(times, _STAMPS[stem])) is not None:
+            values += [stamped] * count
+    return np.asarray(values, dtype=float)
+
+
+def percent_of(key: str) -> float | None:
+    """`ttft_p90_ms` → 90; None for the mean, `ttft_ms`."""
+    rest = key.partition("_")[2]
+    return None if rest == "ms" else float(rest.removeprefix("p").removesuffix("_ms"))
+
+
+def middle(times: NDArray[np.float64], percent: float | None) -> float:
+    """The mean of the times, or their percentile."""
+    return float(np.mean(times) if percent is None else np.percentile(times, percent))
+
+
+def no_times(key: str) -> str:
+    """Why the latency metric `key` has no times where others do."""
+    stem = key.partition("_")[0]
+    short = stem in ("tpot", "itl")
+    return f"{stem} needs at least two output tokens a request" if short else f"the engine does not tell {stem} times"
+
+
+def counted(metric: Metric, round_: Round) -> tuple[float, float | None]:
+    """What the engine counted in a round, and what it is divided by (None: the count is a level, not a sum).
+
+    Raises Unavailable where it does not count that.
+    """
+    counter, divisor = _PER.get(metric.key, (metric.key, None))
+    if counter not in round_.counters:
+        raise Unavailable(metric.key, "the engine does not report it")
+    return round_.counters[counter], divisor(round_) if divisor else None
+
+
+def counter_source(metric: Metric) -> Source:
+    """An engine's count of FLOPs follows from its configuration: nothing was measured."""
+    return "estimated" if metric.key == "engine_flops_per_token" else "measured"
+
+
+def _energy(metric: Metric, round_: Round, context: Context) -> Value:
+    if metric.key.startswith("joules_per") and not context.work:
+        raise Unavailable(metric.key, NO_WORK)
+    joules = PARTS.get(metric.key, engine_joules)(round_, context)
+    if joules.joules is None or joules.joules <= 0:
+        raise Unavailable(metric.key, joules.reason or "the meter read no energy")
+    divisor = _DIVISORS.get(metric.key, _passes)(round_)
+    return Value(joules.joules / divisor, joules.std / joules.joules, joules.source or "measured")
+
+
+def _rate(metric: Metric, round_: Round, context: Context) -> Value:
+    if not context.work and metric.key != "seconds":
+        raise Unavailable(metric.key, NO_WORK)
+    return Value(_RATES[metric.key](round_))
+
+
+def _imbalance(metric: Metric, round_: Round, context: Context) -> Value:
+    if not context.work:
+        raise Unavailable(metric.key, "a window has no engine")
+    gpus = [reading for reading in round_.devices if reading.kind == "gpu"]
+    joules = [reading.joules for reading in gpus]
+    if len(joules) < 2:
+        raise Unavailable(metric.key, "the engine runs on one GPU or none")
+    known = [each for each in joules if each is not None]
+    if len(known) < len(joules) or sum(known) <= 0:
+        raise Unavailable(metric.key, "not every GPU's joules are known")
+    estimated = any(reading.source == "estimated" for reading in gpus)
+    share = (max(known) - min(known)) * len(known) / sum(known)
+    return Value(share, source="estimated" if estimated else "measured")
+
+
+def _latency(metric: Metric, round_: Round, _: Context) -> Value:
+    if round_.latency is None or not round_.latency.requests:
+        raise Unavailable(metric.key, "token times were not recorded")
+    times = token_times(metric.key, round_.latency.requests)
+    if not times.size:
+        raise Unavailable(metric.key, no_times(metric.key))
+    return Value(middle(times, percent_of(metric.key)))
+
+
+def _counter(metric: Metric, round_: Round, _: Context) -> Value:
+    count, divisor = counted(metric, round_)
+    return Value(count if divisor is None else count / divisor, source=counter_source(metric))
+
+
+def _passes(round_: Round) -> float:
+    return round_.passes
+
+
+_KINDS: dict[str, Callable[[Metric, Round, Context], Value]] = {
+    "energy": _energy,
+    "rate": _rate,
+    "balance": _imbalance,
+    "latency": _latency,
+    "counter": _counter,
+}
+_DIVISORS: dict[str, Callable[[Round], float]] = {
+    "joules_per_token": lambda round_: round_.tokens,
+    "joules_per_total_token": lambda round_: round_.tokens + round_.prompt_tokens,
+    "joules_per_request": lambda round_: round_.requests,
+    "power_w": lambda round_: round_.seconds,
+}
+_RATES: dict[str, Callable[[Round], float]] = {
+    "tokens_per_second": lambda round_: round_.tokens / round_.seconds,
+    "total_tokens_per_second": lambda round_: (round_.tokens + round_.prompt_tokens) / round_.seconds,
+    "requests_per_second": lambda round_: round_.requests / round_.seconds,
+    "seconds": lambda round_: round_.seconds / round_.passes,
+}
+_STAMPS = {"e2el": "e2e_ms", "queue": "queue_ms", "prefill": "prefill_ms", "decode": "decode_ms"}
+_PER: dict[str, tuple[str, Callable[[Round], float]]] = {
+    "cached_tokens": ("cached_tokens", lambda round_: round_.requests),
+    "preemptions": ("preemptions", _passes),
+    "engine_flops_per_token": ("engine_flops", lambda round_: round_.tokens),
+}
