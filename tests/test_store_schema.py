@@ -9,11 +9,14 @@ import pytest
 from builders import a_cycle, a_latency_pass, a_measurement, a_metric, a_round, a_verdict, a_window, an_environment
 from jsonschema import Draft202012Validator
 
+from pytest_lem.model.measurement import Recorded
+from pytest_lem.store.baselines import save_run
 from pytest_lem.store.durations import remember
+from pytest_lem.store.report import read_report
 from pytest_lem.store.run import Run
 from pytest_lem.store.schema import FOLDER, schemas, text
 
-KINDS = ("run", "sample", "raw", "report", "durations")
+KINDS = ("run", "sample", "raw", "report", "durations", "baseline")
 
 
 def shipped(kind: str) -> dict:
@@ -38,14 +41,18 @@ def run(tmp_path) -> Run:
     samples.failed("test_c", "the engine died")
     remember(tmp_path, [a_measurement(cycles=(a_cycle(seconds=61.5),))])
     run.write_raw(measured)
-    run.write_report([measured, a_window()], [a_verdict()], ["test_b: interrupted"])
+    samples.recorded(measured.id, 0, Recorded(metric="quality", value=0.9, better="higher"), a_metric(value=0.9))
+    report = read_report(run.write_report([measured, a_window()], [a_verdict()], ["test_b: interrupted"]))
+    save_run(tmp_path, "main", report)
     return run
 
 
 def documents(run: Run, kind: str) -> list[dict]:
     names = {"run": "run.json", "sample": "samples-main.jsonl", "raw": "raw/*.json"}
     names |= {"report": "report.json", "durations": "durations.json"}
-    folder = run.directory.parent if kind == "durations" else run.directory
+    names |= {"baseline": "baselines/main/*.json"}
+    folders = {"durations": run.directory.parent, "baseline": run.directory.parents[1]}
+    folder = folders.get(kind, run.directory)
     paths: list[Path] = list(folder.glob(names[kind]))
     texts = [path.read_text() for path in paths]
     return [json.loads(row) for each in texts for row in (each.splitlines() if kind == "sample" else [each])]
@@ -68,7 +75,7 @@ def test_the_shipped_schema_is_a_valid_schema(kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_files_as_written_satisfy_the_shipped_schema(run, kind):
     found = documents(run, kind)
-    assert len(found) == (7 if kind == "sample" else 1)
+    assert len(found) == (8 if kind == "sample" else 1)
     for document in found:
         Draft202012Validator(shipped(kind)).validate(document)
         assert document["schema"] == f"lem.{kind}/1"

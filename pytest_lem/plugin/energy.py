@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -21,6 +22,7 @@ from pytest_lem.model.specs import ProtocolSpec, WorkloadSpec
 from pytest_lem.plugin.backend import Backend
 from pytest_lem.plugin.check import protocol_of
 from pytest_lem.plugin.distribution import lanes
+from pytest_lem.plugin.recording import added, checked
 from pytest_lem.plugin.session import LemSession
 from pytest_lem.runner import Bench, CycleLog, Phase, refusal
 from pytest_lem.store.experiments import cycle_of
@@ -34,6 +36,7 @@ class Energy:
         self._item = item
         self._last: Measurement | None = None
         self._windows = 0
+        self._recalled: Counter[str] = Counter()
 
     def measure(self, backend: Backend, workload: WorkloadSpec, *, name: str = "") -> Measurement:
         """Warm up, measure rounds until they are precise, keep them all, and return the Measurement.
@@ -50,6 +53,7 @@ class Energy:
             self._last = self._measure(backend, workload, spec, name)
         else:
             self._last = self._session.recorder.recall(known)
+            self._recalled = Counter(each.metric for cycle in known.cycles for each in cycle.recorded)
         return self._last
 
     def _measure(self, backend: Backend, workload: WorkloadSpec, spec: ProtocolSpec, name: str) -> Measurement:
@@ -115,6 +119,20 @@ class Energy:
         self._finish_window(begun, context, (round_,), "rounds")
         handle.measurement = self._last
 
+    def record(self, metric: str, value: float, *, better: Literal["lower", "higher"], unit: str = "") -> None:
+        """Add a value of your own metric to what was measured last: kept, shown and gated like ours.
+
+        `better` says which way is; several calls are several values of one launch, which comes to their median. Raises
+        UsageError for a name of ours, or a number that is not finite. Where a run is continued, what it has recorded
+        stays.
+        """
+        self._session.refuse_inside_window(f"record({metric!r}, ...)")
+        new = checked(metric, value, better, unit, taken=Energy)
+        if self._recalled[metric] > 0:
+            self._recalled[metric] -= 1
+            return
+        self._last = self._session.recorder.record(added(self._measured(), new), new)
+
     def get(self, key: str) -> Quantity | None:
         """The last measurement's metric, or None where it could not be measured."""
         return self._measured().get(key)
@@ -156,6 +174,7 @@ class Energy:
         """Write down what was measured, also of what was cut short; gives what the hooks made of it."""
         done = begun.model_copy(update={"cycles": cycles, "metrics": metrics(cycles, context)})
         self._last = self._session.recorder.finish(done)
+        self._recalled.clear()
         return self._last
 
 

@@ -12,7 +12,7 @@ import pytest
 from filelock import FileLock
 
 from pytest_lem.model.errors import UsageError
-from pytest_lem.model.measurement import Cycle, Measurement, Round
+from pytest_lem.model.measurement import Cycle, Measurement, Recorded, Round
 from pytest_lem.model.verdict import Verdict
 from pytest_lem.plugin import options, resume
 from pytest_lem.plugin.state import RUN_NAME, worker_name
@@ -56,6 +56,12 @@ class Recorder:
         self.run.write_raw(final)
         self.samples.measurement(final)
         return final
+
+    def record(self, measurement: Measurement, new: Recorded) -> Measurement:
+        """After the user recorded `new`, which is in `measurement` already."""
+        self.samples.recorded(measurement.id, measurement.cycles[-1].index, new, measurement.metrics[new.metric])
+        self.measurements = [measurement if each.id == measurement.id else each for each in self.measurements]
+        return measurement
 
     def recall(self, measurement: Measurement) -> Measurement:
         """What the run has on disk already: judged as if measured now."""

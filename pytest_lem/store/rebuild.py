@@ -21,6 +21,7 @@ from pytest_lem.store.samples import (
     MeasurementLine,
     MissingLine,
     Phase,
+    RecordedLine,
     RoundLine,
     VerdictLine,
     read_samples,
@@ -129,6 +130,17 @@ class _Attempt:
         name = "warmup_rounds" if phase == "warmup" else "rounds"
         self.cycles[cycle] = known.model_copy(update={name: (*getattr(known, name), round_)})
 
+    def record(self, line: RecordedLine) -> None:
+        head = self.head
+        cycles = tuple(
+            cycle.model_copy(update={"recorded": (*cycle.recorded, line.recorded)})
+            if cycle.index == line.cycle
+            else cycle
+            for cycle in head.cycles
+        )
+        metrics = head.metrics | {line.recorded.metric: line.comes_to}
+        self.head = head.model_copy(update={"cycles": cycles, "metrics": metrics})
+
     def result(self, aggregate: Aggregate | None) -> Measurement:
         if self.ended:
             return self.head
@@ -163,6 +175,8 @@ class _Log:
                 self._round(line)
             case MeasurementLine():
                 self._end(line.measurement, line.time)
+            case RecordedLine():
+                self._recorded(line)
             case MissingLine():
                 self.texts.append(line.text)
 
@@ -187,6 +201,11 @@ class _Log:
             self.strays[line.measurement_id] = self.strays.get(line.measurement_id, 0) + 1
         else:
             attempt.add(line.cycle, line.phase, line.round)
+
+    def _recorded(self, line: RecordedLine) -> None:
+        found = [each for each in self.attempts if each.head.id == line.measurement_id and each.ended]
+        if found:  # else the line of its measurement was cut short, which is told
+            found[-1].record(line)
 
     def _end(self, measurement: Measurement, time: datetime) -> None:
         attempt = self._open(measurement.id)

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from pytest_lem.model.errors import StoreError
-from pytest_lem.model.measurement import Cycle, Measurement, Round
+from pytest_lem.model.measurement import Cycle, Measurement, MetricValue, Recorded, Round
 from pytest_lem.model.specs import Frozen
 from pytest_lem.model.verdict import Verdict
 from pytest_lem.store.files import append_line, first_fault, to_json
@@ -60,6 +60,16 @@ class MeasurementLine(_Line):
     measurement: Measurement
 
 
+class RecordedLine(_Line):
+    """The user recorded a value of their own after a measurement; `comes_to` is their metric with it."""
+
+    event: Literal["recorded"] = "recorded"
+    measurement_id: str
+    cycle: int
+    recorded: Recorded
+    comes_to: MetricValue
+
+
 class VerdictLine(_Line):
     """A limit was judged; `judgement` is the same for all limits of a test that were judged together."""
 
@@ -84,7 +94,7 @@ class FailedLine(_Line):
 
 
 Line = Annotated[
-    BeginLine | CycleLine | RoundLine | MeasurementLine | VerdictLine | MissingLine | FailedLine,
+    BeginLine | CycleLine | RoundLine | MeasurementLine | RecordedLine | VerdictLine | MissingLine | FailedLine,
     Field(discriminator="event"),
 ]
 LINES: TypeAdapter[Line] = TypeAdapter(Line)
@@ -114,6 +124,12 @@ class Samples:
     def measurement(self, measurement: Measurement) -> None:
         """After the last round, with its metrics."""
         self._append(MeasurementLine(measurement=measurement))
+
+    def recorded(self, measurement_id: str, cycle_index: int, recorded: Recorded, comes_to: MetricValue) -> None:
+        """After the user's own value."""
+        self._append(
+            RecordedLine(measurement_id=measurement_id, cycle=cycle_index, recorded=recorded, comes_to=comes_to)
+        )
 
     def verdict(self, verdict: Verdict, judgement: str = "") -> None:
         """After a limit was judged, as one of a `judgement`."""

@@ -10,6 +10,7 @@ from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import core_schema
 
+from pytest_lem.model.baseline import BaselineRun
 from pytest_lem.store.durations import Durations
 from pytest_lem.store.raw import RawDevice
 from pytest_lem.store.report import Report
@@ -18,7 +19,13 @@ from pytest_lem.store.samples import LINES
 
 FOLDER = Path(__file__).parent / "schemas"
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
-_MODELS: dict[str, type[BaseModel]] = {"run": RunRecord, "raw": RawDevice, "report": Report, "durations": Durations}
+_MODELS: dict[str, type[BaseModel]] = {
+    "run": RunRecord,
+    "raw": RawDevice,
+    "report": Report,
+    "durations": Durations,
+    "baseline": BaselineRun,
+}
 
 
 class _Written(GenerateJsonSchema):
