@@ -218,12 +218,14 @@ class Measurement(Frozen):
     """Everything one call of `lem_energy.measure` found; `engine` and `workload` are null for a plain window.
 
     Metrics are attributes too: `measurement.joules_per_token` is a Quantity, and raises Unavailable (with the reason)
-    when it could not be measured; `.get(key)` gives None instead.
+    when it could not be measured; `.get(key)` gives None instead. `known_as` is the experiment's name in baselines,
+    where the test gives it one that outlives a rename.
     """
 
     id: str
     test: str
     name: str = ""
+    known_as: str = ""
     engine: EngineRecord | None = None
     workload: WorkloadSpec | None = None
     protocol: ProtocolSpec

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 FIXTURES = ("lem_backend", "lem_workload", "lem_energy")
 PARAMETERS = ("lem_backend", "lem_workload", "lem_cycle")
+ID = "id"
+"""The marker's keyword that names a test in baselines: it changes nothing of what is measured."""
 COLLECTED: pytest.StashKey[dict[str, list[Cell] | str]] = pytest.StashKey()
 
 
@@ -74,14 +76,34 @@ def marker_of(node: pytest.Item | pytest.Function | Any) -> dict[str, Any]:
         merged |= mark.kwargs
     for mark in node.iter_markers("lem_experiment"):
         merged |= mark.kwargs
+    merged.pop(ID, None)
     return merged
+
+
+def known_as(item: pytest.Item | Any) -> str:
+    """The name of the item's experiment in baselines, where `lem(id="decode")` gives it one that outlives a rename.
+
+    Parameters stay behind it: `decode[pytorch-bf16-b8]`. Empty where there is none. Raises UsageError for no word.
+    """
+    from pytest_lem.model.errors import UsageError
+    from pytest_lem.store.experiments import experiment_of
+
+    found = next((mark.kwargs[ID] for mark in item.iter_markers("lem") if ID in mark.kwargs), None)
+    if found is None:
+        return ""
+    if not isinstance(found, str) or not found or "[" in found:
+        raise UsageError(
+            f"@pytest.mark.lem: id={found!r}: expected the name of the test in baselines, such as 'decode'"
+        )
+    name = getattr(item, "originalname", None) or item.name
+    return found + experiment_of(item.name).removeprefix(name)
 
 
 def marker_origins(node: pytest.Item | pytest.Function | Any) -> dict[str, str]:
     """Which test, class or file each keyword of `marker_of` comes from: `marker test_x.py::test_decode`."""
     found: dict[str, str] = {}
     for holder, mark in reversed(list(node.iter_markers_with_node("lem"))):
-        found |= dict.fromkeys(mark.kwargs, f"marker {plain_name(holder)}")
+        found |= dict.fromkeys([key for key in mark.kwargs if key != ID], f"marker {plain_name(holder)}")
     return found
 
 

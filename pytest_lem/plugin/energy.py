@@ -21,6 +21,7 @@ from pytest_lem.model.quantity import Quantity
 from pytest_lem.model.specs import ProtocolSpec, WorkloadSpec
 from pytest_lem.plugin.backend import Backend
 from pytest_lem.plugin.check import protocol_of
+from pytest_lem.plugin.collection import known_as
 from pytest_lem.plugin.distribution import lanes
 from pytest_lem.plugin.recording import added, checked
 from pytest_lem.plugin.session import LemSession
@@ -152,7 +153,8 @@ class Energy:
 
     def _blank(self, name: str, **fields: Any) -> Measurement:
         test = self._item.nodeid
-        return Measurement(id=f"{test}#{name}" if name else test, test=test, name=name, **fields)
+        known = known_as(self._item)
+        return Measurement(id=f"{test}#{name}" if name else test, test=test, name=name, known_as=known, **fields)
 
     def _refuse_twice(self, name: str) -> None:
         test = self._item.nodeid

@@ -12,7 +12,7 @@ from pytest_lem.model.environment import Environment
 from pytest_lem.model.errors import Unavailable
 from pytest_lem.model.measurement import Measurement
 from pytest_lem.model.metrics import METRICS
-from pytest_lem.store.experiments import experiment_of, is_whole
+from pytest_lem.store.experiments import is_whole, subject_of
 from pytest_lem.store.report import Report
 
 DIGITS = 6  # significant: far finer than any round repeats, and a file that can be committed
@@ -30,8 +30,11 @@ def entries_of(report: Report) -> Acceptance:
     """What of `report` may enter a baseline."""
     entries, refused = [], []
     metrics: dict[str, dict[str, int]] = {}
+    owners: dict[tuple[str, str], str] = {}
     for measurement in report.measurements:
-        reason = refusal(measurement)
+        owner = owners.setdefault((subject_of(measurement), measurement.name), measurement.test)
+        known = None if owner == measurement.test else f"{owner} has its name in baselines, {subject_of(measurement)!r}"
+        reason = refusal(measurement) or known
         if reason:
             refused.append(f"{measurement.id} is left out: {reason}")
             continue
@@ -52,7 +55,7 @@ def entry_of(measurement: Measurement, environment: Environment) -> BaselineEntr
         except Unavailable:
             continue
     return BaselineEntry(
-        test=_test(measurement),
+        test=subject_of(measurement),
         name=measurement.name,
         fingerprint=fingerprint(measurement, environment),
         metrics=found,
@@ -75,10 +78,6 @@ def refusal(measurement: Measurement) -> str | None:
     if not any(round_.valid for cycle in measurement.cycles for round_ in cycle.rounds):
         return "none of its rounds is valid"
     return None
-
-
-def _test(measurement: Measurement) -> str:
-    return experiment_of(measurement.test)
 
 
 def _metric(measurement: Measurement, key: str) -> BaselineMetric:

@@ -18,6 +18,11 @@ def experiment_of(test: str) -> str:
     return _CYCLE.sub("]", test)
 
 
+def subject_of(measurement: Measurement) -> str:
+    """What baselines call a measurement's experiment: its id, or the name that outlives a rename."""
+    return measurement.known_as or experiment_of(measurement.test)
+
+
 def cycle_of(test: str) -> int:
     """Which cycle of its experiment an item is; 0 for one that has none in its id."""
     found = _CYCLE.search(test)
