@@ -16,9 +16,15 @@ from pytest_lem.model.precision import PRECISION_IDS
 
 _PRECISIONS = "|".join(PRECISION_IDS.values())
 _EXPERIMENT = re.compile(
-    rf"(?P<unit>.+\[.+-(?:{_PRECISIONS})(?:-(?!b\d+-c)[^-\]]+)?)(?:-b\d+)?-c\d+\](?:@.*)?", re.DOTALL
+    rf"(?P<unit>.+\[.+-(?:{_PRECISIONS})(?:-(?!b\d+-(?:c|gate-))[^-\]]+)?)(?:-b\d+)?"
+    r"-(?:c\d+|gate-\w+)\](?:@.*)?",
+    re.DOTALL,
 )
-"""`test[<user's own>-<backend>-<model>-<precision>-<options>-b<N>-c<N>]`, and xdist's `@<group>` behind it."""
+"""`test[<user's own>-<backend>-<model>-<precision>-<options>-b<N>-c<N>]`, and xdist's `@<group>` behind it.
+
+A gate's id ends in `gate-<metric>` instead of its cycle.
+"""
+_GATE = re.compile(r"[-\[]gate-\w+\](?:@.*)?$")
 
 
 @dataclass(frozen=True)
@@ -62,6 +68,11 @@ def unit_of(nodeid: str) -> str | None:
     """The function and its experiment without batch and cycle; None for an id that names no experiment of ours."""
     found = _EXPERIMENT.fullmatch(nodeid)
     return found["unit"] if found else None
+
+
+def is_gate(nodeid: str) -> bool:
+    """Whether an id is that of a gate: it judges what others measured."""
+    return _GATE.search(nodeid) is not None
 
 
 def spread(units: Sequence[Hashable], count: int) -> list[int]:

@@ -15,6 +15,7 @@ from pytest_lem.model.errors import UsageError
 from pytest_lem.model.specs import ProtocolSpec
 from pytest_lem.plugin import options
 from pytest_lem.plugin.collection import marker_of
+from pytest_lem.plugin.gate_rules import check_gates
 from pytest_lem.plugin.limits import command_limits
 
 PROJECT: pytest.StashKey[project.Project] = pytest.StashKey()
@@ -38,6 +39,7 @@ def check_options(config: pytest.Config) -> None:
     if gap is not None:
         gap_rule(gap)
     command_limits(config)
+    check_gates(config)
     _check_copy(config)
 
 

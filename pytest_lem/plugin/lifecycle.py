@@ -19,6 +19,7 @@ from pytest_lem.plugin.state import (
     PLAN,
     REPORT,
     RUN_NAME,
+    SAVED,
     known_session,
     open_session,
     worker_name,
@@ -160,7 +161,12 @@ class Lifecycle:
         from pytest_lem.plugin.ending import finished_report
 
         try:
-            self.config.stash[REPORT] = finished_report(self.config, folder, self._outcomes)
+            report = self.config.stash[REPORT] = finished_report(self.config, folder, self._outcomes)
+            if options.value(self.config, "save") or options.value(self.config, "comment"):
+                from pytest_lem.plugin.accepting import save, write_comment
+
+                write_comment(self.config, report)
+                self.config.stash[SAVED] = save(self.config, report)
         except LemError as error:
             self._say(str(error))
             session.exitstatus = pytest.ExitCode.TESTS_FAILED

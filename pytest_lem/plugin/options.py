@@ -14,6 +14,7 @@ MARKERS = (
     "lem_emptied: set by pytest-lem on a test that the options left nothing to run.",
     "lem_experiment: set by pytest-lem on one of a list of experiments: what it says of the protocol.",
     "lem_budget(metric=limit, ..., name=None): fail the test when a metric breaks its limit.",
+    "lem_gate(metric, threshold=0.05, direction=None, name=None): with a baseline, fail when the metric gets worse.",
 )
 PROJECT_FILE = "lem.yaml"
 
@@ -45,6 +46,16 @@ OPTIONS = (
         "--lem-meter", "list", "NAME,…", "meters: auto (every one that works), nvml, rapl, codecarbon, or a plugin's"
     ),
     Option("--lem-budget", "list", "METRIC:LIMIT,…", "a budget for every lem test, joules_per_token:0.5"),
+    Option("--lem-baseline", "text", "NAME|FILE", "compare with the runs of this baseline: one gate each experiment"),
+    Option("--lem-save", "text", "NAME", "add this run to the baseline NAME"),
+    Option("--lem-fail-on", "list", "METRIC:PERCENT,…", "what gates watch (default: joules_per_token:5%)"),
+    Option("--lem-match", "text", "board|model", "compare runs of the same board (default), or of any of its model"),
+    Option("--lem-missing-baseline", "text", "skip|fail", "a gate without a baseline is skipped (default), or fails"),
+    Option("--lem-inconclusive", "text", "warn|fail", "a gate that cannot tell passes with a warning, or fails"),
+    Option("--lem-duel", "text", "SIDE", "settle it side by side with git:REF, python:PATH or spec:KEY=VALUE,…"),
+    Option("--lem-duel-setup", "text", "COMMAND", "builds the environment of git:REF in its worktree"),
+    Option("--lem-comment", "text", "FILE", "write the verdicts as Markdown, ready for a pull request"),
+    Option("--lem-tariff", "text", "PRICE", "price of a kWh, such as 0.30EUR: money per million tokens"),
     Option("--lem-cycles", "count", "N", "measure each experiment N times, each time on a fresh engine (default: 1)"),
     Option("--lem-rounds", "count", "N", "exactly N valid rounds (default: 8 to 30, until they are precise)"),
     Option("--lem-round-seconds", "number", "S", "length of a round (default: 4)"),

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pytest_lem.plugin import options
+from pytest_lem.plugin import gates, options
 from pytest_lem.plugin.collection import engine_key, is_lem
 
 
@@ -37,6 +37,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     shard = options.value(config, "shard")
     if ours and shard:
         dropped = _outside(ours, shard)
+        dropped += gates.orphaned(items, dropped)
         config.hook.pytest_deselected(items=dropped)
         gone = set(map(id, dropped))
         items[:] = [item for item in items if id(item) not in gone]

@@ -35,7 +35,7 @@ def pytest_report_collectionfinish(config: pytest.Config, items: Sequence[pytest
 
 def announce(config: pytest.Config, ids: Iterable[str], lanes: int) -> None:
     """The same for xdist's controller, which knows the tests by their ids alone."""
-    from pytest_lem.campaign.lanes import unit_of
+    from pytest_lem.campaign.lanes import is_gate, unit_of
     from pytest_lem.campaign.plan import Step, expected_seconds, plan
     from pytest_lem.model.specs import ProtocolSpec
     from pytest_lem.store.durations import read_durations
@@ -46,7 +46,7 @@ def announce(config: pytest.Config, ids: Iterable[str], lanes: int) -> None:
         return
     done, known = _done(config), read_durations(options.results(config)).experiments
     guess = expected_seconds(ProtocolSpec())
-    ours = [test for test in ids if unit_of(test) is not None]
+    ours = [test for test in ids if unit_of(test) is not None and not is_gate(test)]
     left = [test for test in ours if test not in done]
     steps = [
         Step(experiment_of(test), (unit_of(test), cycle_of(test)), guess, known.get(experiment_of(test)))

@@ -109,6 +109,11 @@ class LemSession:
         if self.breaker.reason is not None and not self.recall.has(test):
             pytest.skip(self.breaker.reason)
 
+    def remeasure(self, test: str) -> None:
+        """Have this item measured on a fresh engine when it runs again, whatever a continued run has of it."""
+        self.recall.measurements.pop(test, None)
+        self.pool.stop()
+
     def own_pids(self) -> Collection[int]:
         """The processes that may use our GPUs: pytest itself and the engine's group."""
         engine: Engine | None = self.pool.engine

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
 
 from pytest_lem.plugin import options
-from pytest_lem.plugin.state import REPORT
+from pytest_lem.plugin.state import REPORT, SAVED
 
 if TYPE_CHECKING:
     from pytest_lem.model.measurement import Measurement
 
+ANNOTATOR = "pytest_github_actions_annotate_failures"
 HEADLINE = ("joules_per_token", "tokens_per_second", "ttft_ms", "tpot_ms", "power_w", "peak_memory_bytes")
 
 
@@ -28,8 +30,21 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         writer = terminalreporter._tw
         console = console_for(writer._file, width=writer.fullwidth, colour=writer.hasmarkup)
         print_table(report.measurements, console)
+    if any(verdict.kind == "gate" for verdict in report.verdicts):
+        from pytest_lem.render.verdicts import error_lines, print_verdicts
+
+        writer = terminalreporter._tw
+        terminalreporter.write_line("")
+        print_verdicts(report.verdicts, console_for(writer._file, width=writer.fullwidth, colour=writer.hasmarkup))
+        # Written once, by the process that reports; the plugin that annotates failures does it for all tests.
+        if os.environ.get("GITHUB_ACTIONS") == "true" and not config.pluginmanager.hasplugin(ANNOTATOR):
+            for line in error_lines(report.verdicts, {}):
+                terminalreporter.write_line(line)
     for line in closing(report.verdicts, report.missing):
         terminalreporter.write_line(line)
+    saved = config.stash.get(SAVED, None)
+    if saved:
+        terminalreporter.write_line(saved)
     folder = options.results(config) / "runs" / report.run.id
     terminalreporter.write_line(f"report: {folder / 'report.json'}")
 

@@ -14,7 +14,7 @@ from pytest_lem.render.columns import ENGINES, WINDOWS, Grid, Kind, grid
 from pytest_lem.render.layout import lay_out, wrapped
 from pytest_lem.render.notes import Notes
 
-_PLAIN = {"–": "-", " ±": "+-", "±": "+-", "µ": "u", "─": "-", "·": "|", "−": "-", "×": "x"}
+_PLAIN = {"–": "-", " ±": "+-", "±": "+-", "µ": "u", "─": "-", "·": "|", "−": "-", "×": "x", "✗": "x", "✓": "v"}
 
 
 def table(measurements: Sequence[Measurement], *, width: int | None, encoding: str = "utf-8") -> str:
@@ -28,8 +28,17 @@ def table(measurements: Sequence[Measurement], *, width: int | None, encoding: s
 def print_table(measurements: Sequence[Measurement], console: Console) -> None:
     """Print the table to `console`, in its width and, where it is a terminal, in colour."""
     for line in _lines(measurements, console.width):
-        text = line if _legible(line.plain, console.encoding) == line.plain else _legible(line.plain, console.encoding)
-        console.print(text, no_wrap=True, overflow="ignore", crop=False, highlight=False, markup=False)
+        _print(console, line)
+
+
+def print_line(console: Console, text: str, style: str) -> None:
+    """Print one line in signs that the console has, as wide as it is."""
+    _print(console, Text(text, style=style))
+
+
+def _print(console: Console, line: Text) -> None:
+    text = line if _legible(line.plain, console.encoding) == line.plain else _legible(line.plain, console.encoding)
+    console.print(text, no_wrap=True, overflow="ignore", crop=False, highlight=False, markup=False)
 
 
 def console_for(file: IO[str], *, width: int, colour: bool) -> Console:

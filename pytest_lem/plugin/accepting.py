@@ -1,0 +1,58 @@
+"""After the report: the run goes into a baseline, and its verdicts into a comment, where that was asked for."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from pytest_lem.model.errors import UsageError
+from pytest_lem.plugin import options
+from pytest_lem.render.verdicts import Price, comment
+from pytest_lem.store.files import write_atomic
+from pytest_lem.store.report import Report
+
+
+def price_of(config: pytest.Config) -> Price:
+    """What `--lem-tariff` and `--lem-carbon` say of a kWh. Raises UsageError for a tariff that is no price."""
+    return Price(*_tariff(options.value(config, "tariff")), _grams(config))
+
+
+def save(config: pytest.Config, report: Report) -> str | None:
+    """Put the run into the baseline of `--lem-save`; what to tell the user. Raises StoreError and UsageError."""
+    name = options.value(config, "save")
+    if name is None:
+        return None
+    from pytest_lem.store.baselines import entries_of, lacking, open_baseline, save_run
+
+    results = options.results(config)
+    save_run(results, name, report)
+    told = [*entries_of(report).left_out, *lacking(open_baseline(results, name, option="--lem-save"))]
+    return "\n".join([f"saved to baseline {name}", *(f"  {line}" for line in told)])
+
+
+def write_comment(config: pytest.Config, report: Report) -> None:
+    """Write the file of `--lem-comment`. Raises StoreError."""
+    asked = options.value(config, "comment")
+    if asked:
+        text = comment(report.verdicts, report.measurements, price_of(config), run=report.run.id)
+        write_atomic(Path(config.invocation_params.dir, asked), text)
+
+
+def _tariff(asked: str | None) -> tuple[float | None, str]:
+    if not asked:
+        return None, ""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([^\d\s]*)", str(asked).strip())
+    if found is None:
+        raise UsageError(f"--lem-tariff={asked}: expected the price of a kWh, such as 0.30EUR")
+    return float(found[1]), found[2]
+
+
+def _grams(config: pytest.Config) -> float | None:
+    place = options.value(config, "carbon")
+    if not place:
+        return None
+    from pytest_lem.meters.carbon import JOULES_PER_KWH, grams_per_joule
+
+    return grams_per_joule(place) * JOULES_PER_KWH

@@ -1,0 +1,156 @@
+"""Gates from the command line: what a user's project sees when its energy regresses, and when it does not."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+
+import pytest
+
+GATED = """
+import pytest
+
+@pytest.mark.lem(backend="fake", batch=1, output_tokens=4, fake={{"token_seconds": {seconds}}})
+def test_decode(lem_backend, lem_workload, lem_energy):
+    lem_energy.measure(lem_backend, lem_workload)
+"""
+ROUNDS = ("--lem-rounds=8",)
+GATE = "test_it.py::test_decode[[]fake-bf16-b1-gate-joules_per_token[]]"
+
+
+def write(project, seconds=0.004):
+    project.write(GATED.format(seconds=seconds))
+
+
+@pytest.fixture
+def accepted(project):
+    """A project with three accepted runs."""
+    write(project)
+    for _ in range(3):
+        result = project.run(*ROUNDS, "--lem-save=main")
+        assert result.ret == 0
+    return project
+
+
+def gate(project, index=0):
+    found = [verdict for verdict in project.report()["verdicts"] if verdict["kind"] == "gate"]
+    return found[index]
+
+
+def test_a_run_that_is_saved_says_what_its_gates_still_lack(project):
+    write(project)
+    project.run(*ROUNDS, "--lem-save=main").stdout.fnmatch_lines(["saved to baseline main", "*1 of 3 runs needed*"])
+
+
+def test_an_unchanged_commit_passes_and_its_gate_is_a_test_of_its_own(accepted):
+    result = accepted.run(*ROUNDS, "--lem-baseline=main", "-v")
+    result.stdout.fnmatch_lines([f"{GATE} PASSED*"])
+    result.assert_outcomes(passed=2)
+    assert gate(accepted)["comparison"]["outcome"] in ("OK", "INCONCLUSIVE")
+    assert gate(accepted)["comparison"]["runs"] == 3
+
+
+def test_a_regression_is_one_failed_test_after_one_more_launch(accepted):
+    write(accepted, 0.0056)
+    result = accepted.run(*ROUNDS, "--lem-baseline=main", "--junitxml=out.xml")
+    result.assert_outcomes(passed=1, failed=1)
+    comparison = gate(accepted)["comparison"]
+    assert comparison["outcome"] == "REGRESSED"
+    assert comparison["estimate"] == pytest.approx(0.4, abs=0.1)
+    assert (comparison["launches"], comparison["relaunched"], comparison["rounds"]) == (2, True, 16)
+    assert comparison["changes"] == ["options token_seconds=0.004 then, token_seconds=0.0056 now"]
+    case = [
+        each
+        for each in ET.parse(accepted.pytester.path / "out.xml").iter("testcase")
+        if each.find("failure") is not None
+    ]
+    assert [each.get("name") for each in case] == ["test_decode[fake-bf16-b1-gate-joules_per_token]"]
+    assert "REGRESSED" in case[0].find("failure").get("message")
+
+
+def test_a_gate_that_failed_last_time_is_run_again_alone(accepted):
+    write(accepted, 0.0056)
+    accepted.run(*ROUNDS, "--lem-baseline=main")
+    result = accepted.run("--lf", "--lem-resume", *ROUNDS, "--lem-baseline=main")
+    result.assert_outcomes(failed=1)
+
+
+def test_an_improvement_passes_and_says_so(accepted):
+    write(accepted, 0.0024)
+    result = accepted.run(*ROUNDS, "--lem-baseline=main")
+    result.assert_outcomes(passed=2)
+    assert gate(accepted)["comparison"]["outcome"] == "IMPROVED"
+    result.stdout.fnmatch_lines(["*IMPROVED*"])
+
+
+def test_throughput_falls_where_higher_is_better(accepted):
+    write(accepted, 0.0056)
+    result = accepted.run(*ROUNDS, "--lem-baseline=main", "--lem-fail-on=tokens_per_second:10%")
+    result.assert_outcomes(passed=1, failed=1)
+    assert gate(accepted)["comparison"]["estimate"] == pytest.approx(1 / 1.4 - 1, abs=0.08)
+
+
+def test_a_gate_without_a_baseline_is_skipped_and_never_passes(project):
+    write(project)
+    result = project.run(*ROUNDS, "--lem-baseline=main", "-rs")
+    result.assert_outcomes(passed=1, skipped=1)
+    strict = project.run(*ROUNDS, "--lem-baseline=main", "--lem-missing-baseline=fail")
+    assert strict.ret != 0
+    strict.stderr.fnmatch_lines(["*--lem-baseline=main: no baseline of that name in *"])
+
+
+def test_two_runs_are_not_enough_to_fail(project):
+    write(project)
+    for _ in range(2):
+        project.run(*ROUNDS, "--lem-save=main")
+    write(project, 0.0056)
+    result = project.run(*ROUNDS, "--lem-baseline=main")
+    result.assert_outcomes(passed=2, warnings=1)
+    assert gate(project)["comparison"]["reason"] == "insufficient"
+    project.run(*ROUNDS, "--lem-baseline=main", "--lem-inconclusive=fail").assert_outcomes(passed=1, failed=1)
+
+
+def test_a_gate_whose_cycles_were_not_run_judges_nothing(accepted):
+    result = accepted.run(*ROUNDS, "--lem-baseline=main", "-k", "gate", "-rs")
+    result.assert_outcomes(skipped=1, deselected=1)
+    result.stdout.fnmatch_lines(["*nothing to judge*"])
+
+
+def test_a_marker_gates_what_it_names_at_its_own_threshold(accepted):
+    marker = '@pytest.mark.lem_gate("seconds", threshold=0.6)\n@pytest.mark.lem('
+    accepted.write(GATED.format(seconds=0.0056).replace("@pytest.mark.lem(", marker, 1))
+    result = accepted.run(*ROUNDS, "--lem-baseline=main", "-v")
+    result.stdout.fnmatch_lines(["*gate-seconds[]] PASSED*"])
+    assert gate(accepted)["comparison"]["threshold"] == 0.6
+
+
+def test_under_xdist_gates_judge_what_the_workers_measured(accepted):
+    write(accepted, 0.0056)
+    result = accepted.subprocess(*ROUNDS, "--lem-baseline=main", "-n", "1", "-p", "xdist")
+    result.assert_outcomes(passed=1, failed=1)
+    assert gate(accepted)["comparison"]["launches"] == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (["--lem-fail-on=joules_per_token:5%"], "*--lem-fail-on=joules_per_token:5%: against what?*"),
+        (["--lem-baseline=main", "--lem-fail-on=joules_per_tokn:5%"], "*nearest known one is 'joules_per_token'*"),
+        (["--lem-baseline=main", "--lem-fail-on=seconds"], "*expected METRIC:PERCENT*"),
+        (["--lem-baseline=main", "--lem-fail-on=seconds:lots"], "*expected a percentage such as 5%*"),
+        (["--lem-baseline=main", "--lem-match=rack"], "*--lem-match=rack: expected board or model*"),
+    ],
+)
+def test_what_cannot_be_gated_is_refused_before_anything_runs(project, options, line):
+    write(project)
+    result = project.run(*options)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([line])
+
+
+def test_the_comment_for_a_pull_request_tells_deltas_and_what_they_mean(accepted):
+    write(accepted, 0.0056)
+    accepted.run(*ROUNDS, "--lem-baseline=main", "--lem-comment=out.md", "--lem-tariff=0.30EUR", "--lem-carbon=400")
+    text = (accepted.pytester.path / "out.md").read_text()
+    assert text.startswith("### Energy of inference: 1 REGRESSED")
+    assert "| ✗ | `test_decode[fake-bf16-b1-gate-joules_per_token]` | joules_per_token | REGRESSED |" in text
+    assert "Wh per million output tokens | CO2 | cost |" in text
