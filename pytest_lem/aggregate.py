@@ -103,7 +103,7 @@ def _latency(metric: Metric, cycles: Sequence[Cycle], _: Context) -> MetricValue
     """Out of all token times pooled: a percentile of few requests a round says little."""
     passes = [[r.latency for r in valid_rounds(cycle) if r.latency and r.latency.requests] for cycle in cycles]
     if not any(passes):
-        raise Unavailable(metric.key, "token times were not recorded")
+        raise Unavailable(metric.key, nothing_valid(cycles) or "token times were not recorded")
     times = [[token_times(metric.key, latency.requests) for latency in cycle] for cycle in passes]
     per_cycle = [groups for cycle in times if (groups := [group for group in cycle if group.size])]
     if not per_cycle:
