@@ -144,8 +144,7 @@ def line(place: str, found: Comparison) -> str:
     text = f"{place}: {found.outcome}{reason}"
     if found.estimate is not None:
         text += f" {percent(found.estimate)}"
-    text += f" vs {found.baseline} ({_count(found.runs, 'run')}, {_count(found.launches, 'launch')}, "
-    text += f"{_count(found.rounds, 'round')})"
+    text += f" {_against(found)}"
     if found.low is not None and found.high is not None:
         text += f", range {percent(found.low)}..{percent(found.high)}, threshold {plain_percent(found.threshold)}"
     for said in (found.detail, _dropped(found), _changes(found), _creeps(found)):
@@ -153,6 +152,14 @@ def line(place: str, found: Comparison) -> str:
     if found.outcome == "INCONCLUSIVE" and found.detectable is not None:
         text += f"; this run could only have seen a change over {plain_percent(found.detectable)}"
     return text
+
+
+def _against(found: Comparison) -> str:
+    if found.pairs:
+        rests = f"duel of {_count(found.pairs, 'pair')}, {_count(found.launches, 'launch')} of each"
+        return f"with {found.candidate} vs {found.baseline} ({rests})"
+    rests = ", ".join((_count(found.runs, "run"), _count(found.launches, "launch"), _count(found.rounds, "round")))
+    return f"vs {found.baseline} ({rests})"
 
 
 def percent(change: float) -> str:
@@ -178,15 +185,28 @@ def _compared(
     reason, detail = _obstacle(matched, mine, warmup)
     if reason is not None:
         return inconclusive(reason, detail, threshold=gate.threshold, runs=len(matched.history), rounds=mine.rounds)
+    fewest = 1 if metric.kind in ONCE else FEWEST
+    warmup = _affordable(warmup, matched, mine, fewest)
     boards = {*matched.boards, mine.fingerprint.get("board", "")}
     return history_gate(
         [[warmup.settled(*launch) for launch in zip(run.launches, run.warmup, strict=True)] for run in matched.history],
         [warmup.settled(launch.values, launch.warmup) for launch in mine.launches],
         threshold=gate.threshold,
         direction=direction,
-        fewest=1 if metric.kind in ONCE else FEWEST,
+        fewest=fewest,
         board_sd=BOARD_SD if len(boards) > 1 else None,
     )
+
+
+def _affordable(warmup: Warmup, matched: Matched, mine: _Candidate, fewest: int) -> Warmup:
+    """The baseline's warm-up, as far as every launch that has rounds enough keeps enough of them.
+
+    All lose the same: what bias is left in the first rounds is left on both sides.
+    """
+    known = [pair for run in matched.history for pair in zip(run.launches, run.warmup, strict=True)]
+    known += [(launch.values, launch.warmup) for launch in mine.launches]
+    spare = [len(values) + len(warm) - fewest for values, warm in known if len(values) >= fewest]
+    return Warmup(min([warmup.rounds or 0, *spare]))
 
 
 def _obstacle(matched: Matched, mine: _Candidate, warmup: Warmup) -> tuple[Reason | None, str]:

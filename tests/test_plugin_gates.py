@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import xml.etree.ElementTree as ET
 
 import pytest
@@ -154,3 +155,26 @@ def test_the_comment_for_a_pull_request_tells_deltas_and_what_they_mean(accepted
     assert text.startswith("### Energy of inference: 1 REGRESSED")
     assert "| ✗ | `test_decode[fake-bf16-b1-gate-joules_per_token]` | joules_per_token | REGRESSED |" in text
     assert "Wh per million output tokens | CO2 | cost |" in text
+
+
+def test_two_configurations_are_settled_side_by_side(project):
+    write(project)
+    duel = "--lem-duel=spec:fake.token_seconds=0.0056"
+    result = project.run("--lem-rounds=4", duel)
+    result.assert_outcomes(passed=1, failed=1)
+    comparison = gate(project)["comparison"]
+    assert comparison["estimate"] == pytest.approx(0.4, abs=0.06)
+    assert (comparison["pairs"], comparison["candidate"]) == (12, "spec:fake.token_seconds=0.0056")
+    assert len(list((project.runs()[-1] / "duels").glob("*.json"))) == 1
+    result.stdout.fnmatch_lines(["*REGRESSED +4* with spec:fake.token_seconds=0.0056 vs this test's engine (duel of*"])
+
+
+def test_what_a_baseline_left_open_goes_to_the_duel_that_was_offered(project):
+    write(project)
+    project.run(*ROUNDS, "--lem-save=main")
+    write(project, 0.0056)
+    result = project.run(*ROUNDS, "--lem-baseline=main", "--lem-duel=python:" + sys.executable)
+    result.assert_outcomes(passed=2)
+    comparison = gate(project)["comparison"]
+    assert comparison["outcome"] in ("OK", "INCONCLUSIVE")
+    assert comparison["pairs"] >= 12

@@ -17,7 +17,7 @@ class Comparison(Frozen):
     REGRESSED; `p` the chance of a candidate this much worse when nothing changed. `runs` were compared with, `launches`
     and `rounds` measured of the candidate. `dropped` counts accepted runs left out as outliers, `differences`
     what makes both incomparable, `changes` what differs and is judged. `creep` is the change since the first runs of
-    the baseline's epoch, where it is over the threshold.
+    the baseline's epoch, where it is over the threshold. A duel has `pairs` of rounds, and names its `candidate`.
     """
 
     baseline: str
@@ -34,6 +34,8 @@ class Comparison(Frozen):
     launches: int = 0
     rounds: int = 0
     relaunched: bool = False
+    candidate: str = ""
+    pairs: int = 0
     dropped: int = 0
     differences: tuple[str, ...] = ()
     changes: tuple[str, ...] = ()

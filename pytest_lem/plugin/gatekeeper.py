@@ -12,6 +12,7 @@ from pytest_lem.gate import Gate, Judged, judge
 from pytest_lem.model.measurement import Measurement
 from pytest_lem.model.verdict import Verdict
 from pytest_lem.plugin import options, resume
+from pytest_lem.plugin.duels import Duels, side_of
 from pytest_lem.plugin.gate_rules import DEFAULT, choice, gates_of, open_for
 from pytest_lem.plugin.state import RUN_NAME, known_session, open_session
 from pytest_lem.reporting import late_metrics
@@ -61,6 +62,7 @@ class Gatekeeper:
         named = options.value(config, "baseline")
         if named is not None:
             self.baseline = _without_this(config, open_for(config, named))
+        self._fights: Duels | None = None
         self._measured: dict[str, list[Measurement]] | None = None
 
     def gates(self, item: pytest.Item, experiment: str) -> list[Gate]:
@@ -71,6 +73,9 @@ class Gatekeeper:
         """Whether one launch cannot decide, and this session can make another."""
         from pytest_lem.plugin.gates import measured_here
 
+        duels = self._duels() if measured_here(item) else None
+        if self.baseline is None or (duels is not None and duels.instead):
+            return False
         return measured_here(item) and any(judged.relaunch for judged in self._judged(item))
 
     def verdicts(self, item: GateItem) -> list[Verdict]:
@@ -78,6 +83,10 @@ class Gatekeeper:
         found = self._judged(item)
         if not found:
             pytest.skip(f"nothing to judge: no cycle of {item.experiment} was measured in this run")
+        duels = self._duels()
+        if duels is not None and (duels.instead or self.baseline is None or any(judged.duel for judged in found)):
+            fought = [duels.verdict(item.gate, each) for each in self._chosen(item)]
+            return [_of_gate(verdict, item) for verdict in fought]
         return [_of_gate(judged.verdict, item) for judged in found]
 
     def refresh(self) -> None:
@@ -91,9 +100,22 @@ class Gatekeeper:
         baseline = self.baseline or Baseline("none", Path(), ())
         return [
             judge(item.gate, each, baseline, run.record.environment, match=self._match)  # type: ignore[arg-type]
-            for each in self._measurements(item.experiment)
-            if item.gate.name in (None, each.name)
+            for each in self._chosen(item)
         ]
+
+    def _chosen(self, item: GateItem) -> list[Measurement]:
+        return [each for each in self._measurements(item.experiment) if item.gate.name in (None, each.name)]
+
+    def _duels(self) -> Duels | None:
+        if self._fights is None:
+            side = side_of(self._config)
+            self._fights = Duels(self._config, open_session(self._config), side) if side else None
+        return self._fights
+
+    def close(self) -> None:
+        """Take away what duels have checked out."""
+        if self._fights is not None:
+            self._fights.close()
 
     def _measurements(self, experiment: str) -> list[Measurement]:
         if self._measured is None or experiment not in self._measured:

@@ -113,6 +113,15 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
     return (yield)
 
 
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Take away what duels have checked out."""
+    if _gated(config):
+        from pytest_lem.plugin.gatekeeper import KEEPER
+
+        if KEEPER in config.stash:
+            config.stash[KEEPER].close()
+
+
 def orphaned(items: Sequence[pytest.Item], gone: Sequence[pytest.Item]) -> list[pytest.Item]:
     """The gates among `items` whose experiments were all taken away with `gone`: another shard judges them."""
     left = {id(item) for item in gone}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -37,18 +37,18 @@ class EnginePool:
     _before: dict[str, int] = field(default_factory=dict)
     _gap: Gap | None = None
     _started: int = 0
+    _several: Several | None = None
 
     def acquire(self, spec: EngineSpec, cycle: int) -> tuple[EngineSpec, Engine]:
         """The engine for `spec` and `cycle`, started unless it runs already. Raises EngineError."""
         if self.engine is not None and self.spec is not None and self._wanted == (spec, cycle) and self._usable():
             return self.spec, self.engine
         self.stop()
-        resolved, gpus = self._place(spec)
+        resolved, gpus = self.place(spec)
         self._gap = self._make_gap()
         self.gpus.warn_of_strangers(gpus)
         self._before = {uuid: memory_used(uuid) for uuid in gpus}
-        self.progress(f"start {spec.backend} {spec.model} {spec.precision_id}")
-        self.engine = Engine.start(resolved, gpus=gpus, log_path=self._log(resolved), on_progress=self.progress)
+        self.engine = self.start(resolved, gpus)
         self.spec, self._wanted = resolved, (spec, cycle)
         return resolved, self.engine
 
@@ -82,10 +82,26 @@ class EnginePool:
             self.engine.kill()
         self.stop()
 
+    @contextmanager
+    def several(self) -> Iterator[Several]:
+        """Room for engines that run at the same time, once the one that ran is gone; none of them is left behind."""
+        self.stop()
+        found = self._several = Several(self)
+        try:
+            yield found
+        finally:
+            self._several = None
+            found.end()
+
     def take_gap(self) -> Gap | None:
         """The gap before the start of the engine that runs; once, so that one measurement tells it."""
         gap, self._gap = self._gap, None
         return gap
+
+    def start(self, spec: EngineSpec, gpus: tuple[str, ...]) -> Engine:
+        """An engine of which the caller takes care. Raises EngineError."""
+        self.progress(f"start {spec.backend} {spec.model} {spec.precision_id}")
+        return Engine.start(spec, gpus=gpus, log_path=self._log(spec), on_progress=self.progress)
 
     def _make_gap(self) -> Gap | None:
         """Wait between two engines: not before the first."""
@@ -99,7 +115,14 @@ class EnginePool:
             self.say(f"lem: --lem-gap={gap.asked}: no GPU is in use here, so nothing has to cool")
         return gap
 
-    def _place(self, spec: EngineSpec) -> tuple[EngineSpec, tuple[str, ...]]:
+    @property
+    def running(self) -> list[Engine]:
+        """Every engine that this process has at work."""
+        own = [self.engine] if self.engine is not None else []
+        return [*own, *(self._several.engines if self._several else ())]
+
+    def place(self, spec: EngineSpec) -> tuple[EngineSpec, tuple[str, ...]]:
+        """The spec with its device, and the GPUs (UUIDs) it gets. Raises EngineError where there are too few."""
         spec = self.resolved(spec)
         if spec.device == "cpu":
             return spec, ()
@@ -122,3 +145,37 @@ class EnginePool:
                 path.touch(exist_ok=False)
                 break
         return path
+
+
+@dataclass
+class Several:
+    """Engines that run at the same time on the same GPUs."""
+
+    pool: EnginePool
+    engines: list[Engine] = field(default_factory=list)
+    _gpus: tuple[str, ...] = ()
+    _before: dict[str, int] = field(default_factory=dict)
+
+    def place(self, spec: EngineSpec) -> tuple[str, ...]:
+        """The GPUs (UUIDs) on which all of them will run. Raises EngineError where there are too few."""
+        _, self._gpus = self.pool.place(spec)
+        self._before = {uuid: memory_used(uuid) for uuid in self._gpus}
+        return self._gpus
+
+    def start(self, spec: EngineSpec) -> Engine:
+        """One more. Raises EngineError."""
+        engine = self.pool.start(spec, self._gpus)
+        self.engines.append(engine)
+        return engine
+
+    def freed(self) -> None:
+        """Wait until the GPUs' memory is what it was before the first."""
+        self.engines = [engine for engine in self.engines if engine.alive]
+        gpu_memory.freed(self._before)
+
+    def end(self) -> None:
+        """Kill what is left of them."""
+        for engine in self.engines:
+            if engine.alive:
+                engine.kill()
+        self.freed()

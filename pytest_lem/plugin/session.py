@@ -116,8 +116,7 @@ class LemSession:
 
     def own_pids(self) -> Collection[int]:
         """The processes that may use our GPUs: pytest itself and the engine's group."""
-        engine: Engine | None = self.pool.engine
-        return {os.getpid(), *(engine.pids() if engine else ())}
+        return {os.getpid(), *(pid for engine in self.pool.running for pid in engine.pids())}
 
     def context(self, device: str, meters: MeterSet, *, work: bool = True) -> Context:
         """What the metrics need to know beside the rounds."""

@@ -72,7 +72,7 @@ def cells(verdict: Verdict) -> tuple[str, ...]:
         bounds,
         share(found.threshold),
         "–" if found.detectable is None else f"> {share(found.detectable)}",
-        f"{found.baseline} ({found.runs} run{'s' * (found.runs != 1)})",
+        f"{found.baseline} (duel)" if found.pairs else f"{found.baseline} ({found.runs} run{'s' * (found.runs != 1)})",
     )
 
 
