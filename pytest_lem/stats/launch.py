@@ -73,14 +73,14 @@ def clip(logs: Sequence[float], centre: float) -> tuple[list[float], int]:
     return held, sum(a != b for a, b in zip(held, logs, strict=True))
 
 
-def correlation(clipped: Sequence[float], prior: float = PHI_PRIOR, least: float = 0.0) -> float:
-    """Lag-1 correlation, corrected for the bias of short series and shrunk towards `prior` as ten rounds would."""
+def correlation(clipped: Sequence[float]) -> float:
+    """Lag-1 correlation, corrected for the bias of short series and shrunk towards 0.4 as ten rounds would."""
     n = len(clipped)
     total = _squares(clipped)
     if n < 4 or total == 0.0:
-        return prior
+        return PHI_PRIOR
     corrected = (n * _lag_one(clipped) / total + 1) / (n - 3)
-    return min(max((n * corrected + PHI_WEIGHT * prior) / (n + PHI_WEIGHT), least), PHI_MAX)
+    return min(max((n * corrected + PHI_WEIGHT * PHI_PRIOR) / (n + PHI_WEIGHT), 0.0), PHI_MAX)
 
 
 def _lag_one(values: Sequence[float]) -> float:
