@@ -38,12 +38,15 @@ class KnownMeter(fake_meter.FakeMeter):
         self.ran = 0
         self.spec: EngineSpec | None = None
         self.tokens = 0
+        self.source = "measured"
 
     def end(self, start_ns: int, end_ns: int) -> tuple[DeviceReading, ...]:
         (reading,) = super().end(start_ns, end_ns)
         joules = price(self.spec) * self.tokens * RIPPLE[self.ran % len(RIPPLE)]
         self.ran += 1
-        return (reading if reading.joules is None else reading.model_copy(update={"joules": joules}),)
+        return (
+            reading if reading.joules is None else reading.model_copy(update={"joules": joules, "source": self.source}),
+        )
 
 
 class Ring:
@@ -56,6 +59,7 @@ class Ring:
         self.kept: list[DuelRecord] = []
         self.change: Callable[[EngineSpec], EngineSpec] = lambda asked: asked
         self.on_round: Callable[[], None] = lambda: None
+        self.counters: dict[str, float] = {}
         self.told = ""
         self.meter = meter = KnownMeter()
         record = MeterRecord(name="fake", used=True, source="measured", devices=meter.devices())
@@ -76,7 +80,7 @@ class Ring:
         run = engine.run
 
         def metered(*arguments: Any, **keywords: Any) -> PassResult:
-            result = run(*arguments, **keywords)
+            result = run(*arguments, **keywords).replace(counters=self.counters)
             self.meter.spec, self.meter.tokens = asked, result.tokens
             return result
 

@@ -6,15 +6,13 @@ import os
 import signal
 from itertools import pairwise
 
-import duel_lab
 import fake_engine
 import pytest
 from duel_lab import JOULES_PER_TOKEN, RIPPLE, TOKEN_SECONDS, Ring, side
 
-from pytest_lem.duel import arena, pairing
+from pytest_lem.duel import pairing
 from pytest_lem.duel.record import read, write
 from pytest_lem.model.errors import EngineError, Unavailable, UsageError
-from pytest_lem.model.metrics import METRICS
 from pytest_lem.stats import Status
 
 
@@ -100,6 +98,7 @@ def test_a_record_comes_back_from_its_file_as_it_was_written(ring, tmp_path):
     path = write(tmp_path / "run", record)
     assert path.parent == tmp_path / "run" / "duels"
     assert read(path) == record
+    assert (record.a.words, record.b.words) == ("the baseline", "the candidate")
     assert record.b.observed["options"]["token_seconds"] == 0
     assert write(tmp_path / "run", record) == path
 
@@ -155,6 +154,21 @@ def test_two_engines_that_do_not_fit_together_take_turns_and_the_launch_is_the_u
         rounds = record.a.launches[pair.launches[0]].rounds
         costs = sorted(round_.devices[0].joules / round_.tokens for round_ in rounds)
         assert pair.a == pytest.approx((costs[1] + costs[2]) / 2, rel=1e-4)
+
+
+def test_memory_that_runs_short_at_a_later_launch_sets_aside_what_was_paired(ring):
+    def short_of_memory(asked):
+        full = len(ring.engines) > 2 and ring.running
+        return asked.replace(options={**asked.options, "at": "run", "fault": "memory"}) if full else asked
+
+    ring.change = short_of_memory
+    record = ring.fight(side(20), side())
+    aside = [pair for pair in record.pairs if pair.reason]
+    assert {pair.reason for pair in aside} == {"measured while both engines were loaded, and set aside"}
+    assert (len(aside), len(record.pairs), [look.pairs for look in record.looks]) == (10, 18, [8])
+    assert (record.unit, record.ended, record.verdict.status) == ("launch", "verdict", Status.IMPROVED)
+    assert record.pairs[10].launches == (2, 2)
+    assert [len(each.launches) for each in (record.a, record.b)] == [10, 10]
 
 
 def test_memory_that_one_engine_lacks_alone_is_its_own_failure(ring):
@@ -229,13 +243,19 @@ def test_joules_that_cannot_be_read_are_said_so(ring, monkeypatch):
     assert ring.running == []
 
 
-def test_a_count_of_nothing_has_no_ratio(tmp_path):
-    ring = Ring(tmp_path, "preemptions")
-    with pytest.raises(Unavailable, match="preemptions is not available: the engine does not report it"):
+def test_joules_that_a_model_guessed_are_not_compared(ring):
+    ring.meter.source = "estimated"
+    with pytest.raises(Unavailable, match="it is estimated, and a model's guess can neither regress nor improve"):
         ring.fight(side(), side())
-    assert ring.terms.metric == METRICS["preemptions"]
 
 
-def test_every_tenth_pair_and_eight_launches_are_what_the_documents_say():
-    assert (arena.BLOCK, arena.LAUNCH_PAIRS) == (10, 8)
-    assert duel_lab.SHORT.rounds == 4
+@pytest.mark.parametrize(
+    ("counters", "told"),
+    [({}, "the engine does not report it"), ({"preemptions": 0.0}, "a duel compares ratios, and 0 has none")],
+)
+def test_a_count_of_nothing_has_no_ratio(tmp_path, counters, told):
+    ring = Ring(tmp_path, "preemptions")
+    ring.counters = counters
+    with pytest.raises(Unavailable, match=f"preemptions is not available: {told}"):
+        ring.fight(side(), side())
+    assert ring.running == []

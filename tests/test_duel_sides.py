@@ -43,7 +43,8 @@ def test_a_changed_spec_is_the_candidate_and_its_values_are_those_of_an_experime
     assert side.words == "spec:precision=float16,pytorch.use_cache=false,pytorch.num_threads=2"
     default = spec("pytorch", options={"num_threads": 1})
     a, b = contestants(side, default)
-    assert a.spec == default
+    assert (a.words, a.spec) == ("this test's engine", default)
+    assert b.words == side.words
     assert b.spec == spec("pytorch", precision="float16", options={"use_cache": False, "num_threads": 2})
 
 
