@@ -24,6 +24,7 @@ from benchmarks.accuracy import summary as accuracy
 from benchmarks.campaigns import lanes
 from benchmarks.engines import kills, starts
 from benchmarks.engines import summary as engines
+from benchmarks.gates import launches
 from benchmarks.overhead import summary as overhead
 from benchmarks.physics import summary as physics
 
@@ -36,6 +37,7 @@ GENERATORS: dict[str, Callable[[dict[str, Any]], str]] = {
     "engines": engines.render,
     "kills": kills.render,
     "lanes": lanes.render,
+    "launches": launches.render,
     "overhead-engine": overhead.render_gpu,
     "overhead-gpu": overhead.render_gpu,
     "overhead-startup": overhead.render_startup,

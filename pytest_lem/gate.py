@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 
 from pytest_lem.fingerprint import Match, choices, fingerprint
 from pytest_lem.launches import Launch, launches, metric_of, ungateable
@@ -12,11 +13,12 @@ from pytest_lem.model.errors import Unavailable
 from pytest_lem.model.measurement import Measurement
 from pytest_lem.model.metrics import Metric
 from pytest_lem.model.verdict import Comparison, Verdict
+from pytest_lem.stats.effect import detectable_effect
 from pytest_lem.stats.history import BOARD_SD, FEWEST, history_gate
 from pytest_lem.stats.verdict import Direction, Reason, inconclusive
 from pytest_lem.stats.verdict import Verdict as Found
 from pytest_lem.store.environment import Environment
-from pytest_lem.store.history import FIRST, Baseline, Matched, Warmup
+from pytest_lem.store.history import FIRST, NEEDED_RUNS, Baseline, Matched, Warmup
 
 THRESHOLD = 0.05
 ONCE = ("recorded", "memory", "load")
@@ -98,6 +100,15 @@ class _Candidate:
     @property
     def rounds(self) -> int:
         return sum(len(launch.values) for launch in self.launches)
+
+
+def foreseen(gate: Gate, test: str, baseline: Baseline) -> float | None:
+    """The relative change of cost that this gate will have an 80 % chance to see; None where it cannot fail yet."""
+    runs = [run.launches for run in baseline.history(test, gate.name or "", gate.key)]
+    if len(runs) < NEEDED_RUNS:
+        return None
+    found = detectable_effect(runs, threshold=gate.threshold)
+    return found if isfinite(found) else None
 
 
 def gate_verdict(gate: Gate, measurement: Measurement, direction: Direction, comparison: Comparison) -> Verdict:

@@ -55,6 +55,6 @@ def test_a_decoding_that_lost_its_cache_fails_the_build_and_the_same_commit_does
     result.assert_outcomes(passed=1, failed=1)
     failure = cases["test_decode[pytorch-fp32-b2-gate-tokens_per_second]"].find("failure")
     assert failure.get("message").startswith("Failed: tokens_per_second: REGRESSED −")
-    assert "2 launches, 20 rounds" in failure.get("message")
+    assert "3 runs, 2 launches, " in failure.get("message")
     assert "use_cache=True then, use_cache=False now" in failure.get("message")
     assert cases["test_decode[pytorch-fp32-b2-c0]"].find("failure") is None

@@ -44,6 +44,7 @@ def test_a_run_that_is_saved_says_what_its_gates_still_lack(project):
 
 def test_an_unchanged_commit_passes_and_its_gate_is_a_test_of_its_own(accepted):
     result = accepted.run(*ROUNDS, "--lem-baseline=main", "-v")
+    result.stdout.fnmatch_lines(["lem: 1 gate against main (3 runs): could see a change over * %; a false alarm*2 %*"])
     result.stdout.fnmatch_lines([f"{GATE} PASSED*"])
     result.assert_outcomes(passed=2)
     assert gate(accepted)["comparison"]["outcome"] in ("OK", "INCONCLUSIVE")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_lem.gate import Gate, Judged, judge
+from pytest_lem.gate import Gate, Judged, foreseen, judge, plain_percent
 from pytest_lem.model.measurement import Measurement
 from pytest_lem.model.verdict import Verdict
 from pytest_lem.plugin import options, resume
@@ -16,6 +17,7 @@ from pytest_lem.plugin.duels import Duels, side_of
 from pytest_lem.plugin.gate_rules import DEFAULT, choice, gates_of, open_for
 from pytest_lem.plugin.state import RUN_NAME, known_session, open_session
 from pytest_lem.reporting import late_metrics
+from pytest_lem.stats.effect import false_alarm_chance
 from pytest_lem.store.experiments import joined
 from pytest_lem.store.history import Baseline
 from pytest_lem.store.rebuild import gather
@@ -88,6 +90,20 @@ class Gatekeeper:
             fought = [duels.verdict(item.gate, each) for each in self._chosen(item)]
             return [_of_gate(verdict, item) for verdict in fought]
         return [_of_gate(judged.verdict, item) for judged in found]
+
+    def outlook(self, items: Sequence[GateItem]) -> str:
+        """What these gates could see, before anything is measured."""
+        baseline = self.baseline
+        told = f"lem: {len(items)} gate{'s' * (len(items) != 1)}"
+        if baseline is None:
+            return told
+        seen = sorted(found for item in items if (found := foreseen(item.gate, item.experiment, baseline)) is not None)
+        told += f" against {baseline.name} ({len(baseline.runs)} run{'s' * (len(baseline.runs) != 1)})"
+        if not seen:
+            return f"{told}: none of them can fail yet"
+        least, most = plain_percent(seen[0]), plain_percent(seen[-1])
+        told += f": could see a change over {least if least == most else f'{least} to {most}'}"
+        return f"{told}; a false alarm among them: at most {plain_percent(false_alarm_chance(len(seen)))} of such runs"
 
     def refresh(self) -> None:
         """Forget what was read: the run has measured more since."""
