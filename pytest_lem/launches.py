@@ -48,13 +48,13 @@ def launches(measurement: Measurement, key: str, context: Context | None = None)
     )
 
 
-def ungateable(measurement: Measurement, key: str, context: Context | None = None) -> str | None:
+def ungateable(measurement: Measurement, key: str, found: Sequence[Launch] | None = None) -> str | None:
     """Why the metric `key` can be shown but not compared between runs, in words; None where it can.
 
-    Raises Unavailable where it was not measured at all.
+    `found` are its launches, where they are known already. Raises Unavailable where it was not measured at all.
     """
-    context = context or context_of(measurement)
-    if any(launch.source == "estimated" for launch in launches(measurement, key, context)):
+    context = context_of(measurement)
+    if any(launch.source == "estimated" for launch in found or launches(measurement, key, context)):
         return "it is estimated, and a model's guess can neither regress nor improve"
     shared = any(cycle.lanes > 1 for cycle in measurement.cycles) and metric_of(measurement, key).is_joules
     if shared and holds_host(key, context):

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pytest_lem.fingerprint import fingerprint
-from pytest_lem.launches import launches, metric_of, recorded_keys, ungateable
+from pytest_lem.launches import Launch, launches, metric_of, recorded_keys, ungateable
 from pytest_lem.model.baseline import BaselineEntry, BaselineMetric
 from pytest_lem.model.environment import Environment
 from pytest_lem.model.errors import Unavailable
 from pytest_lem.model.measurement import Measurement
-from pytest_lem.model.metrics import METRICS
+from pytest_lem.model.metrics import METRICS, Metric
 from pytest_lem.store.experiments import is_whole, subject_of
 from pytest_lem.store.report import Report
 
@@ -50,8 +50,9 @@ def entry_of(measurement: Measurement, environment: Environment) -> BaselineEntr
     found = {}
     for key in (*METRICS, *recorded_keys(measurement.cycles)):
         try:
-            if ungateable(measurement, key) is None:
-                found[key] = _metric(measurement, key)
+            values = launches(measurement, key)
+            if ungateable(measurement, key, values) is None:
+                found[key] = _metric(metric_of(measurement, key), values)
         except Unavailable:
             continue
     return BaselineEntry(
@@ -80,8 +81,7 @@ def refusal(measurement: Measurement) -> str | None:
     return None
 
 
-def _metric(measurement: Measurement, key: str) -> BaselineMetric:
-    metric, found = metric_of(measurement, key), launches(measurement, key)
+def _metric(metric: Metric, found: Sequence[Launch]) -> BaselineMetric:
     return BaselineMetric(
         unit=metric.unit,
         better=metric.better,
