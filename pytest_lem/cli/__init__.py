@@ -8,11 +8,13 @@ import sys
 import typer
 
 from pytest_lem.cli import baseline
+from pytest_lem.cli.badge import badge
 from pytest_lem.cli.merge import merge
 
 # Without rich's help, which would take as long to import as all the rest.
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 app.command()(merge)
+app.command()(badge)
 app.add_typer(baseline.app, name="baseline")
 
 

@@ -101,7 +101,7 @@ class Duels:
                 lanes=lanes(self._config),
             )
             keep = partial(write, session.recorder.run.directory)
-            return fight(a, b, terms, ground, keep=keep, max_seconds=measurement.protocol.max_seconds)
+            return fight(a, b, terms, ground, keep=keep)
 
 
 class _Shown:

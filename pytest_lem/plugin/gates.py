@@ -113,7 +113,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
     return (yield)
 
 
-def pytest_report_collectionfinish(config: pytest.Config, items: Sequence[pytest.Item]) -> str | None:
+def pytest_report_collectionfinish(items: Sequence[pytest.Item]) -> str | None:
     """Say before anything is measured what the gates could see, and how often one of them cries wolf."""
     gates = [item for item in items if isinstance(item, GateItem)]
     return _keeper(gates[0]).outlook(gates) if gates else None
