@@ -43,13 +43,17 @@ def pooled(runs: Sequence[Sequence[float]], n: int) -> list[float]:
 
 
 def _steady_from(values: Sequence[float]) -> int:
-    """Where the last of the segments begins, once those before it that are within 2 % of it belong to it."""
+    """Where the last of the segments begins, once those before it that are within 2 % of it belong to it.
+
+    Clipped values tell where the mean shifts, the values themselves by how much: of calm rounds all warm-up is clipped
+    to less than 2 %.
+    """
     clipped = np.array(clip(values, median(values))[0])
     starts = segments(clipped, PENALTY * log(max(len(values), 2)) * _noise(clipped))
-    means = [part.mean() for part in np.split(clipped, starts[1:])]
+    levels = [median(part) for part in np.split(np.array(values), starts[1:])]
     start = starts[-1]
-    for at, mean in zip(reversed(starts), reversed(means), strict=True):
-        if abs(mean - means[-1]) > SAME:
+    for at, level in zip(reversed(starts), reversed(levels), strict=True):
+        if abs(level - levels[-1]) > SAME:
             break
         start = at
     return start
