@@ -18,6 +18,7 @@ from pytest_lem.stats.history import BOARD_SD, FEWEST, history_gate
 from pytest_lem.stats.verdict import Direction, Reason, inconclusive
 from pytest_lem.stats.verdict import Verdict as Found
 from pytest_lem.store.environment import Environment
+from pytest_lem.store.experiments import subject_of
 from pytest_lem.store.history import FIRST, NEEDED_RUNS, Baseline, Matched, Warmup
 
 THRESHOLD = 0.05
@@ -53,7 +54,7 @@ def judge(
     gate: Gate, measurement: Measurement, baseline: Baseline, environment: Environment, *, match: Match = "board"
 ) -> Judged:
     """Judge one measurement (all cycles of an experiment) by the baseline's runs of the same test and name."""
-    test, name = measurement.test, measurement.name
+    test, name = subject_of(measurement), measurement.name
     try:
         metric = metric_of(measurement, gate.key)
         mine = launches(measurement, gate.key)

@@ -179,3 +179,14 @@ def test_what_a_baseline_left_open_goes_to_the_duel_that_was_offered(project):
     comparison = gate(project)["comparison"]
     assert comparison["outcome"] in ("OK", "INCONCLUSIVE")
     assert comparison["pairs"] >= 12
+
+
+def test_a_test_that_was_renamed_keeps_its_history_by_its_id(project):
+    known = GATED.replace("@pytest.mark.lem(", '@pytest.mark.lem(id="decode", ', 1)
+    project.write(known.format(seconds=0.004))
+    for _ in range(3):
+        project.run(*ROUNDS, "--lem-save=main")
+    project.write(known.format(seconds=0.0056).replace("test_decode", "test_generation"))
+    result = project.run(*ROUNDS, "--lem-baseline=main")
+    result.stdout.fnmatch_lines(["FAILED *test_generation*-gate-joules_per_token*"])
+    assert gate(project)["comparison"]["runs"] == 3

@@ -97,7 +97,7 @@ class Gatekeeper:
         told = f"lem: {len(items)} gate{'s' * (len(items) != 1)}"
         if baseline is None:
             return told
-        seen = sorted(found for item in items if (found := foreseen(item.gate, item.experiment, baseline)) is not None)
+        seen = sorted(found for item in items if (found := foreseen(item.gate, item.subject, baseline)) is not None)
         told += f" against {baseline.name} ({len(baseline.runs)} run{'s' * (len(baseline.runs) != 1)})"
         if not seen:
             return f"{told}: none of them can fail yet"

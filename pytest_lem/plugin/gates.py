@@ -35,6 +35,7 @@ class GateItem(pytest.Item):
         self.gate = gate
         self.experiment = experiment
         self.cycles = cycles
+        self.subject = _subject(cycles[0], experiment)
         self.relaunched = False
         self._problem: LemError | None = None
         for mark in cycles[0].own_markers:
@@ -150,7 +151,7 @@ def _gates(collector: pytest.Module | pytest.Class, found: Sequence[Any]) -> lis
     return [
         _item(collector, experiment, tuple(cycles), gate)
         for experiment, cycles in groups.items()
-        for gate in _keeper(cycles[0]).gates(cycles[0], experiment)
+        for gate in _keeper(cycles[0]).gates(cycles[0], _subject(cycles[0], experiment))
     ]
 
 
@@ -161,6 +162,13 @@ def _item(
     # Pytest 9.2 takes an id apart at its bracket; one made from a name alone would not equal the id that `--lf` keeps.
     nodeid = f"{collector.nodeid}::{name}"
     return GateItem.from_parent(collector, name=name, nodeid=nodeid, gate=gate, experiment=experiment, cycles=cycles)
+
+
+def _subject(item: pytest.Item, experiment: str) -> str:
+    """What a baseline calls the experiment: its id, unless the test has one that outlives a rename."""
+    from pytest_lem.plugin.collection import known_as
+
+    return known_as(item) or experiment
 
 
 def _name(experiment: str, gate: Gate) -> str:
