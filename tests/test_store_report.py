@@ -27,8 +27,8 @@ def test_the_report_has_the_shape_that_other_programs_read(run):
     assert list(report) == ["schema", "run", "environment", "measurements", "verdicts", "missing"]
     assert report["schema"] == "lem.report/1"
     assert set(report["run"]) == {"id", "started", "ended", "complete", "quick", "options"}
-    assert set(report["environment"]) == {"host", "python", "platform", "gpus", "packages"}
-    assert set(report["environment"]["gpus"][0]) == {"uuid", "name", "driver", "power_limit_w"}
+    assert set(report["environment"]) == {"host", "cpu", "python", "platform", "gpus", "packages"}
+    assert set(report["environment"]["gpus"][0]) == {"uuid", "name", "driver", "power_limit_w", "clocks_mhz"}
     (measurement,) = report["measurements"]
     keys = {"id", "test", "name", "engine", "workload", "protocol", "meters", "cycles", "metrics"}
     assert set(measurement) == keys

@@ -23,7 +23,7 @@ def create(results: Path, **changes) -> Run:
 def test_a_run_has_a_directory_named_by_its_utc_time(tmp_path):
     run = create(tmp_path / ".lem")
     assert run.directory.parent == tmp_path / ".lem" / "runs"
-    assert re.fullmatch(r"\d{8}T\d{6}Z-[0-9a-f]{6}", run.directory.name)
+    assert re.fullmatch(r"\d{8}T\d{9}Z-[0-9a-f]{6}", run.directory.name)
     assert run.id == run.directory.name
 
 
