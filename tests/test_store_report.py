@@ -30,7 +30,7 @@ def test_the_report_has_the_shape_that_other_programs_read(run):
     assert set(report["environment"]) == {"host", "cpu", "python", "platform", "gpus", "packages"}
     assert set(report["environment"]["gpus"][0]) == {"uuid", "name", "driver", "power_limit_w", "clocks_mhz"}
     (measurement,) = report["measurements"]
-    keys = {"id", "test", "name", "engine", "workload", "protocol", "meters", "cycles", "metrics"}
+    keys = {"id", "test", "name", "known_as", "engine", "workload", "protocol", "meters", "cycles", "metrics"}
     assert set(measurement) == keys
     assert set(measurement["engine"]) == {"requested", "observed"}
     (cycle,) = measurement["cycles"]
