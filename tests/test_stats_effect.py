@@ -55,6 +55,14 @@ def test_it_is_near_what_the_verdict_tells_afterwards():
     assert detectable_effect(history) == pytest.approx(after, rel=0.15)
 
 
+def test_after_one_launch_it_tells_what_two_of_them_would_see():
+    history = [rounds(seed, 0.1, 1 + 0.01 * (-1) ** seed) for seed in range(6)]
+    candidate = rounds(20, 0.1)
+    one, two = history_gate(history, [candidate]), history_gate(history, [candidate, candidate])
+    assert one.high - one.low > 1.1 * (two.high - two.low)
+    assert one.detectable == pytest.approx(two.detectable, rel=0.1)
+
+
 @given(HISTORIES, st.floats(1e-3, 1e3))
 def test_the_unit_changes_nothing(history, scale):
     scaled = [[value * scale for value in run] for run in history]

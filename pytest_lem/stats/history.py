@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pytest_lem.stats.rule import Difference, Rule
-from pytest_lem.stats.runs import FEWEST_RUNS, Run, RunCost, accepted, launches_of, run_cost, spread
+from pytest_lem.stats.runs import FEWEST_RUNS, Run, RunCost, accepted, foreseen, launches_of, run_cost, spread
 from pytest_lem.stats.verdict import Direction, Reason, Status, Verdict, inconclusive
 
 THRESHOLD = 0.05
@@ -52,14 +52,21 @@ def history_gate(
     between = spread(runs, [judged], board_sd)
     mean = sum(run.cost for run in runs) / len(runs)
     found = Difference(judged.cost - mean, between.error(len(runs), judged), between.df)
-    return _verdict(found, rule, alpha, judged, runs, dropped)
+    seen = rule.detectable(between.error(len(runs), foreseen(judged, between.own)), between.df, alpha)
+    return _verdict(found, seen, rule, alpha, judged, len(runs), dropped)
 
 
 def _verdict(
-    found: Difference, rule: Rule, alpha: float, judged: RunCost, runs: Sequence[RunCost], dropped: tuple[int, ...]
+    found: Difference,
+    seen: float,
+    rule: Rule,
+    alpha: float,
+    judged: RunCost,
+    runs: int,
+    dropped: tuple[int, ...],
 ) -> Verdict:
     low, high, p = found.low(alpha), found.high(ALPHA_OK), found.p
-    status, reason, detail, relaunch = _status(rule.status(low, found.d, high), p, judged.launches, len(runs))
+    status, reason, detail, relaunch = _status(rule.status(low, found.d, high), p, judged.launches, runs)
     bounds = sorted((rule.change(low), rule.change(high)))
     return Verdict(
         status=status,
@@ -68,11 +75,11 @@ def _verdict(
         estimate=rule.change(found.d),
         low=bounds[0],
         high=bounds[1],
-        detectable=rule.detectable(found.error, found.df, alpha),
+        detectable=seen,
         p=p,
         relaunch=relaunch,
         duel=p < DOUBTFUL,
-        runs=len(runs),
+        runs=runs,
         rounds=judged.rounds,
         dropped=dropped,
         threshold=rule.threshold,

@@ -58,6 +58,16 @@ class Spread:
         return sqrt(self.total / runs + between + v)
 
 
+def foreseen(run: RunCost, own: float) -> RunCost:
+    """The run with a second launch, which is what a gate can fail with; what had two stays as it is.
+
+    Neither of them is supposed to be calmer than runs are, whose rounds leave a variance of `own`.
+    """
+    if run.launches > 1:
+        return run
+    return RunCost(run.cost, max(run.variance, own) / 2, 2, 2 * run.rounds)
+
+
 def launches_of(run: Run) -> list[Launch]:
     """A run as launches, whichever way it is given."""
     if len(run) and isinstance(run[0], (int, float)):
