@@ -105,11 +105,10 @@ class _Candidate:
 
 def foreseen(gate: Gate, test: str, baseline: Baseline) -> float | None:
     """The relative change of cost that this gate will have an 80 % chance to see; None where it cannot fail yet."""
-    runs = [run.launches for run in baseline.history(test, gate.name or "", gate.key)]
-    if len(runs) < NEEDED_RUNS:
-        return None
-    found = detectable_effect(runs, threshold=gate.threshold)
-    return found if isfinite(found) else None
+    names = [gate.name] if gate.name is not None else [name for held, name in baseline.measured if held == test]
+    runs = [[run.launches for run in baseline.history(test, name, gate.key)] for name in names]
+    found = [detectable_effect(each, threshold=gate.threshold) for each in runs if len(each) >= NEEDED_RUNS]
+    return max((each for each in found if isfinite(each)), default=None)
 
 
 def gate_verdict(gate: Gate, measurement: Measurement, direction: Direction, comparison: Comparison) -> Verdict:

@@ -190,3 +190,36 @@ def test_a_test_that_was_renamed_keeps_its_history_by_its_id(project):
     result = project.run(*ROUNDS, "--lem-baseline=main")
     result.stdout.fnmatch_lines(["FAILED *test_generation*-gate-joules_per_token*"])
     assert gate(project)["comparison"]["runs"] == 3
+
+
+@pytest.mark.parametrize("again", ["--lf", "--ff"])
+def test_a_regression_stays_one_when_what_failed_runs_again(accepted, again):
+    write(accepted, 0.0056)
+    assert accepted.run(*ROUNDS, "--lem-baseline=main").ret == 1
+    accepted.run(*ROUNDS, "--lem-baseline=main", again).assert_outcomes(passed=1, failed=1)
+
+
+def test_a_baseline_of_another_engine_is_incomparable_and_fails_who_wants_to_be_sure(accepted):
+    for path in (accepted.pytester.path / ".lem/baselines/main").glob("*.json"):
+        path.write_text(path.read_text().replace('"batch 1,', '"batch 2,'))
+    result = accepted.run(*ROUNDS, "--lem-baseline=main")
+    result.assert_outcomes(passed=2, warnings=1)
+    assert gate(accepted)["comparison"]["reason"] == "incomparable"
+    accepted.run(*ROUNDS, "--lem-baseline=main", "--lem-inconclusive=fail").assert_outcomes(passed=1, failed=1)
+
+
+def test_a_module_that_expects_its_tests_to_fail_does_not_excuse_a_regression(accepted):
+    text = GATED.format(seconds=0.0056)
+    accepted.write(text.replace("import pytest\n", "import pytest\n\npytestmark = pytest.mark.xfail\n", 1))
+    accepted.run(*ROUNDS, "--lem-baseline=main").assert_outcomes(xpassed=1, failed=1)
+
+
+def test_measurements_with_names_are_gated_each(accepted):
+    named = GATED.replace("measure(lem_backend, lem_workload)", 'measure(lem_backend, lem_workload, name="a")')
+    accepted.write(named.format(seconds=0.004))
+    for _ in range(3):
+        accepted.run(*ROUNDS, "--lem-save=named")
+    accepted.write(named.format(seconds=0.0056))
+    result = accepted.run(*ROUNDS, "--lem-baseline=named")
+    result.stdout.fnmatch_lines(["lem: 1 gate against named (3 runs): could see*"])
+    result.assert_outcomes(passed=1, failed=1)

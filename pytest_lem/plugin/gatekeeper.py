@@ -50,7 +50,8 @@ class Rules:
 
 def without_baseline(verdict: Verdict) -> bool:
     """Whether there was no accepted run to compare with."""
-    return verdict.comparison is not None and verdict.comparison.runs == 0 and verdict.comparison.estimate is None
+    found = verdict.comparison
+    return found is not None and found.runs == 0 and found.estimate is None and found.reason != "incomparable"
 
 
 class Gatekeeper:
@@ -84,12 +85,17 @@ class Gatekeeper:
         """The verdicts of a gate, one a measurement. Skips where its experiment was not measured in this run."""
         found = self._judged(item)
         if not found:
-            pytest.skip(f"nothing to judge: no cycle of {item.experiment} was measured in this run")
+            named = f" with a measurement named {item.gate.name!r}" if item.gate.name else ""
+            pytest.skip(
+                f"nothing to judge: no cycle of {item.experiment}{named} was measured in this run before its gate"
+            )
         duels = self._duels()
-        if duels is not None and (duels.instead or self.baseline is None or any(judged.duel for judged in found)):
-            fought = [duels.verdict(item.gate, each) for each in self._chosen(item)]
-            return [_of_gate(verdict, item) for verdict in fought]
-        return [_of_gate(judged.verdict, item) for judged in found]
+        every = duels is not None and (duels.instead or self.baseline is None)
+        told = [
+            duels.verdict(item.gate, each) if duels is not None and (every or judged.duel) else judged.verdict
+            for each, judged in zip(self._chosen(item), found, strict=True)
+        ]
+        return [_of_gate(verdict, item) for verdict in told]
 
     def outlook(self, items: Sequence[GateItem]) -> str:
         """What these gates could see, before anything is measured."""
@@ -142,7 +148,11 @@ class Gatekeeper:
         return self._measured.get(experiment, [])
 
     def _headline(self, experiment: str) -> str:
-        known = (key for key in DEFAULT if self.baseline and self.baseline.history(experiment, "", key))
+        if self.baseline is None:
+            return DEFAULT[0]
+        held = self.baseline
+        names = [name for test, name in held.measured if test == experiment]
+        known = (key for key in DEFAULT if any(held.history(experiment, name, key) for name in names))
         return next(known, DEFAULT[0])
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from _pytest.runner import runtestprotocol  # what pytest-rerunfailures uses, too: there is no public way
 
-from pytest_lem.model.errors import LemError
-from pytest_lem.plugin import options
+from pytest_lem.model.errors import EngineError, LemError
+from pytest_lem.plugin import options, resume
 from pytest_lem.plugin.budgets import one_line
 from pytest_lem.plugin.state import known_session, open_session
 
@@ -35,12 +35,17 @@ class GateItem(pytest.Item):
         self.gate = gate
         self.experiment = experiment
         self.cycles = cycles
+        self.obj = cycles[0].obj  # where pytest looks for the names that a skipif speaks of
         self.subject = _subject(cycles[0], experiment)
         self.relaunched = False
         self._problem: LemError | None = None
         for mark in cycles[0].own_markers:
             if mark.name not in LEFT:
                 self.add_marker(getattr(pytest.mark, mark.name)(*mark.args, **mark.kwargs))
+
+    def iter_markers_with_node(self, name: str | None = None) -> Iterator[tuple[Any, pytest.Mark]]:
+        """Without those that are about the test alone, also where its class or module has them."""
+        return (pair for pair in super().iter_markers_with_node(name) if pair[1].name not in LEFT)
 
     def settle(self) -> None:
         """Before its own setup: launch the engine once more where one launch cannot decide."""
@@ -69,9 +74,12 @@ class GateItem(pytest.Item):
         last = self.cycles[-1]
         session = open_session(self.config)
         session.remeasure(last.nodeid)
-        runtestprotocol(last, nextitem=self, log=False)
-        self.relaunched = True
+        reports = runtestprotocol(last, nextitem=self, log=False)
         _keeper(self).refresh()
+        failed = next((report for report in reports if report.failed), None)
+        if failed is not None:
+            raise EngineError(f"one more launch was wanted, and it failed: {failed.longreprtext.strip()}")
+        self.relaunched = True
 
     def _conclude(self, verdicts: Sequence[Verdict]) -> None:
         rules = _keeper(self).rules
@@ -104,6 +112,21 @@ def pytest_pycollect_makeitem(
         return [*found, *_gates(collector, found)]
     except LemError as error:
         raise pytest.Collector.CollectError(str(error)) from None
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Generator[None, object, object]:
+    """Whatever has put the items in order (`--ff` too): a gate comes after its cycles, and `--lf` brings them along."""
+    found = yield
+    gates = [item for item in items if isinstance(item, GateItem)]
+    if gates:
+        rest = [item for item in items if not isinstance(item, GateItem)]
+        if config.getoption("lf", False) and not resume.asked(config):
+            here = set(map(id, rest))
+            wanted = dict.fromkeys(cycle for gate in gates for cycle in gate.cycles)
+            rest += [cycle for cycle in wanted if id(cycle) not in here]
+        items[:] = [*rest, *gates]
+    return found
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
