@@ -24,7 +24,8 @@ from benchmarks.accuracy import summary as accuracy
 from benchmarks.campaigns import lanes
 from benchmarks.engines import kills, starts
 from benchmarks.engines import summary as engines
-from benchmarks.gates import launches
+from benchmarks.gates import launches, verdicts
+from benchmarks.gates import summary as gates
 from benchmarks.overhead import summary as overhead
 from benchmarks.physics import summary as physics
 
@@ -35,6 +36,7 @@ END = "<!-- end of the generated part -->"
 GENERATORS: dict[str, Callable[[dict[str, Any]], str]] = {
     "accuracy": accuracy.render,
     "engines": engines.render,
+    "gates": gates.render,
     "kills": kills.render,
     "lanes": lanes.render,
     "launches": launches.render,
@@ -43,6 +45,7 @@ GENERATORS: dict[str, Callable[[dict[str, Any]], str]] = {
     "overhead-startup": overhead.render_startup,
     "physics": physics.render,
     "starts": starts.render,
+    "verdicts": verdicts.render,
 }
 
 
