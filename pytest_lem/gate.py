@@ -193,7 +193,7 @@ def _refused(metric: Metric, measurement: Measurement) -> str | None:
 def _compared(
     gate: Gate, metric: Metric, direction: Direction, matched: Matched, mine: _Candidate, warmup: Warmup
 ) -> Found:
-    reason, detail = _obstacle(matched, mine, warmup)
+    reason, detail = _obstacle(matched, mine)
     if reason is not None:
         return inconclusive(reason, detail, threshold=gate.threshold, runs=len(matched.history), rounds=mine.rounds)
     fewest = 1 if metric.kind in ONCE else FEWEST
@@ -212,7 +212,8 @@ def _compared(
 def _affordable(warmup: Warmup, matched: Matched, mine: _Candidate, fewest: int) -> Warmup:
     """The baseline's warm-up, as far as every launch that has rounds enough keeps enough of them.
 
-    All lose the same: what bias is left in the first rounds is left on both sides.
+    All lose the same: what bias is left in the first rounds is left on both sides. So a baseline that never became
+    steady is compared by all of its rounds: refused, a gate would sleep through any regression.
     """
     known = [pair for run in matched.history for pair in zip(run.launches, run.warmup, strict=True)]
     known += [(launch.values, launch.warmup) for launch in mine.launches]
@@ -220,14 +221,12 @@ def _affordable(warmup: Warmup, matched: Matched, mine: _Candidate, fewest: int)
     return Warmup(min([warmup.rounds or 0, *spare]))
 
 
-def _obstacle(matched: Matched, mine: _Candidate, warmup: Warmup) -> tuple[Reason | None, str]:
+def _obstacle(matched: Matched, mine: _Candidate) -> tuple[Reason | None, str]:
     """Why the two cannot be compared, or None."""
     if matched.differences:
         return "incomparable", "; ".join(matched.differences)
     if any(launch.steady is False for launch in mine.launches):
         return "not steady", "warm-up was cut before its time"
-    if warmup.rounds is None:
-        return "not steady", "the launches of this baseline never became steady"
     return None, ""
 
 

@@ -184,3 +184,9 @@ def test_the_demo_takes_no_paths(project):
     result = project.run("--lem-demo", "test_it.py")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["ERROR: --lem-demo runs its own benchmark: leave the paths out"])
+
+
+def test_pytests_help_shows_our_options_with_their_percents(project):
+    shown = project.subprocess("--help")
+    assert shown.ret == 0
+    assert shown.stdout.str().count("joules_per_token:5%") == 2  # as an option, and as an ini value

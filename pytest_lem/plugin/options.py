@@ -86,8 +86,10 @@ def add(parser: pytest.Parser) -> None:
     """Register every option, and its ini twin unless it is a flag."""
     group = parser.getgroup("lem", "pytest-lem: energy of LLM inference")
     for option in OPTIONS:
+        # argparse expands % in the help of an option, pytest's ini does not.
+        told = option.help.replace("%", "%%")
         if option.kind == "flag":
-            group.addoption(option.flag, dest=option.dest, action="store_true", default=None, help=option.help)
+            group.addoption(option.flag, dest=option.dest, action="store_true", default=None, help=told)
             continue
         many = option.kind == "list"
         kind: Any = _TYPES.get(option.kind, str)
@@ -98,7 +100,7 @@ def add(parser: pytest.Parser) -> None:
             type=kind,
             metavar=option.metavar,
             default=None,
-            help=option.help,
+            help=told,
         )
         if many:
             parser.addini(option.dest, option.help, type="args", default=[])
