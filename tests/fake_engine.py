@@ -54,14 +54,17 @@ class Adapter:
             place[name] = value
         return observed
 
-    def prepare(self, workload):
-        self.misbehave("prepare")
-        self.batch, self.output_tokens = workload["batch"], workload["output_tokens"]
-        if any(isinstance(prompt, str) for prompt in workload["prompts"]) and not self.options.get("tokenizer"):
+    def tokenize(self, texts):
+        if not self.options.get("tokenizer"):
             from lem_child.faults import Refused
 
             raise Refused("prompts: text needs a tokenizer, and the fake engine has none")
-        self.prompts = [prompt.split() if isinstance(prompt, str) else prompt for prompt in workload["prompts"]]
+        return [[len(word) for word in text.split()] for text in texts]
+
+    def prepare(self, work):
+        self.misbehave("prepare")
+        self.prompts = [request["prompt"] for request in work["requests"]]
+        self.batch, self.output_tokens = len(self.prompts), work["requests"][0]["output_tokens"]
         return [len(prompt) for prompt in self.prompts]
 
     def arm(self, passes, hooks):

@@ -77,7 +77,7 @@ def test_an_engine_that_takes_requests_together_refuses_a_rate_in_one_line(tmp_p
 
 def test_the_time_that_requests_take_to_arrive_is_not_taken_for_an_engine_that_hangs(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(fake_engine.install(tmp_path / "site"))
-    served = replace(registry.entry("fake"), arrivals=lambda options: "")
+    served = replace(registry.entry("fake"), refuses=lambda options, workload: None)
     monkeypatch.setattr(registry, "entry", lambda *_args, **_keywords: served)
     with fake(tmp_path, token_seconds=0.5) as engine:
         workload = WorkloadSpec(batch=2, output_tokens=1, target_qps=1e-3)

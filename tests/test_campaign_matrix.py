@@ -94,7 +94,11 @@ def test_an_engines_interpreter_belongs_to_its_spec():
         ({}, {"precision": ["int8"]}, "--lem-precision: unknown precision 'int8'"),
         ({}, {"batch": ["none"]}, "--lem-batch: a batch is a whole number from 1, got 'none'"),
         ({"batch": 0}, {}, "@pytest.mark.lem: a batch is a whole number from 1, got 0"),
-        ({"output_tokens": 0}, {}, "@pytest.mark.lem: output_tokens: Input should be greater than or equal to 1"),
+        (
+            {"output_tokens": 0},
+            {},
+            "@pytest.mark.lem: output_tokens: expected a whole number from 1, or a distribution (got 0)",
+        ),
         ({"gpus": "two"}, {}, "@pytest.mark.lem: gpus: Input should be a valid integer"),
     ],
 )

@@ -79,7 +79,7 @@ def test_a_child_of_another_version_is_told_at_once(tmp_path, monkeypatch):
     )
     monkeypatch.setattr(process, "CHILD", old)
     error = run_once(tmp_path)
-    assert str(error) == "engine 'fake' speaks protocol 0, this pytest-lem speaks 1"
+    assert str(error) == "engine 'fake' speaks protocol 0, this pytest-lem speaks 2"
     assert error.kind == "protocol"
 
 

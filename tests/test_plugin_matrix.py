@@ -50,7 +50,7 @@ def test_the_documented_experiments_are_three_items(project):
 def test_the_documented_project_file_is_a_layer(collected):
     result = collected("backend=['pytorch', 'vllm'], precision=['fp16', 'fp32']", "--lem-explain", yaml=YAML)
     result.stdout.fnmatch_lines(
-        ["*21 experiments", "*synthetic:llama-3.2-1b  lem.yaml:1", "*7 values, below*lem.yaml:2"]
+        ["*21 experiments", "*synthetic:llama-3.2-1b *lem.yaml:1", "*7 values, below*lem.yaml:2"]
     )
 
 

@@ -9,15 +9,26 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from pytest_lem.model.specs import WorkloadSpec
+
 
 def one_gpu(_options: Mapping[str, Any]) -> int:
     """The GPUs of an engine that runs on one."""
     return 1
 
 
-def together(_options: Mapping[str, Any]) -> str:
-    """Why requests cannot arrive over time: they are one batch."""
-    return "it takes all requests of a pass together"
+def one_batch(_options: Mapping[str, Any], workload: WorkloadSpec) -> tuple[str, str] | None:
+    """Which field cannot be asked of an engine that decodes one batch of equal requests greedily, and why."""
+    if workload.arriving is not None:
+        field = "target_qps" if workload.target_qps is not None else "traffic"
+        return field, "it takes all requests of a pass together"
+    for field in ("batching", "requests", "data", "generator", "decoding"):
+        if getattr(workload, field) != WorkloadSpec.model_fields[field].default:
+            return field, "it decodes one batch of equal requests, each with the likeliest tokens"
+    for field in ("prompt_tokens", "output_tokens"):
+        if not isinstance(getattr(workload, field), int):
+            return field, "it takes requests of equal lengths"
+    return None
 
 
 @dataclass(frozen=True)
@@ -28,9 +39,9 @@ class EngineEntry:
     loads it by its path, so it imports the standard library and its engine, nothing else. `options` validates
     `EngineSpec.options`; None means that the engine takes none. `precisions` are the long names it runs. `needs` is the
     command that installs the engine, shown when its interpreter lacks it. `gpus` tells how many GPUs checked options
-    need, `arrivals` why requests cannot arrive over time with them (empty: they can). An engine is killed when it has
-    not stopped after `stop_seconds`. A third-party distribution registers its entry under the entry-point group
-    `pytest_lem.engines`.
+    need, `refuses` which field of a workload cannot be asked with them, and why (None: it can be). An engine is killed
+    when it has not stopped after `stop_seconds`. A third-party distribution registers its entry under the entry-point
+    group `pytest_lem.engines`.
     """
 
     name: str
@@ -39,5 +50,5 @@ class EngineEntry:
     precisions: tuple[str, ...] = ("float32", "float16", "bfloat16")
     needs: str = ""
     gpus: Callable[[Mapping[str, Any]], int] = one_gpu
-    arrivals: Callable[[Mapping[str, Any]], str] = together
+    refuses: Callable[[Mapping[str, Any], WorkloadSpec], tuple[str, str] | None] = one_batch
     stop_seconds: float = 10.0

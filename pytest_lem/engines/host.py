@@ -15,16 +15,15 @@ from pytest_lem.engines.child.wire import PROTOCOL
 from pytest_lem.engines.models import locate
 from pytest_lem.engines.observed import check_observed, check_tokens
 from pytest_lem.engines.process import EngineProcess, child_environment, exit_words
-from pytest_lem.engines.protocol import Done, Failed, Hello, Loaded, PassResult, Prepared, Progress, RunReply
+from pytest_lem.engines.protocol import Done, Failed, Hello, Loaded, PassResult, Prepared, Progress, RunReply, Tokenized
 from pytest_lem.model.errors import EngineError
 from pytest_lem.model.specs import EngineSpec, WorkloadSpec
-from pytest_lem.workloads.arrivals import build_arrivals
-from pytest_lem.workloads.prompts import build_prompts
+from pytest_lem.workloads.work import Work, build_work
 
 TERM_SECONDS = 3.0
 RUN_SECONDS = 600.0
 
-Reply = TypeVar("Reply", Loaded, Prepared, RunReply)
+Reply = TypeVar("Reply", Loaded, Tokenized, Prepared, RunReply)
 
 
 class Engine:
@@ -53,8 +52,7 @@ class Engine:
         self._stop_seconds = registry.entry(spec.backend).stop_seconds
         self._command = 0
         self._busy = False
-        self._workload: WorkloadSpec | None = None
-        self._traffic_seconds = 0.0
+        self._work: Work | None = None
         self._prepared = Prepared(prompt_tokens=())
 
     @classmethod
@@ -110,16 +108,15 @@ class Engine:
 
         Raises EngineError, and UsageError for prompts that cannot be.
         """
-        self._workload, self._prepared = workload, Prepared(prompt_tokens=())
-        prompts = build_prompts(workload, self.observed.get("vocab_size"))
+        self._work, self._prepared = None, Prepared(prompt_tokens=())
         registry.check_workload(self.spec, workload)
-        arrivals = build_arrivals(workload)
-        self._traffic_seconds = arrivals[-1] if arrivals else 0.0
-        request = {**workload.model_dump(exclude={"prompts"}), "prompts": prompts, "arrivals_s": arrivals}
-        value = self._ask("prepare", request, time.monotonic() + timeout)
-        self._prepared = self._validated(Prepared, value)
-        if len(self._prepared.prompt_tokens) != workload.batch:
-            self._fail("protocol", f"prepared {len(self._prepared.prompt_tokens)} requests, asked {workload.batch}")
+        deadline = time.monotonic() + timeout
+        work = build_work(workload, self.observed.get("vocab_size"), lambda texts: self._tokenize(texts, deadline))
+        self._work = work
+        self._prepared = self._validated(Prepared, self._ask("prepare", work.model_dump(exclude={"notes"}), deadline))
+        asked = tuple(len(request.prompt) for request in work.requests)
+        if self._prepared.prompt_tokens != asked:
+            self._fail("protocol", f"prepared prompts of {self._prepared.prompt_tokens} tokens, asked {asked}")
         return self._prepared
 
     def run(
@@ -131,20 +128,20 @@ class Engine:
         from `start_ns`, beyond the time that the requests take to arrive. Raises EngineError; out of memory
         (`kind == "memory"`) ends the engine too.
         """
-        if self._workload is None or not self._prepared.prompt_tokens:
+        if self._work is None or not self._prepared.prompt_tokens:
             raise EngineError(f"{self._name}: run() before prepare(): there is no work yet", kind="usage")
         begin = time.monotonic_ns() if start_ns is None else max(start_ns, time.monotonic_ns())
         request = {"passes": passes, "start_ns": start_ns, "hooks": hooks}
         reply = self._validated(
-            RunReply, self._ask("run", request, begin / 1e9 + timeout + passes * self._traffic_seconds)
+            RunReply, self._ask("run", request, begin / 1e9 + timeout + passes * self._work.seconds)
         )
-        problem = check_tokens(reply, self._workload, passes, hooks=hooks)
+        problem = check_tokens(reply, self._work, passes, hooks=hooks)
         if problem:
             self._fail("mismatch", problem)
         return PassResult(
             passes=passes,
-            requests=passes * self._workload.batch,
-            prompt_tokens=passes * sum(self._prepared.prompt_tokens),
+            requests=passes * len(self._work.requests),
+            prompt_tokens=passes * self._work.prompt_tokens,
             **dict(reply),
         )
 
@@ -171,13 +168,19 @@ class Engine:
     def _name(self) -> str:
         return f"engine {self.spec.backend!r}"
 
-    def _work(self) -> str | None:
-        """The work in words, with the longest real prompt where it is known."""
-        if self._workload is None:
+    def _asked(self) -> str | None:
+        """The work in words, by its longest request."""
+        if self._work is None:
             return None
-        longest = max(self._prepared.prompt_tokens, default=self._workload.prompt_tokens)
-        output = self._workload.output_tokens
-        return f"batch {self._workload.batch} with {longest} prompt and {output} output tokens a request"
+        requests = self._work.requests
+        longest, output = max(len(each.prompt) for each in requests), max(each.output_tokens for each in requests)
+        together = max(map(len, self._work.waves), default=self._work.concurrency or len(requests))
+        return f"batch {together} with {longest} prompt and {output} output tokens a request"
+
+    def _tokenize(self, texts: Sequence[str], deadline: float) -> list[list[int]]:
+        """The token ids of texts, by the model's own tokenizer. Raises EngineError where it has none."""
+        value = self._ask("tokenize", {"texts": list(texts)}, deadline)
+        return self._validated(Tokenized, value).token_ids
 
     def _load(self, request: dict[str, Any], deadline: float) -> None:
         hello = self._next("start", deadline)
@@ -234,7 +237,7 @@ class Engine:
     def _refuse(self, command: str, failure: Failed) -> NoReturn:
         """Turn the child's own report into an EngineError; the engine lives on only where it says so."""
         entry = registry.entry(self.spec.backend)
-        message = faults.explain(failure, command, self.spec, self._work(), entry.needs)
+        message = faults.explain(failure, command, self.spec, self._asked(), entry.needs)
         if failure.fatal:
             self.kill()
         raise EngineError(f"{self._name}: {message}", kind=failure.kind, log_tail=self._process.log_tail())

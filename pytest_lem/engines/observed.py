@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from pytest_lem.engines.protocol import RunReply
-from pytest_lem.model.specs import WorkloadSpec
+from pytest_lem.workloads.work import Work
 
 
 def check_observed(request: dict[str, Any], observed: dict[str, Any]) -> str | None:
@@ -28,27 +30,30 @@ def check_observed(request: dict[str, Any], observed: dict[str, Any]) -> str | N
     return None
 
 
-def check_tokens(reply: RunReply, workload: WorkloadSpec, passes: int, *, hooks: bool) -> str | None:
-    """What is wrong with a run's counts, in words; or None. Every request gets exactly `output_tokens` new tokens."""
-    asked = passes * workload.batch * workload.output_tokens
+def check_tokens(reply: RunReply, work: Work, passes: int, *, hooks: bool) -> str | None:
+    """What is wrong with a run's counts, in words; or None. Every request gets exactly the new tokens it asks for."""
+    asked = passes * work.output_tokens
     if reply.tokens != asked:
         return f"output tokens: asked {asked} ({passes} passes), observed {reply.tokens}"
-    lengths = sorted({len(ids) for ids in reply.token_ids})
-    if len(reply.token_ids) != workload.batch or lengths != [workload.output_tokens]:
-        return (
-            f"output tokens a request: asked {workload.batch} x {workload.output_tokens}, "
-            f"observed {len(reply.token_ids)} x {lengths}"
-        )
+    wanted, found = [each.output_tokens for each in work.requests], [len(ids) for ids in reply.token_ids]
+    if found != wanted:
+        return f"output tokens a request: asked {_counts(wanted)}, observed {_counts(found)}"
     if reply.end_ns < reply.start_ns:
         return f"stamps: the end ({reply.end_ns}) is before the start ({reply.start_ns})"
-    return _check_times(reply, workload, passes) if hooks else None
+    return _check_times(reply, work, passes) if hooks else None
 
 
-def _check_times(reply: RunReply, workload: WorkloadSpec, passes: int) -> str | None:
+def _check_times(reply: RunReply, work: Work, passes: int) -> str | None:
     requests = sum(times.count for times in reply.request_times)
-    if requests != passes * workload.batch:
-        return f"token times: asked for {passes * workload.batch} requests, observed {requests}"
-    gaps = {len(times.gaps_ms) for times in reply.request_times}
-    if gaps != {workload.output_tokens - 1}:
-        return f"token gaps a request: asked {workload.output_tokens - 1}, observed {sorted(gaps)}"
+    if requests != passes * len(work.requests):
+        return f"token times: asked for {passes * len(work.requests)} requests, observed {requests}"
+    wanted = sorted(each.output_tokens - 1 for _ in range(passes) for each in work.requests)
+    found = sorted(len(times.gaps_ms) for times in reply.request_times for _ in range(times.count))
+    if found != wanted:
+        return f"token gaps a request: asked {_counts(wanted)}, observed {_counts(found)}"
     return None
+
+
+def _counts(lengths: Sequence[int]) -> str:
+    """`8 x 32`, or `3 x 16 + 5 x 32`: how many requests have how many."""
+    return " + ".join(f"{count} x {length}" for length, count in sorted(Counter(lengths).items())) or "none"

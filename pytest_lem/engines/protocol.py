@@ -58,6 +58,12 @@ class Loaded(Frozen):
     observed: dict[str, Any]
 
 
+class Tokenized(Frozen):
+    """Answer to `tokenize`: the ids of each text, by the model's own tokenizer."""
+
+    token_ids: list[list[int]]
+
+
 class Prepared(Frozen):
     """Answer to `prepare`: the real tokens of each request's prompt, in order; padding never counts."""
 

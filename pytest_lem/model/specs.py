@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from pytest_lem.model.frozen import Frozen
 from pytest_lem.model.precision import PRECISION_IDS, canonical_precision
+from pytest_lem.model.workload import WorkloadSpec
 
-
-class Frozen(BaseModel):
-    """Base of all data that crosses a border between rooms: immutable, and strict about unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    def replace(self, **changes: Any) -> Self:
-        """The same data with `changes`, validated again. Raises pydantic's ValidationError."""
-        return type(self).model_validate({**self.model_dump(), **changes})
-
-    @property
-    def key(self) -> str:
-        """Twelve hexadecimal digits that name this data: equal data, equal key, on any machine."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:12]
+__all__ = ["EngineSpec", "Frozen", "ProtocolSpec", "WorkloadSpec"]
 
 
 class EngineSpec(Frozen):
@@ -51,26 +39,6 @@ class EngineSpec(Frozen):
     def precision_id(self) -> str:
         """The precision as ids write it: bf16, fp16, fp32."""
         return PRECISION_IDS[self.precision]
-
-
-class WorkloadSpec(Frozen):
-    """What one pass asks of the engine: `batch` requests together, each with exactly `output_tokens` new tokens.
-
-    Prompts are `prompt_tokens` token ids a request, drawn from `seed`, unless `prompts` gives them: texts (the model's
-    tokenizer counts their tokens) or token ids. With fewer prompts than `batch` they repeat in order. `target_qps`
-    spreads the requests of a pass over time: a Poisson process of so many a second, drawn from `seed`; None sends them
-    together.
-    """
-
-    batch: int = Field(default=1, ge=1)
-    prompt_tokens: int = Field(default=128, ge=1)
-    output_tokens: int = Field(default=32, ge=1)
-    prompts: tuple[str | tuple[int, ...], ...] = ()
-    seed: int = 0
-    target_qps: float | None = Field(default=None, gt=0)
-
-    def __hash__(self) -> int:
-        return hash(self.key)
 
 
 class ProtocolSpec(Frozen):

@@ -26,6 +26,7 @@ def build_prompts(workload: WorkloadSpec, vocab_size: int | None) -> tuple[Promp
         raise UsageError("prompts: the engine does not tell its vocabulary's size; give prompts of your own")
     # random() is the one generator method whose sequence Python promises to keep, so prompts survive upgrades.
     draw = random.Random(workload.seed).random
+    assert isinstance(workload.prompt_tokens, int)
     return tuple(tuple(int(draw() * vocab_size) for _ in range(workload.prompt_tokens)) for _ in range(workload.batch))
 
 

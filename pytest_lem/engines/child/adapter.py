@@ -24,11 +24,16 @@ class AdapterProtocol(Protocol):
         """
         ...
 
-    def prepare(self, workload: dict[str, Any]) -> list[int]:
+    def tokenize(self, texts: list[str]) -> list[list[int]]:
+        """The token ids of texts. Raises Refused where the model has no tokenizer."""
+        ...
+
+    def prepare(self, work: dict[str, Any]) -> list[int]:
         """Put the work on the device; return the real prompt tokens of each request.
 
-        `workload` holds `batch`, `prompt_tokens`, `output_tokens`, `seed`, `prompts` (`batch` texts or lists of ids)
-        and `arrivals_s`: when each request arrives after the pass began, in seconds, or None where all come together.
+        `work` holds the fields of `pytest_lem.workloads.work.Work` for one pass: `requests` (each with its `prompt`'s
+        token ids, its `output_tokens`, its `arrival_s`), `submission` with `waves` or `concurrency`, `batch`,
+        `decoding`. What the entry's `refuses` lets through, the adapter does, all of it, or raises Refused.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""Serve commands one by one: load, prepare, run, stop."""
+"""Serve commands one by one: load, tokenize, prepare, run, stop."""
 
 from __future__ import annotations
 
@@ -58,6 +58,7 @@ class Session:
         """Carry out one command; returns the answer's value."""
         commands: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
             "load": self._load,
+            "tokenize": self._tokenize,
             "prepare": self._prepare,
             "run": self._run,
             "stop": self._stop,
@@ -71,6 +72,9 @@ class Session:
             request, lambda text: self._wire.send({"type": "progress", "id": number, "text": text})
         )
         return {"observed": observed}
+
+    def _tokenize(self, request: dict[str, Any]) -> dict[str, Any]:
+        return {"token_ids": self._ready().tokenize(request["texts"])}
 
     def _prepare(self, request: dict[str, Any]) -> dict[str, Any]:
         return {"prompt_tokens": self._ready().prepare(request)}

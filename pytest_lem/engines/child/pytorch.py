@@ -34,10 +34,14 @@ class Adapter:
         self.weights_bytes = observed["weights_bytes"]
         return {**observed, "tokenizer": self.tokenizer.name}
 
-    def prepare(self, workload: dict[str, Any]) -> list[int]:
+    def tokenize(self, texts: list[str]) -> list[list[int]]:
+        """The token ids of texts."""
+        return [self.tokenizer.token_ids(text) for text in texts]
+
+    def prepare(self, work: dict[str, Any]) -> list[int]:
         """Left-pad the prompts into one batch on the device."""
-        rows = [self.tokenizer.token_ids(prompt) for prompt in workload["prompts"]]
-        self.output_tokens = workload["output_tokens"]
+        rows = [request["prompt"] for request in work["requests"]]
+        self.output_tokens = work["requests"][0]["output_tokens"]
         width = max(len(row) for row in rows)
         limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
         check_length(width, self.output_tokens, limit)

@@ -41,13 +41,17 @@ class Adapter:
         self.sizes = {name: observed[name] for name in ("weights_bytes", "kv_cache_bytes") if observed[name]}
         return {**observed, "tokenizer": self.tokenizer.name}
 
-    def prepare(self, workload: dict[str, Any]) -> list[int]:
+    def tokenize(self, texts: list[str]) -> list[list[int]]:
+        """The token ids of texts."""
+        return [self.tokenizer.token_ids(text) for text in texts]
+
+    def prepare(self, work: dict[str, Any]) -> list[int]:
         """Keep the prompts as token ids; requests are made anew in each pass, as they are in deployment."""
-        self.prompts = [self.tokenizer.token_ids(prompt) for prompt in workload["prompts"]]
-        self.output_tokens = workload["output_tokens"]
+        self.prompts = [request["prompt"] for request in work["requests"]]
+        self.output_tokens = work["requests"][0]["output_tokens"]
         longest = max(map(len, self.prompts))
         check_length(longest, self.output_tokens, self.driver.config.model_config.max_model_len)
-        self.arrivals = workload.get("arrivals_s") or [0.0] * len(self.prompts)
+        self.arrivals = [request["arrival_s"] or 0.0 for request in work["requests"]]
         return [len(prompt) for prompt in self.prompts]
 
     def arm(self, passes: int, hooks: bool) -> None:

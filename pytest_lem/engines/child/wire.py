@@ -13,7 +13,7 @@ from typing import Any
 
 from .leftovers import group_members, unlink_shared_memory
 
-PROTOCOL = 1
+PROTOCOL = 2
 # A fork of the parent may keep the pipe open after the parent is gone; then only the parent's number tells.
 PARENT_CHECK_SECONDS = 2.0
 
