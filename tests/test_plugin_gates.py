@@ -225,3 +225,45 @@ def test_measurements_with_names_are_gated_each(accepted):
     result = accepted.run(*ROUNDS, "--lem-baseline=named")
     result.stdout.fnmatch_lines(["lem: 1 gate against named (3 runs): could see*"])
     result.assert_outcomes(passed=1, failed=1)
+
+
+def test_github_shows_a_regression_at_the_line_of_its_test(accepted, monkeypatch):
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    write(accepted, 0.0056)
+    result = accepted.run(*ROUNDS, "--lem-baseline=main")
+    result.stdout.fnmatch_lines(
+        ["::error file=test_it.py,line=3,title=joules_per_token regressed::*REGRESSED +*%25 vs main*"]
+    )
+
+
+def test_github_shows_what_was_failed_for_being_unsure(project, monkeypatch):
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    write(project)
+    project.run(*ROUNDS, "--lem-save=main")
+    result = project.run(*ROUNDS, "--lem-baseline=main", "--lem-inconclusive=fail")
+    result.stdout.fnmatch_lines(["::error file=test_it.py,line=*,title=joules_per_token cannot be told::*"])
+
+
+WINDOW = """
+import time
+
+def test_nap(lem_energy):
+    with lem_energy.window("nap"):
+        time.sleep(0.05)
+
+def test_plain():
+    pass
+
+def test_other_plain():
+    pass
+"""
+
+
+def test_under_xdist_a_window_and_its_gate_run_on_one_worker(project):
+    project.write(WINDOW)
+    for _ in range(3):
+        project.run("--lem-save=main")
+    options = ("--lem-baseline=main", "--lem-fail-on=seconds:5%", "-n", "2", "-p", "xdist", "-rs")
+    result = project.subprocess(*options)
+    assert "nothing to judge" not in result.stdout.str()
+    assert gate(project)["test"] == "test_it.py::test_nap[gate-seconds]"

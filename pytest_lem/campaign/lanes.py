@@ -75,6 +75,14 @@ def is_gate(nodeid: str) -> bool:
     return _GATE.search(nodeid) is not None
 
 
+def gated_by(nodeid: str) -> str | None:
+    """What a gate judges: its id without the gate's part; None for an id that is no gate's."""
+    if not is_gate(nodeid):
+        return None
+    judged = _GATE.sub("", nodeid)
+    return f"{judged}]" if "[" in judged else judged
+
+
 def spread(units: Sequence[Hashable], count: int) -> list[int]:
     """For each item, named by its unit, which of `count` chunks it belongs to.
 

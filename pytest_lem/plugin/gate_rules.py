@@ -103,8 +103,7 @@ def _marked(mark: pytest.Mark) -> Gate:
     place = f"{MARKER}({key!r})"
     if direction not in (None, "lower", "higher"):
         raise UsageError(f"{place}: direction is 'lower' or 'higher' (which way is better), got {direction!r}")
-    if direction is None:
-        _known(key, MARKER)
+    _known(key, MARKER)
     numeric = isinstance(threshold, int | float) and not isinstance(threshold, bool) and isfinite(threshold)
     if not numeric or not 0 <= threshold < 1:
         raise UsageError(f"{place}: threshold is a share, 0.05 for 5 %; got {threshold!r}")

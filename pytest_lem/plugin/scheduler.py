@@ -11,9 +11,10 @@ from typing import Any, Protocol
 
 import pytest
 
-from pytest_lem.campaign.lanes import spread, unit_of
+from pytest_lem.campaign.lanes import gated_by, is_gate, spread, unit_of
 from pytest_lem.model.errors import LemError, UsageError
 from pytest_lem.plugin.planning import announce
+from pytest_lem.store.experiments import experiment_of
 
 HELD = 2
 """Items a worker holds: it starts one only when it knows the next, for which it keeps the engine or stops it."""
@@ -112,7 +113,7 @@ class ChosenScheduling:
         self._decided = True
         first, *others = self._collections.values()
         # Workers that collected different tests are theirs to report.
-        if all(ids == first for ids in others) and any(map(unit_of, first)):
+        if all(ids == first for ids in others) and any(unit_of(nodeid) or is_gate(nodeid) for nodeid in first):
             nodes = self.nodes
             try:
                 self._now = LaneScheduling(self.config, first, nodes, self._lane_of)
@@ -273,5 +274,17 @@ def _homes(ids: Sequence[str], lanes: Sequence[Lane]) -> dict[int, Lane]:
     """The lane of each item that measures, by its place in the collection, in its order. Raises UsageError."""
     if not lanes:
         raise UsageError("no worker has a lane to measure in: pytest-lem must be installed where the workers run")
-    units = {index: unit for index, nodeid in enumerate(ids) if (unit := unit_of(nodeid)) is not None}
+    units = _units(ids)
     return {index: lanes[chunk] for index, chunk in zip(units, spread(list(units.values()), len(lanes)), strict=True)}
+
+
+def _units(ids: Sequence[str]) -> dict[int, str]:
+    """What must stay together, by place: experiments, and windows with the gates that judge them."""
+    gated = {gated_by(nodeid) for nodeid in ids}
+    found = {}
+    for index, nodeid in enumerate(ids):
+        subject = gated_by(nodeid) or experiment_of(nodeid)
+        unit = unit_of(nodeid) or (subject if subject in gated else None)
+        if unit is not None:
+            found[index] = unit
+    return found

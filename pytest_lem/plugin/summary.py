@@ -38,7 +38,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         print_verdicts(report.verdicts, console_for(writer._file, width=writer.fullwidth, colour=writer.hasmarkup))
         # Written once, by the process that reports; the plugin that annotates failures does it for all tests.
         if os.environ.get("GITHUB_ACTIONS") == "true" and not config.pluginmanager.hasplugin(ANNOTATOR):
-            for line in error_lines(report.verdicts, {}):
+            for line in error_lines(report.verdicts, _failed(terminalreporter)):
                 terminalreporter.write_line(line)
     for line in closing(report.verdicts, report.missing):
         terminalreporter.write_line(line)
@@ -47,6 +47,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.write_line(saved)
     folder = options.results(config) / "runs" / report.run.id
     terminalreporter.write_line(f"report: {folder / 'report.json'}")
+
+
+def _failed(terminalreporter: pytest.TerminalReporter) -> dict[str, tuple[str, int]]:
+    """Where each failed item of this run stands: file, and line from 1."""
+    reports = [each for each in terminalreporter.stats.get("failed", []) if each.location]
+    return {report.nodeid: (report.location[0], (report.location[1] or 0) + 1) for report in reports}
 
 
 def headline(measurements: list[Measurement]) -> list[tuple[str, object]]:

@@ -151,12 +151,16 @@ def _foot(run: str) -> str:
     )
 
 
-def error_lines(verdicts: Sequence[Verdict], places: Mapping[str, tuple[str, int]]) -> list[str]:
-    """One workflow command of GitHub a regression: `::error file=…,line=…,title=…::…`."""
+def error_lines(verdicts: Sequence[Verdict], failed: Mapping[str, tuple[str, int]]) -> list[str]:
+    """One workflow command of GitHub a gate that failed: `::error file=…,line=…,title=…::…`.
+
+    `failed` says where the test of each failed gate stands: file, and line from 1.
+    """
     lines = []
     for verdict in gates(verdicts):
-        if verdict.status == "failed":
-            file, number = places.get(verdict.test, (verdict.test.partition("::")[0], 1))
+        if verdict.test in failed:
+            file, number = failed[verdict.test]
             text = verdict.line.replace("%", "%25").replace("\n", "%0A")
-            lines.append(f"::error file={file},line={number},title={verdict.metric} regressed::{text}")
+            what = "regressed" if verdict.status == "failed" else "cannot be told"
+            lines.append(f"::error file={file},line={number},title={verdict.metric} {what}::{text}")
     return lines
