@@ -267,3 +267,14 @@ def test_under_xdist_a_window_and_its_gate_run_on_one_worker(project):
     result = project.subprocess(*options)
     assert "nothing to judge" not in result.stdout.str()
     assert gate(project)["test"] == "test_it.py::test_nap[gate-seconds]"
+
+
+def test_a_creep_that_no_single_run_shows_is_told_against_the_first_runs(project):
+    for step in range(9):
+        write(project, 0.006 * 1.01**step)
+        project.run(*ROUNDS, "--lem-save=main")
+    write(project, 0.006 * 1.01**9)
+    result = project.run(*ROUNDS, "--lem-baseline=main", "--lem-fail-on=joules_per_token:6%")
+    result.assert_outcomes(passed=2)
+    assert gate(project)["comparison"]["creep"] == pytest.approx(1.01**8 - 1, abs=0.02)
+    result.stdout.fnmatch_lines(["*creeping: +* % since the first runs of this baseline*"])
