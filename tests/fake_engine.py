@@ -3,7 +3,12 @@
 The same file is the adapter that runs in the child (standard library only) and, for tests, `install`, which makes it an
 installed third-party distribution. Options:
 
-`token_seconds`     how long a pass takes per output token (default 0: at once)
+`token_seconds`     how long a wave, or a request that comes by itself, takes per output token (default 0: at once)
+`prompt_seconds`    how long each prompt token takes before the first output token (default 0)
+`crowd_seconds`     how much longer an output token takes for each other request that runs with it
+`slots`             how many requests run at once under traffic; the others queue (default: any number)
+`dispatch_seconds`  how long the sending of a request takes, which holds up all that come after it
+`traffic`           anything may be asked: waves, lengths, decoding, arrivals, a closed loop (else one greedy batch)
 `load_seconds`      how long a load takes
 `at`                the step that goes wrong: load, prepare, run, stop
 `fault`             what goes wrong there: exit (code 3), kill (SIGKILL), raise, hang, garbage, unknown, late, memory,
@@ -63,9 +68,8 @@ class Adapter:
 
     def prepare(self, work):
         self.misbehave("prepare")
-        self.prompts = [request["prompt"] for request in work["requests"]]
-        self.batch, self.output_tokens = len(self.prompts), work["requests"][0]["output_tokens"]
-        return [len(prompt) for prompt in self.prompts]
+        self.work, self.requests = work, work["requests"]
+        return [len(request["prompt"]) for request in self.requests]
 
     def arm(self, passes, hooks):
         self.passes, self.hooks = passes, hooks
@@ -74,19 +78,74 @@ class Adapter:
         if self.runs >= self.options.get("fault_after", 0):
             self.misbehave("run")
         self.runs += 1
-        time.sleep(self.passes * self.output_tokens * self.options.get("token_seconds", 0))
+        if self.work["submission"] == "waves":
+            self.times = self.run_waves()
+        else:
+            self.began = time.monotonic()
+            self.times = [each for _ in range(self.passes) for each in self.run_traffic()]
+
+    def run_waves(self):
+        """All passes in one sleep; a wave begins when the one before it has ended."""
+        now, times = 0.0, []
+        for wave in self.work["waves"] * self.passes:
+            step = self.step(len(wave))
+            prefill = sum(map(self.prefill, wave))
+            for length in sorted({self.requests[index]["output_tokens"] for index in wave}):
+                alike = [index for index in wave if self.requests[index]["output_tokens"] == length]
+                named = {"index": alike[0]} if len(alike) == 1 else {}
+                asked = {"due_ms": 1e3 * now, "sent_ms": 1e3 * now, "count": len(alike), **named}
+                times.append({"ttft_ms": 1e3 * (prefill + step), "gaps_ms": [1e3 * step] * (length - 1), **asked})
+            now += prefill + step * max(self.requests[index]["output_tokens"] for index in wave)
+        time.sleep(now)
+        return times
+
+    def run_traffic(self):
+        """One pass of requests that are sent one by one, as they are due or as others are answered."""
+        begin = time.monotonic()
+        together = self.work["concurrency"] or 1
+        step, slots = self.step(together), self.options.get("slots") or len(self.requests)
+        free, ends, times = [begin] * slots, [begin] * together, []
+        for index, request in enumerate(self.requests):
+            opened = self.work["submission"] == "open"
+            due = begin + request["arrival_s"] if opened else min(ends)
+            time.sleep(max(0.0, due - time.monotonic()) + self.options.get("dispatch_seconds", 0))
+            sent = time.monotonic()
+            first = max(sent, min(free)) + self.prefill(index) + step
+            end = first + step * (request["output_tokens"] - 1)
+            free[free.index(min(free))] = end
+            if not opened:
+                ends[ends.index(min(ends))] = end
+            times.append(
+                {
+                    "index": index,
+                    "due_ms": 1e3 * (due - self.began),
+                    "sent_ms": 1e3 * (sent - self.began),
+                    "ttft_ms": 1e3 * (first - due),
+                    "gaps_ms": [1e3 * step] * (request["output_tokens"] - 1),
+                    "e2e_ms": 1e3 * (end - due),
+                }
+            )
+        time.sleep(max(0.0, max(free) - time.monotonic()))
+        return times
+
+    def step(self, together):
+        return self.options.get("token_seconds", 0) + self.options.get("crowd_seconds", 0) * (together - 1)
+
+    def prefill(self, index):
+        return self.options.get("prompt_seconds", 0) * len(self.requests[index]["prompt"])
 
     def collect(self):
-        length = self.output_tokens - self.options.get("missing_tokens", 0)
-        ids = [[(len(prompt) + step) % VOCABULARY for step in range(length)] for prompt in self.prompts]
-        token_ms = 1e3 * self.options.get("token_seconds", 0.001)
-        times = {"ttft_ms": token_ms, "gaps_ms": [token_ms] * (self.output_tokens - 1), "count": self.batch}
+        missing = self.options.get("missing_tokens", 0)
+        ids = [
+            [(len(request["prompt"]) + step) % VOCABULARY for step in range(request["output_tokens"] - missing)]
+            for request in self.requests
+        ]
         hooked = self.hooks and not self.options.get("missing_times")
         return {
-            "tokens": self.passes * self.batch * length,
+            "tokens": self.passes * sum(map(len, ids)),
             "token_ids": ids,
             "texts": [" ".join(map(str, row)) for row in ids] if self.options.get("tokenizer") else None,
-            "request_times": [times] * self.passes if hooked else [],
+            "request_times": self.times if hooked else [],
         }
 
     def close(self):
@@ -161,13 +220,16 @@ def install(folder):
         "from pathlib import Path\n"
         "from typing import Any\n"
         "from pydantic import ConfigDict, create_model\n"
-        "from pytest_lem.engines.entry import EngineEntry\n"
+        "from pytest_lem.engines.entry import EngineEntry, one_batch\n"
         "Options = create_model('Options', __config__=ConfigDict(extra='forbid'), **{\n"
         "    'token_seconds': (float, 0.0), 'load_seconds': (float, 0.0), 'at': (str | None, None),\n"
         "    'fault': (str, 'raise'), 'fault_after': (int, 0), 'wrong': (dict[str, Any] | None, None),\n"
         "    'missing_tokens': (int, 0), 'missing_times': (bool, False), 'tokenizer': (bool, False),\n"
-        "    'gpus': (int, 1)})\n"
+        "    'gpus': (int, 1), 'prompt_seconds': (float, 0.0), 'crowd_seconds': (float, 0.0), 'slots': (int, 0),\n"
+        "    'dispatch_seconds': (float, 0.0), 'traffic': (bool, False)})\n"
+        "def refuses(options, workload):\n"
+        "    return None if options.get('traffic') else one_batch(options, workload)\n"
         f"ENTRY = EngineEntry('fake', Path({__file__!r}), Options, needs='pip install lem-fake',\n"
-        "    gpus=lambda options: options.get('gpus', 1))\n"
+        "    gpus=lambda options: options.get('gpus', 1), refuses=refuses)\n"
     )
     return folder

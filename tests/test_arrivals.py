@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-from dataclasses import replace
 from itertools import pairwise
 
 import fake_engine
@@ -13,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from users_project import TEST
 
-from pytest_lem.engines import registry
 from pytest_lem.model.errors import UsageError
 from pytest_lem.model.specs import WorkloadSpec
 from pytest_lem.workloads.arrivals import build_arrivals
@@ -77,13 +75,11 @@ def test_an_engine_that_takes_requests_together_refuses_a_rate_in_one_line(tmp_p
 
 def test_the_time_that_requests_take_to_arrive_is_not_taken_for_an_engine_that_hangs(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(fake_engine.install(tmp_path / "site"))
-    served = replace(registry.entry("fake"), refuses=lambda options, workload: None)
-    monkeypatch.setattr(registry, "entry", lambda *_args, **_keywords: served)
-    with fake(tmp_path, token_seconds=0.5) as engine:
-        workload = WorkloadSpec(batch=2, output_tokens=1, target_qps=1e-3)
+    with fake(tmp_path, traffic=True) as engine:
+        workload = WorkloadSpec(batch=4, output_tokens=1, target_qps=1.0)
         engine.prepare(workload)
-        assert build_arrivals(workload)[-1] > 10
-        assert engine.run(1, timeout=0.01).tokens == 2
+        assert build_arrivals(workload)[-1] > 5
+        assert engine.run(1, timeout=1).tokens == 4
 
 
 def test_a_rate_that_an_engine_cannot_take_is_told_before_anything_starts(project):

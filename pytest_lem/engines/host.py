@@ -99,6 +99,13 @@ class Engine:
         """Whether a command was sent and its answer never taken: such an engine cannot be used again."""
         return self._busy
 
+    @property
+    def work(self) -> Work:
+        """What was prepared: one pass, request by request. Raises EngineError where nothing was."""
+        if self._work is None:
+            raise EngineError(f"{self._name}: nothing is prepared yet", kind="usage")
+        return self._work
+
     def pids(self) -> set[int]:
         """All processes of the engine: itself, its group, its descendants."""
         return self._process.pids()
