@@ -43,16 +43,18 @@ class Processor:
         return self.process_outputs(outputs, engine_core_timestamp=stamp, iteration_stats=None)
 
 
-def an_answer(name: str = "0", sent: float = 0.0, stamps: tuple[float, ...] = (0, 0, 0, 0), **output) -> Answer:
+def an_answer(
+    name: str = "0", sent: float = 0.0, stamps: tuple[float, ...] = (0, 0, 0, 0), due: float | None = None, **output
+) -> Answer:
     names = ("queued_ts", "scheduled_ts", "first_token_ts", "last_token_ts")
     metrics = SimpleNamespace(**dict(zip(names, stamps, strict=True)))
-    return Answer(name, sent, SimpleNamespace(metrics=metrics, **output))
+    return Answer(name, 3, sent if due is None else due, sent, SimpleNamespace(metrics=metrics, **output))
 
 
 def times_of(chunks, sent: float = 0.0, stamps: tuple[float, ...] = (0, 0, 0, 0), received: float = 0.0):
     """The times of one request whose tokens came in `chunks` (stamp, tokens)."""
     log = TokenLog(chunks={"0": list(chunks)}, received={"0": received})
-    return RequestTimes.model_validate(request_times(an_answer(sent=sent, stamps=stamps), log))
+    return RequestTimes.model_validate(request_times(an_answer(sent=sent, stamps=stamps), log, began=0.0))
 
 
 def test_a_run_keeps_the_peak_of_the_kv_cache_and_the_sum_of_preemptions():
@@ -162,6 +164,13 @@ def test_queue_prefill_and_decode_lie_between_the_engines_stamps():
     times = times_of([(3.0, 1), (5.0, 1)], sent=0.5, stamps=(1.0, 1.25, 3.0, 5.0), received=5.5)
     assert (times.queue_ms, times.prefill_ms, times.decode_ms) == (250, 1750, 2000)
     assert (times.ttft_ms, times.e2e_ms, times.gaps_ms, times.count) == (2500, 5000, (2000,), 1)
+
+
+def test_a_request_that_was_sent_late_waits_from_when_it_was_due():
+    log = TokenLog(chunks={"0": [(7.0, 1)]}, received={"0": 7.5})
+    times = request_times(an_answer(due=6.0, sent=6.25), log, began=4.0)
+    assert (times["index"], times["due_ms"], times["sent_ms"]) == (3, 2000, 2250)
+    assert (times["ttft_ms"], times["e2e_ms"]) == (1000, 1500)
 
 
 def test_the_tokens_of_a_chunk_share_the_time_since_the_last_one():

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, Literal
 
 from pydantic import AliasChoices, Field
 
 from pytest_lem.engines.entry import EngineEntry
-from pytest_lem.model.specs import Frozen
+from pytest_lem.model.specs import Frozen, WorkloadSpec
 
 
 class PytorchOptions(Frozen):
@@ -15,7 +17,9 @@ class PytorchOptions(Frozen):
 
     `attention_implementation` is a name that transformers knows (`eager`, `sdpa`, `flash_attention_2`, …; also
     accepted under its own name, `attn_implementation`); None leaves the choice to transformers. `gguf_file` names a
-    GGUF file in the model's folder or repository. `num_threads` fixes torch's CPU threads.
+    GGUF file in the model's folder or repository. `num_threads` fixes torch's CPU threads. `traffic` is how requests
+    are served that come one by one: `continuous` batching, or a `queue`, where all that has come, up to `batch`, is
+    decoded together; None takes the first where the model can.
     """
 
     attention_implementation: str | None = Field(
@@ -24,6 +28,20 @@ class PytorchOptions(Frozen):
     use_cache: bool = True
     gguf_file: str | None = None
     num_threads: int | None = Field(default=None, ge=1)
+    traffic: Literal["continuous", "queue"] | None = None
+
+
+def refuses(_options: Mapping[str, Any], workload: WorkloadSpec) -> tuple[str, str] | None:
+    """Which field cannot be asked, and why: ways to draw tokens that transformers does not have."""
+    decoding = workload.decoding
+    for name in ("presence_penalty", "frequency_penalty"):
+        if getattr(decoding, name):
+            return f"decoding.{name}", "transformers does not have it; leave it out, or take repetition_penalty"
+    if decoding.seed is not None and decoding.temperature and workload.arriving is not None:
+        return "decoding.seed", (
+            "all requests draw from one generator, in an order that depends on when they come; leave the seed out"
+        )
+    return None
 
 
 ENTRY = EngineEntry(
@@ -31,5 +49,6 @@ ENTRY = EngineEntry(
     adapter=Path(__file__).parent / "child" / "pytorch.py",
     options=PytorchOptions,
     precisions=("float32", "float16", "bfloat16"),
+    refuses=refuses,
     needs="pip install 'pytest-lem[pytorch]'",
 )

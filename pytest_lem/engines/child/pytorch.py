@@ -1,16 +1,20 @@
-"""The PyTorch engine: transformers' `generate`, greedy, exactly N new tokens a request, passes back to back."""
+"""The PyTorch engine: transformers' `generate` wave by wave, or its continuous batching, passes back to back."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
 import torch
-from transformers import GenerationConfig, LogitsProcessorList
 
 from . import pytorch_model, pytorch_observe
+from .faults import Refused
+from .pytorch_continuous import Continuous, reason_against
+from .pytorch_decoding import check_decoding, generation
 from .pytorch_memory import device_peaks, memory_faults
-from .pytorch_times import TokenClock
+from .pytorch_queue import Queue
+from .pytorch_waves import Waves
 from .tokenizer import Tokenizer, check_length
 
 
@@ -28,9 +32,10 @@ class Adapter:
         with memory_faults():
             self.model = pytorch_model.load_model(request, self.device)
             self.tokenizer = Tokenizer(request)
-            self.clock: TokenClock | None = None
-            self.last: torch.Tensor | None = None
-            observed = pytorch_observe.observe(self.model, options, self._generation(2))
+            self.driver: Waves | Queue | Continuous | None = None
+            self.traffic = way_of_traffic(self.model, options)
+            probe = generation({}, 2, use_cache=self.use_cache)
+            observed = pytorch_observe.observe(self.model, {**options, "traffic": self.traffic}, probe)
         self.weights_bytes = observed["weights_bytes"]
         return {**observed, "tokenizer": self.tokenizer.name}
 
@@ -39,73 +44,82 @@ class Adapter:
         return [self.tokenizer.token_ids(text) for text in texts]
 
     def prepare(self, work: dict[str, Any]) -> list[int]:
-        """Left-pad the prompts into one batch on the device."""
-        rows = [request["prompt"] for request in work["requests"]]
-        self.output_tokens = work["requests"][0]["output_tokens"]
-        width = max(len(row) for row in rows)
+        """Put the waves on the device as padded batches, or start what serves requests that come one by one."""
+        self._let_go()
+        check_decoding(work["decoding"])
         limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
-        check_length(width, self.output_tokens, limit)
+        for wave in work["waves"] or possible_batches(work, self.traffic):
+            together = [work["requests"][place] for place in wave]
+            longest = max(len(request["prompt"]) for request in together)
+            check_length(longest, max(request["output_tokens"] for request in together), limit)
         with memory_faults():
-            self.input_ids = torch.tensor([[0] * (width - len(row)) + row for row in rows], device=self.device)
-            mask = [[0] * (width - len(row)) + [1] * len(row) for row in rows]
-            self.attention_mask = torch.tensor(mask, device=self.device)
-        self.generation = self._generation(self.output_tokens)
-        return [len(row) for row in rows]
+            if work["submission"] == "waves":
+                self.driver = Waves(self.model, work, self.device, use_cache=self.use_cache)
+            elif self.traffic == "queue":
+                self.driver = Queue(self.model, work, self.device, use_cache=self.use_cache)
+            else:
+                self.driver = Continuous(self.model, work, self.device)
+        return [len(request["prompt"]) for request in work["requests"]]
 
     def arm(self, passes: int, hooks: bool) -> None:
         """Forget the last run, make the hooks' events, reset the memory peaks, wait for the device."""
         self.passes = passes
-        self.tokens = 0
-        self.last = None
-        self.clock = TokenClock(self.device, passes, self.output_tokens) if hooks else None
+        self._ready().arm(passes, hooks)
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
             torch.cuda.reset_peak_memory_stats(self.device)
 
     def run(self) -> None:
-        """The window: `generate` again and again, then wait for the device."""
-        hooks = LogitsProcessorList([self.clock]) if self.clock else None
+        """The window: pass after pass, then wait for the device."""
+        driver = self._ready()
+        self.began = time.monotonic()
         with memory_faults():
             for _ in range(self.passes):
-                if self.clock:
-                    self.clock.begin()
-                self.last = self.model.generate(
-                    input_ids=self.input_ids,
-                    attention_mask=self.attention_mask,
-                    generation_config=self.generation,
-                    logits_processor=hooks,
-                )
-                self.tokens += self.last.shape[0] * (self.last.shape[1] - self.input_ids.shape[1])
+                driver.run_pass()
             if self.device.type == "cuda":
                 torch.cuda.synchronize(self.device)
 
     def collect(self) -> dict[str, Any]:
         """Counts, the last pass's new tokens, token times and memory peaks."""
-        if self.last is None:
-            raise RuntimeError("nothing has run yet")
-        ids = self.last[:, self.input_ids.shape[1] :].tolist()
+        driver = self._ready()
+        ids = driver.token_ids()
         return {
-            "tokens": self.tokens,
+            "tokens": driver.tokens,
             "token_ids": ids,
             "texts": self.tokenizer.texts(ids),
-            "request_times": self.clock.times(count=len(ids)) if self.clock else [],
+            "request_times": driver.request_times(self.began),
             "memory": device_peaks(self.device),
-            "counters": {"weights_bytes": self.weights_bytes},
+            "counters": {"weights_bytes": self.weights_bytes, **driver.counters()},
         }
 
     def close(self) -> None:
         """Drop the model and give its memory back."""
-        self.model = self.last = None
+        self._let_go()
+        self.model = None
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
-    def _generation(self, tokens: int) -> GenerationConfig:
-        """Exactly `tokens` new ones: no end token exists, so none can end a request early or pad it."""
-        return GenerationConfig(
-            max_new_tokens=tokens,
-            min_new_tokens=tokens,
-            do_sample=False,
-            use_cache=self.use_cache,
-            eos_token_id=None,
-            pad_token_id=0,
-        )
+    def _ready(self) -> Waves | Queue | Continuous:
+        if self.driver is None:
+            raise RuntimeError("nothing is prepared yet")
+        return self.driver
+
+    def _let_go(self) -> None:
+        """End what served the work before."""
+        if self.driver is not None:
+            self.driver.close()
+        self.driver = None
+
+
+def way_of_traffic(model: Any, options: dict[str, Any]) -> str:
+    """`continuous` where the model can, unless `queue` is asked for. Raises Refused where it cannot but must."""
+    against = reason_against(model, use_cache=bool(options.get("use_cache", True)))
+    if options.get("traffic") == "continuous" and against:
+        raise Refused(f"pytorch: traffic='continuous': {against}; take 'queue'")
+    return "queue" if against or options.get("traffic") == "queue" else "continuous"
+
+
+def possible_batches(work: dict[str, Any], traffic: str) -> list[list[int]]:
+    """Which requests may share a batch's padding: any, where a queue forms batches; none in continuous batching."""
+    places = list(range(len(work["requests"])))
+    return [places] if traffic == "queue" and work["batch"] > 1 else [[place] for place in places]

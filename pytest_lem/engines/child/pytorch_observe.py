@@ -42,6 +42,8 @@ def observe(model: Any, options: dict[str, Any], generation: GenerationConfig) -
         "attention_implementation": _attention(model.config._attn_implementation, fused_calls),
         "use_cache": widths[1:] == [1],
         "num_threads": torch.get_num_threads(),
+        # What serves requests that come one by one; a wave is always one call of generate.
+        "traffic": options["traffic"],
         # Dequantised weights keep no trace of their file; from_pretrained fails where it cannot read it.
         "gguf_file": options.get("gguf_file"),
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -10,22 +11,25 @@ from transformers import LogitsProcessor
 
 
 class TokenClock(LogitsProcessor):  # type: ignore[misc]  # transformers is not seen by mypy
-    """Marks every token as its logits are ready; static batching gives all requests of a pass the same times.
+    """Marks every token of every batch as its logits are ready; the requests of a batch get theirs together.
 
     `generate` calls it once per token, before it picks the token. Marks are made in advance: recording one costs
-    microseconds and never waits for the device.
+    microseconds and never waits for the device. `marks` is how many at most: one a token, and one a batch.
     """
 
-    def __init__(self, device: torch.device, passes: int, tokens: int) -> None:
+    def __init__(self, device: torch.device, marks: int) -> None:
         self._cuda = device.type == "cuda"
-        self._width = tokens + 1
-        count = passes * self._width
-        self._events = [torch.cuda.Event(enable_timing=True) for _ in range(count)] if self._cuda else []
-        self._stamps = [0] * (0 if self._cuda else count)
+        self._events = [torch.cuda.Event(enable_timing=True) for _ in range(marks)] if self._cuda else []
+        self._stamps = [0] * (0 if self._cuda else marks)
         self._next = 0
+        self._begins: list[int] = []
+        self.began = 0.0
 
     def begin(self) -> None:
-        """A pass begins."""
+        """A batch begins."""
+        if not self._begins:
+            self.began = time.monotonic()
+        self._begins.append(self._next)
         self._mark()
 
     def __call__(self, _input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
@@ -45,14 +49,15 @@ class TokenClock(LogitsProcessor):  # type: ignore[misc]  # transformers is not 
             return float(self._events[first].elapsed_time(self._events[second]))
         return (self._stamps[second] - self._stamps[first]) / 1e6
 
-    def times(self, count: int) -> list[dict[str, Any]]:
-        """One entry a pass, for its `count` requests: `ttft_ms` and the `gaps_ms` after it."""
-        passes = range(0, self._next, self._width)
-        return [
-            {
-                "ttft_ms": self._milliseconds(begin, begin + 1),
-                "gaps_ms": [self._milliseconds(i, i + 1) for i in range(begin + 1, begin + self._width - 1)],
-                "count": count,
-            }
-            for begin in passes
-        ]
+    def begun_ms(self, batch: int) -> float:
+        """When a batch began, in ms after the first of them."""
+        return self._milliseconds(self._begins[0], self._begins[batch])
+
+    def times(self, batch: int, tokens: int) -> dict[str, Any]:
+        """Of a request with so many tokens: `ttft_ms` after its batch began, and the `gaps_ms` after it."""
+        begin = self._begins[batch]
+        marks = range(begin + 1, begin + 1 + tokens)
+        return {
+            "ttft_ms": self._milliseconds(begin, begin + 1),
+            "gaps_ms": [self._milliseconds(first, second) for first, second in pairwise(marks)],
+        }

@@ -1,13 +1,15 @@
-"""The vLLM engine: offline or served, greedy, exactly N new tokens a request, passes back to back."""
+"""The vLLM engine: offline or served, exactly the new tokens that each request asks for, passes back to back."""
 
 from __future__ import annotations
 
 import json
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from .faults import Refused
 from .tokenizer import Tokenizer, check_length
 from .vllm_arguments import FIRST_WITH_EVERY_STEP, engine_arguments, set_environment, version
 from .vllm_faults import core_faults
@@ -47,12 +49,16 @@ class Adapter:
 
     def prepare(self, work: dict[str, Any]) -> list[int]:
         """Keep the prompts as token ids; requests are made anew in each pass, as they are in deployment."""
-        self.prompts = [request["prompt"] for request in work["requests"]]
-        self.output_tokens = work["requests"][0]["output_tokens"]
-        longest = max(map(len, self.prompts))
-        check_length(longest, self.output_tokens, self.driver.config.model_config.max_model_len)
-        self.arrivals = [request["arrival_s"] or 0.0 for request in work["requests"]]
-        return [len(prompt) for prompt in self.prompts]
+        from .vllm_sampling import check_sampling
+
+        config = self.driver.config
+        if work["submission"] != "waves" and not self.driver.served:
+            raise Refused("traffic: requests that come one by one need vllm={'served': True}")
+        for request in work["requests"]:
+            check_length(len(request["prompt"]), request["output_tokens"], config.model_config.max_model_len)
+        check_sampling(work["decoding"], speculative=config.speculative_config is not None)
+        self.work = work
+        return [len(request["prompt"]) for request in work["requests"]]
 
     def arm(self, passes: int, hooks: bool) -> None:
         """Forget the last run, listen to the tokens where hooks are asked for, wait for the devices."""
@@ -67,9 +73,10 @@ class Adapter:
 
     def run(self) -> None:
         """The window: pass after pass; a pass ends when its last request is answered."""
+        self.began = time.monotonic()
         with core_faults():
             for _ in range(self.passes):
-                self.answers.append(self.driver.run(self.prompts, self.arrivals, self.output_tokens))
+                self.answers.append(self.driver.run(self.work))
 
     def collect(self) -> dict[str, Any]:
         """Counts, the last pass's new tokens, token times, the engine's own counters, memory peaks."""
@@ -81,7 +88,7 @@ class Adapter:
             "tokens": sum(len(answer.token_ids) for answer in everything),
             "token_ids": rows,
             "texts": self.tokenizer.texts(rows),
-            "request_times": [request_times(answer, log) for answer in everything] if log else [],
+            "request_times": [request_times(answer, log, self.began) for answer in everything] if log else [],
             "counters": self._counters(everything),
             "memory": [peaks for peaks in self.driver.ask_workers("lem_peaks") if peaks],
         }

@@ -1,23 +1,25 @@
-"""The two ways to drive vLLM: offline, all requests in one call; served, each sent at its time and streamed."""
+"""The two ways to drive vLLM: offline, a wave of requests in one call; served, each sent at its time and streamed."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import time
+from collections.abc import Iterable
 from typing import Any
 
-from vllm import LLM, AsyncEngineArgs, SamplingParams
+from vllm import LLM, AsyncEngineArgs
 from vllm.sampling_params import RequestOutputKind
 from vllm.v1.engine.async_llm import AsyncLLM
 
 from .vllm_records import Answer, StepLog
+from .vllm_sampling import sampling
 
 STOP_SECONDS = 30.0  # vLLM's own grace of 5 s kills workers that are still letting go of their GPUs
 
 
 class Offline:
-    """`LLM`: a pass hands over all its requests, and returns when the last is answered."""
+    """`LLM`: a wave of requests is handed over at once; the next follows when its last is answered."""
 
     served = False
 
@@ -39,12 +41,19 @@ class Offline:
         answers: list[Any] = self.llm.collective_rpc(method)
         return answers
 
-    def run(self, prompts: list[list[int]], _arrivals: list[float], tokens: int) -> list[Answer]:
-        """One pass; answers in the order of the prompts."""
+    def run(self, work: dict[str, Any]) -> list[Answer]:
+        """One pass; answers in the order of the requests."""
+        return in_order(answer for wave in work["waves"] for answer in self._wave(work, wave))
+
+    def _wave(self, work: dict[str, Any], wave: list[int]) -> list[Answer]:
         sent = time.monotonic()
-        inputs: Any = [{"prompt_token_ids": prompt} for prompt in prompts]
-        outputs = self.llm.generate(inputs, sampling(tokens, RequestOutputKind.FINAL_ONLY), use_tqdm=False)
-        return [Answer(output.request_id, sent, output) for output in outputs]
+        inputs: Any = [{"prompt_token_ids": work["requests"][index]["prompt"]} for index in wave]
+        parameters = [sampling(work, index, RequestOutputKind.FINAL_ONLY) for index in wave]
+        outputs = self.llm.generate(inputs, parameters, use_tqdm=False)
+        return [
+            Answer(output.request_id, index, due=sent, sent=sent, output=output)
+            for index, output in zip(wave, outputs, strict=True)
+        ]
 
     def close(self) -> None:
         """End the engine's processes."""
@@ -77,28 +86,48 @@ class Served:
         answers: list[Any] = self.loop.run_until_complete(self.llm.collective_rpc(method))
         return answers
 
-    def run(self, prompts: list[list[int]], arrivals: list[float], tokens: int) -> list[Answer]:
-        """One pass; answers in the order of the prompts."""
-        return self.loop.run_until_complete(self._serve(prompts, arrivals, tokens))
+    def run(self, work: dict[str, Any]) -> list[Answer]:
+        """One pass; answers in the order of the requests."""
+        ways = {"waves": self._waves, "open": self._open, "closed": self._closed}
+        return in_order(self.loop.run_until_complete(ways[work["submission"]](work)))
 
-    async def _serve(self, prompts: list[list[int]], arrivals: list[float], tokens: int) -> list[Answer]:
-        began = time.monotonic()
-        return await asyncio.gather(
-            *(self._request(prompt, began + at, tokens) for prompt, at in zip(prompts, arrivals, strict=True))
-        )
+    async def _waves(self, work: dict[str, Any]) -> list[Answer]:
+        answers: list[Answer] = []
+        for wave in work["waves"]:
+            begin = time.monotonic()
+            answers += await asyncio.gather(*(self._request(work, index, begin) for index in wave))
+        return answers
 
-    async def _request(self, prompt: list[int], due: float, tokens: int) -> Answer:
-        """One request: wait until it is due, send it, gather its stream. TTFT counts from when it was due."""
+    async def _open(self, work: dict[str, Any]) -> list[Answer]:
+        """Each request is a task of its own, so that none waits for another's answer (no coordinated omission)."""
+        begin = time.monotonic()
+        arrivals = [begin + request["arrival_s"] for request in work["requests"]]
+        return await asyncio.gather(*(self._request(work, index, due) for index, due in enumerate(arrivals)))
+
+    async def _closed(self, work: dict[str, Any]) -> list[Answer]:
+        """So many clients: each sends the next request when it has its answer."""
+        waiting = iter(range(len(work["requests"])))
+
+        async def client() -> list[Answer]:
+            return [await self._request(work, index, time.monotonic()) for index in waiting]
+
+        by_client = await asyncio.gather(*(client() for _ in range(work["concurrency"])))
+        return [answer for answers in by_client for answer in answers]
+
+    async def _request(self, work: dict[str, Any], index: int, due: float) -> Answer:
+        """One request: wait until it is due, send it, gather its stream."""
         name = str(self._count)
         self._count += 1
+        prompt: Any = {"prompt_token_ids": work["requests"][index]["prompt"]}
         await asyncio.sleep(max(0.0, due - time.monotonic()))
-        params = sampling(tokens, RequestOutputKind.DELTA)
+        parameters = sampling(work, index, RequestOutputKind.DELTA)
         ids: list[int] = []
         last: Any = None
-        async for last in self.llm.generate({"prompt_token_ids": prompt}, params, name):
+        sent = time.monotonic()
+        async for last in self.llm.generate(prompt, parameters, name):
             ids += last.outputs[0].token_ids
         last.outputs[0].token_ids = ids  # the stream's last chunk becomes the whole answer
-        return Answer(name, due, last)
+        return Answer(name, index, due=due, sent=sent, output=last)
 
     def close(self) -> None:
         """End the engine's processes."""
@@ -108,6 +137,6 @@ class Served:
         self.loop.close()
 
 
-def sampling(tokens: int, kind: RequestOutputKind) -> SamplingParams:
-    """Greedy, exactly `tokens` new ones, no text."""
-    return SamplingParams(max_tokens=tokens, ignore_eos=True, temperature=0.0, detokenize=False, output_kind=kind)
+def in_order(answers: Iterable[Answer]) -> list[Answer]:
+    """Answers by their requests' places in the pass."""
+    return sorted(answers, key=lambda answer: answer.index)

@@ -92,9 +92,14 @@ class TokenLog:
 
 @dataclass(frozen=True)
 class Answer:
-    """One request that was answered: its name, when it was sent (monotonic seconds), and vLLM's final output."""
+    """One request that was answered: its name, its place in its pass, vLLM's final output.
+
+    It was `due` and `sent` at these monotonic seconds: at once, but for requests that come at a time of their own.
+    """
 
     name: str
+    index: int
+    due: float
     sent: float
     output: Any
 
@@ -109,11 +114,12 @@ class Answer:
         return self.output.num_cached_tokens or 0
 
 
-def request_times(answer: Answer, log: TokenLog) -> dict[str, Any]:
-    """One request's times in ms, as `RequestTimes` holds them.
+def request_times(answer: Answer, log: TokenLog, began: float) -> dict[str, Any]:
+    """One request's times in ms, as `RequestTimes` holds them; `began` is when the run did (monotonic seconds).
 
     Queue, prefill and decode lie between the core's stamps (queued, scheduled, first token, last token); TTFT counts
-    from `sent`; a gap is divided by the tokens that came with its chunk; end to end is by this process's own clock.
+    from `due`; a gap is divided by the tokens that came with its chunk; end to end, from `due` too, is by this
+    process's own clock.
     """
     chunks, stamps = log.chunks[answer.name], answer.output.metrics
     first = chunks[0][0]
@@ -123,12 +129,15 @@ def request_times(answer: Answer, log: TokenLog) -> dict[str, Any]:
         gaps += [(stamp - before) / tokens] * tokens
         before = stamp
     return {
-        "ttft_ms": _ms(first - answer.sent),
+        "index": answer.index,
+        "due_ms": _ms(answer.due - began),
+        "sent_ms": _ms(answer.sent - began),
+        "ttft_ms": _ms(first - answer.due),
         "gaps_ms": [_ms(gap) for gap in gaps],
         "queue_ms": _ms(stamps.scheduled_ts - stamps.queued_ts),
         "prefill_ms": _ms(stamps.first_token_ts - stamps.scheduled_ts),
         "decode_ms": _ms(stamps.last_token_ts - stamps.first_token_ts),
-        "e2e_ms": _ms(log.received[answer.name] - answer.sent),
+        "e2e_ms": _ms(log.received[answer.name] - answer.due),
         "count": 1,
     }
 

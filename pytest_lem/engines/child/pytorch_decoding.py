@@ -1,0 +1,45 @@
+"""How transformers draws tokens: every field that is asked for, none out of the model's files, or a refusal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transformers import GenerationConfig
+
+from .faults import Refused
+
+FIELDS = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "seed")
+# Zero changes no score, so that nothing is left out.
+NEUTRAL_AT_ZERO = ("presence_penalty", "frequency_penalty", "min_p")
+
+
+def check_decoding(decoding: dict[str, Any]) -> None:
+    """Raise Refused for what transformers cannot draw."""
+    for name, asked in decoding.items():
+        if name not in FIELDS and not (name in NEUTRAL_AT_ZERO and not asked):
+            raise Refused(f"decoding.{name}: transformers has no such parameter; it has {', '.join(FIELDS)}")
+
+
+def generation(decoding: dict[str, Any], tokens: int, *, use_cache: bool) -> GenerationConfig:
+    """Exactly `tokens` new ones: no end token exists, so none can end a request early or pad it."""
+    return GenerationConfig(
+        max_new_tokens=tokens,
+        min_new_tokens=tokens,
+        use_cache=use_cache,
+        eos_token_id=None,
+        pad_token_id=0,
+        **_drawing(decoding),
+    )
+
+
+def _drawing(decoding: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a GenerationConfig; generate() would fill a `top_k` that is left open with 50."""
+    drawing: dict[str, Any] = {"do_sample": bool(decoding.get("temperature"))}
+    if decoding.get("repetition_penalty") is not None:
+        drawing["repetition_penalty"] = decoding["repetition_penalty"]
+    if drawing["do_sample"]:
+        drawing |= {"temperature": decoding["temperature"], "top_p": decoding.get("top_p", 1.0)}
+        drawing["top_k"] = decoding.get("top_k", 0)
+        if decoding.get("min_p"):
+            drawing["min_p"] = decoding["min_p"]
+    return drawing
