@@ -14,27 +14,31 @@ from users_project import TEST
 
 from pytest_lem.model.errors import UsageError
 from pytest_lem.model.specs import WorkloadSpec
+from pytest_lem.model.workload import TrafficSpec
 from pytest_lem.workloads.arrivals import build_arrivals
 from pytest_lem.workloads.prompts import build_prompts
 
 
-def gaps(batch: int = 20_001, qps: float = 4.0, seed: int = 0) -> list[float]:
-    arrivals = build_arrivals(WorkloadSpec(batch=batch, target_qps=qps, seed=seed))
+def poisson(count: int, qps: float, seed: int) -> tuple[float, ...]:
+    return build_arrivals(TrafficSpec(qps=qps), count, seed)
+
+
+def between(arrivals: tuple[float, ...]) -> list[float]:
     return [after - before for before, after in pairwise(arrivals)]
 
 
-def test_requests_without_a_rate_come_together():
-    assert build_arrivals(WorkloadSpec(batch=8)) is None
+def gaps(batch: int = 20_001, qps: float = 4.0, seed: int = 0) -> list[float]:
+    return between(poisson(batch, qps, seed))
 
 
 def test_drawn_arrivals_are_the_same_on_every_machine_and_python():
-    drawn = build_arrivals(WorkloadSpec(batch=4, target_qps=2.0, seed=7))
+    drawn = poisson(4, 2.0, seed=7)
     assert drawn == pytest.approx((0.0, 0.348529694, 1.592981115, 1.717899469))
 
 
 @given(st.integers(1, 50), st.floats(0.01, 1e4), st.integers(0, 2**32))
 def test_there_is_one_arrival_a_request_the_first_at_once_and_none_before_the_last(batch, qps, seed):
-    arrivals = build_arrivals(WorkloadSpec(batch=batch, target_qps=qps, seed=seed))
+    arrivals = poisson(batch, qps, seed)
     assert len(arrivals) == batch
     assert arrivals[0] == 0
     assert list(arrivals) == sorted(arrivals)
@@ -78,7 +82,7 @@ def test_the_time_that_requests_take_to_arrive_is_not_taken_for_an_engine_that_h
     with fake(tmp_path, traffic=True) as engine:
         workload = WorkloadSpec(batch=4, output_tokens=1, target_qps=1.0)
         engine.prepare(workload)
-        assert build_arrivals(workload)[-1] > 5
+        assert poisson(2, 1e-3, seed=0)[-1] > 5
         assert engine.run(1, timeout=1).tokens == 4
 
 
@@ -88,3 +92,41 @@ def test_a_rate_that_an_engine_cannot_take_is_told_before_anything_starts(projec
     assert result.ret != 0
     result.stdout.fnmatch_lines(["*target_qps: backend 'fake': it takes all requests of a pass together*"])
     assert project.runs() == []
+
+
+@pytest.mark.parametrize("burstiness", [0.25, 1.0, 4.0])
+@pytest.mark.parametrize("seed", range(3))
+def test_bursty_gaps_have_the_mean_and_the_spread_that_were_asked_for(burstiness, seed):
+    found = between(build_arrivals(TrafficSpec(qps=4.0, burstiness=burstiness), 40_001, seed))
+    error = 4 / len(found) ** 0.5 / burstiness**0.5
+    assert statistics.fmean(found) * 4.0 == pytest.approx(1, rel=error)
+    spread = statistics.stdev(found) / statistics.fmean(found)
+    assert spread == pytest.approx(1 / burstiness**0.5, rel=4 * error)
+
+
+def test_constant_traffic_comes_like_a_clock():
+    assert build_arrivals(TrafficSpec(arrivals="constant", qps=4.0), 5, 0) == (0, 0.25, 0.5, 0.75, 1.0)
+
+
+@pytest.mark.parametrize("arrivals", ["constant", "poisson", "gamma"])
+def test_seconds_bound_the_arrivals_and_the_rate_gives_their_number(arrivals):
+    found = build_arrivals(TrafficSpec(arrivals=arrivals, qps=50.0, seconds=100.0), None, 1)
+    assert 99 < found[-1] < 100
+    assert len(found) == pytest.approx(5000, rel=0.06)
+
+
+def test_a_ramp_climbs_in_a_straight_line():
+    found = build_arrivals(TrafficSpec(arrivals="constant", qps=100.0, seconds=20.0, ramp_seconds=10.0), None, 0)
+    by_second = [sum(second <= arrival < second + 1 for arrival in found) for second in range(20)]
+    assert by_second[:10] == pytest.approx([5, 15, 25, 35, 45, 55, 65, 75, 85, 95], abs=1)
+    assert by_second[10:] == pytest.approx([100] * 10, abs=1)
+
+
+def test_a_mistaken_rate_does_not_fill_the_memory():
+    with pytest.raises(UsageError, match="over 1000000 requests in a pass"):
+        build_arrivals(TrafficSpec(qps=1e9, seconds=10.0), None, 0)
+
+
+def test_a_pass_needs_a_bound():
+    with pytest.raises(UsageError, match="requests or seconds bound a pass"):
+        build_arrivals(TrafficSpec(qps=1.0), None, 0)

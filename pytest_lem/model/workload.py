@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+import re
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from pytest_lem.model.frozen import Frozen
 
@@ -17,7 +20,7 @@ class Lengths(Frozen):
 
     `uniform` lies between `low` and `high`, both included. `normal` and `lognormal` have `mean` and `std` (of the
     tokens, not of their logarithm), and are drawn again outside of `low` and `high`. `histogram` maps token counts to
-    weights.
+    weights. Short: `uniform(64, 256)`, `normal(256, 32)`, `lognormal(256, 128)`.
     """
 
     distribution: Literal["uniform", "normal", "lognormal", "histogram"]
@@ -26,6 +29,46 @@ class Lengths(Frozen):
     low: int = Field(default=1, ge=1)
     high: int | None = Field(default=None, ge=1)
     histogram: dict[int, float] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, given: Any) -> Any:
+        if isinstance(given, str):
+            return _written_out(given)
+        if isinstance(given, Mapping) and "histogram" in given:
+            return {"distribution": "histogram", **given}
+        return given
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        needs = {"uniform": ("high",), "histogram": ("histogram",)}.get(self.distribution, ("mean", "std"))
+        missing = [name for name in needs if not getattr(self, name) and getattr(self, name) != 0]
+        if missing:
+            raise ValueError(f"distribution {self.distribution!r} needs {' and '.join(missing)}")
+        if self.high is not None and self.high < self.low:
+            raise ValueError(f"low ({self.low}) is above high ({self.high})")
+        if any(length < 1 or weight < 0 for length, weight in self.histogram.items()):
+            raise ValueError("a histogram maps token counts from 1 to weights from 0")
+        if self.histogram and not sum(self.histogram.values()) > 0:
+            raise ValueError("a histogram needs a weight above 0")
+        return self
+
+    @property
+    def word(self) -> str:
+        """Short, as it may be written: `lognormal(256, 128)`."""
+        if self.distribution == "histogram":
+            return f"histogram({len(self.histogram)} lengths)"
+        pair = (self.low, self.high) if self.distribution == "uniform" else (self.mean, self.std)
+        return f"{self.distribution}({pair[0]:g}, {pair[1]:g})"
+
+
+def _written_out(text: str) -> dict[str, Any]:
+    """`normal(256, 32)` → its fields. Raises ValueError for what is no distribution."""
+    found = re.fullmatch(r"\s*(uniform|normal|lognormal)\s*\(\s*([\d.]+)\s*,\s*([\d.]+)\s*\)\s*", text)
+    if found is None:
+        raise ValueError(f"expected uniform(LOW, HIGH), normal(MEAN, STD) or lognormal(MEAN, STD), got {text!r}")
+    names = ("low", "high") if found[1] == "uniform" else ("mean", "std")
+    return {"distribution": found[1], names[0]: found[2], names[1]: found[3]}
 
 
 class DataSpec(Frozen):
@@ -65,11 +108,46 @@ class TrafficSpec(Frozen):
     ramp_seconds: float = Field(default=0.0, ge=0)
     trace: str | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _implied(cls, given: Any) -> Any:
+        """A concurrency is a closed loop, a trace a replay: neither has to be said twice."""
+        if isinstance(given, Mapping) and "arrivals" not in given:
+            kinds = {"concurrency": "closed", "trace": "trace", "burstiness": "gamma"}
+            return {**given, **next(({"arrivals": kind} for name, kind in kinds.items() if given.get(name)), {})}
+        return given
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        takes = _TAKES[self.arrivals]
+        needs = takes[0]
+        if getattr(self, needs) is None:
+            raise ValueError(f"{self.arrivals} arrivals need {needs}")
+        for name in ("qps", "burstiness", "concurrency", "seconds", "ramp_seconds", "trace"):
+            if name not in takes and getattr(self, name):
+                raise ValueError(f"{self.arrivals} arrivals take no {name}; they take {', '.join(takes)}")
+        if self.requests is not None and self.seconds is not None:
+            raise ValueError("requests and seconds both bound a pass; give one of them")
+        if self.seconds is not None and self.ramp_seconds >= self.seconds:
+            raise ValueError(f"ramp_seconds ({self.ramp_seconds:g}) leave nothing of seconds ({self.seconds:g})")
+        return self
+
+
+_TAKES: Mapping[str, tuple[str, ...]] = {
+    "constant": ("qps", "requests", "seconds", "ramp_seconds"),
+    "poisson": ("qps", "requests", "seconds", "ramp_seconds"),
+    "gamma": ("qps", "burstiness", "requests", "seconds", "ramp_seconds"),
+    "closed": ("concurrency", "requests"),
+    "trace": ("trace", "requests"),
+}
+"""What each kind of arrivals takes; it needs the first."""
+
 
 class DecodingSpec(Frozen):
     """How the next token is drawn. Every request still gets exactly the tokens that were asked for.
 
-    `temperature` 0 takes the likeliest token. A field that is None is not asked for: the engine draws without it.
+    `temperature` 0 takes the likeliest token. A field that is None is not asked for: the engine draws without it. A
+    name, or `preset` beside other fields, stands for those of `PRESETS`.
     """
 
     temperature: float = Field(default=0.0, ge=0)
@@ -81,17 +159,63 @@ class DecodingSpec(Frozen):
     frequency_penalty: float | None = None
     seed: int | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, given: Any) -> Any:
+        if isinstance(given, str):
+            return _preset(given, PRESETS, "preset")
+        if isinstance(given, Mapping) and "preset" in given:
+            rest = {name: value for name, value in given.items() if name != "preset"}
+            return {**_preset(str(given["preset"]), PRESETS, "preset"), **rest}
+        return given
+
+
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    "deterministic": {"temperature": 0.0},
+    "standard": {"temperature": 1.0, "top_p": 0.95, "top_k": 50},
+    "creative": {"temperature": 1.2, "top_p": 0.98, "top_k": 100},
+    "factual": {"temperature": 0.3, "top_p": 0.9, "top_k": 40},
+}
+"""Decoding by name."""
+
+SERVICE_LEVELS: Mapping[str, Mapping[str, float]] = {
+    "llama3.1-8b": {"ttft_ms": 2000, "tpot_ms": 100},
+    "llama2-70b": {"ttft_ms": 2000, "tpot_ms": 200},
+    "interactive": {"ttft_ms": 450, "tpot_ms": 40},
+}
+"""Service levels by name: the latency constraints of MLPerf Inference's server scenario, at its 99th percentile."""
+
 
 class ServiceLevel(Frozen):
     """The service that is promised (SLO): bounds in ms on each request's times, met by `percentile` % of them.
 
-    `ttft_ms` counts from when a request was due, `tpot_ms` is its time per output token, `e2el_ms` end to end.
+    `ttft_ms` counts from when a request was due, `tpot_ms` is its time per output token, `e2el_ms` end to end. A name
+    stands for a level of MLPerf's (`SERVICE_LEVELS`).
     """
 
     ttft_ms: float | None = Field(default=None, gt=0)
     tpot_ms: float | None = Field(default=None, gt=0)
     e2el_ms: float | None = Field(default=None, gt=0)
     percentile: float = Field(default=99.0, gt=0, le=100)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, given: Any) -> Any:
+        if isinstance(given, str):
+            return _preset(given, SERVICE_LEVELS, "service level")
+        bounds = ("ttft_ms", "tpot_ms", "e2el_ms")
+        if isinstance(given, Mapping):
+            for name in given:
+                if name not in (*bounds, "percentile"):
+                    near = get_close_matches(str(name), bounds, n=1, cutoff=0.0)[0]
+                    raise ValueError(f"unknown metric {name!r}; the nearest known one is {near!r}")
+        return given
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        if self.ttft_ms is self.tpot_ms is self.e2el_ms is None:
+            raise ValueError("a service level bounds ttft_ms, tpot_ms or e2el_ms; give at least one")
+        return self
 
 
 class WorkloadSpec(Frozen):
@@ -122,12 +246,23 @@ class WorkloadSpec(Frozen):
     decoding: DecodingSpec = DecodingSpec()
     slo: ServiceLevel | None = None
 
-    @field_validator("prompt_tokens", "output_tokens")
+    @field_validator("prompt_tokens", "output_tokens", mode="before")
     @classmethod
-    def _positive(cls, tokens: int | Lengths) -> int | Lengths:
-        if isinstance(tokens, int) and tokens < 1:
+    def _lengths(cls, given: Any) -> Any:
+        """One number, or a distribution; said here, as errors of a union name what was not meant."""
+        if isinstance(given, str) and given.strip().isdecimal():
+            given = int(given)
+        if isinstance(given, str | Mapping):
+            try:
+                return Lengths.model_validate(given)
+            except ValidationError as error:
+                first = error.errors()[0]
+                where = ".".join(map(str, first["loc"]))
+                said = first["msg"].removeprefix("Value error, ")
+                raise ValueError(f"{where}: {said}" if where else said) from None
+        if isinstance(given, int) and given < 1:
             raise ValueError("expected a whole number from 1, or a distribution")
-        return tokens
+        return given
 
     @model_validator(mode="after")
     def _one_kind_of_traffic(self) -> Self:
@@ -142,3 +277,11 @@ class WorkloadSpec(Frozen):
     def arriving(self) -> TrafficSpec | None:
         """The traffic, also where `target_qps` says it; None where requests are handed over in groups."""
         return TrafficSpec(qps=self.target_qps) if self.target_qps is not None else self.traffic
+
+
+def _preset(name: str, known: Mapping[str, Mapping[str, Any]], what: str) -> dict[str, Any]:
+    """The fields that a name stands for. Raises ValueError with the nearest known name."""
+    if name not in known:
+        near = get_close_matches(name, known, n=1, cutoff=0.0)[0]
+        raise ValueError(f"unknown {what} {name!r}; the nearest known one is {near!r} of {', '.join(known)}")
+    return dict(known[name])

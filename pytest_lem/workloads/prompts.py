@@ -3,34 +3,43 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 from pytest_lem.model.errors import UsageError
 from pytest_lem.model.specs import WorkloadSpec
+from pytest_lem.workloads.lengths import build_lengths
 
 Prompt = str | tuple[int, ...]
 
 
-def build_prompts(workload: WorkloadSpec, vocab_size: int | None) -> tuple[Prompt, ...]:
-    """One prompt a request, `workload.batch` of them; texts stay texts, for the model's tokenizer.
+def build_prompts(workload: WorkloadSpec, vocab_size: int | None, count: int | None = None) -> tuple[Prompt, ...]:
+    """One prompt a request, `count` of them (None: `workload.batch`); texts stay texts, for the model's tokenizer.
 
-    Without given prompts, each request gets `prompt_tokens` ids in [0, vocab_size), all drawn from one generator
-    seeded with `workload.seed`: the first prompts are the same for every batch. Given prompts repeat in order when
-    there are fewer than `batch`; when there are more, the first `batch` are taken. Raises UsageError for an empty
-    prompt or an id outside the vocabulary.
+    Without given prompts, each request gets its `prompt_tokens` ids in [0, vocab_size), all drawn from one generator
+    seeded with `workload.seed`: with one length the first prompts are the same for every count. Given prompts repeat in
+    order when there are too few; of too many the first are taken. Raises UsageError for an empty prompt or an id
+    outside the vocabulary.
     """
+    count = workload.batch if count is None else count
     if workload.prompts:
         for index, prompt in enumerate(workload.prompts):
-            _check(index, prompt, vocab_size)
-        return tuple(workload.prompts[index % len(workload.prompts)] for index in range(workload.batch))
+            check_prompt(index, prompt, vocab_size)
+        return tuple(workload.prompts[index % len(workload.prompts)] for index in range(count))
+    lengths = build_lengths(workload.prompt_tokens, count, f"prompt lengths {workload.seed}", "prompt_tokens")
+    return drawn_prompts(lengths, vocab_size, workload.seed)
+
+
+def drawn_prompts(lengths: Sequence[int], vocab_size: int | None, seed: int) -> tuple[tuple[int, ...], ...]:
+    """Prompts of these lengths, of token ids drawn from `seed`. Raises UsageError without a vocabulary's size."""
     if not vocab_size:
         raise UsageError("prompts: the engine does not tell its vocabulary's size; give prompts of your own")
     # random() is the one generator method whose sequence Python promises to keep, so prompts survive upgrades.
-    draw = random.Random(workload.seed).random
-    assert isinstance(workload.prompt_tokens, int)
-    return tuple(tuple(int(draw() * vocab_size) for _ in range(workload.prompt_tokens)) for _ in range(workload.batch))
+    draw = random.Random(seed).random
+    return tuple(tuple(int(draw() * vocab_size) for _ in range(length)) for length in lengths)
 
 
-def _check(index: int, prompt: Prompt, vocab_size: int | None) -> None:
+def check_prompt(index: int, prompt: Prompt, vocab_size: int | None) -> None:
+    """Raise UsageError for an empty prompt, or an id outside the vocabulary."""
     if not prompt:
         raise UsageError(f"prompts: prompt {index} is empty; give it a text or at least one token id")
     if isinstance(prompt, str) or vocab_size is None:

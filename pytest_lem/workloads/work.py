@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
 
+from pytest_lem.model.errors import UsageError
 from pytest_lem.model.frozen import Frozen
 from pytest_lem.model.specs import WorkloadSpec
+from pytest_lem.model.workload import DataSpec
 from pytest_lem.workloads.arrivals import build_arrivals
-from pytest_lem.workloads.prompts import build_prompts
+from pytest_lem.workloads.batching import Size, groups, overrun, padding
+from pytest_lem.workloads.data import fit, read_data
+from pytest_lem.workloads.generators import generate
+from pytest_lem.workloads.lengths import build_lengths
+from pytest_lem.workloads.prompts import Prompt, build_prompts, check_prompt, drawn_prompts
+from pytest_lem.workloads.records import fingerprint
+from pytest_lem.workloads.traces import read_trace
 
 Tokenize = Callable[[Sequence[str]], list[list[int]]]
 
@@ -60,20 +70,115 @@ def build_work(workload: WorkloadSpec, vocab_size: int | None, tokenize: Tokeniz
 
     Raises UsageError for what cannot be, one line that names the field.
     """
-    prompts = build_prompts(workload, vocab_size)
-    texts = [prompt for prompt in prompts if isinstance(prompt, str)]
-    tokens = iter(tokenize(texts) if texts else [])
-    ids = [tuple(next(tokens)) if isinstance(prompt, str) else prompt for prompt in prompts]
-    arrivals = build_arrivals(workload)
-    output = workload.output_tokens
-    assert isinstance(output, int)
-    return Work(
-        submission="waves" if arrivals is None else "open",
-        requests=tuple(
-            Request(prompt=prompt, output_tokens=output, arrival_s=None if arrivals is None else arrivals[index])
-            for index, prompt in enumerate(ids)
-        ),
-        waves=(tuple(range(len(ids))),) if arrivals is None else (),
-        batch=workload.batch,
-        decoding=workload.decoding.model_dump(exclude_none=True),
+    found = _material(workload, vocab_size, tokenize)
+    traffic = workload.arriving
+    arrivals = found.arrivals
+    if traffic is not None and traffic.arrivals in ("constant", "poisson", "gamma"):
+        arrivals = build_arrivals(traffic, len(found.prompts), workload.seed)
+    requests = tuple(
+        Request(prompt=prompt, output_tokens=tokens, arrival_s=None if arrivals is None else arrivals[index])
+        for index, (prompt, tokens) in enumerate(zip(found.prompts, found.outputs, strict=True))
     )
+    common = {
+        "requests": requests,
+        "batch": workload.batch,
+        "decoding": workload.decoding.model_dump(exclude_none=True),
+    }
+    if arrivals is not None:
+        return Work(submission="open", notes=found.notes, **common)
+    if traffic is not None:
+        return Work(submission="closed", concurrency=traffic.concurrency, notes=found.notes, **common)
+    sizes = [Size(len(request.prompt), request.output_tokens) for request in requests]
+    waves = groups(sizes, workload.batching, workload.batch, workload.max_tokens_per_batch)
+    notes = {"groups": len(waves), "padding_tokens": padding(waves, sizes), "overrun_tokens": overrun(waves, sizes)}
+    return Work(submission="waves", waves=waves, notes={**found.notes, **notes}, **common)
+
+
+@dataclass(frozen=True)
+class _Material:
+    """Prompts and how long their answers are; arrivals where they come with them."""
+
+    prompts: Sequence[tuple[int, ...]]
+    outputs: Sequence[int]
+    arrivals: Sequence[float] | None = None
+    notes: dict[str, Any] = field(default_factory=dict)
+
+
+def _material(workload: WorkloadSpec, vocab_size: int | None, tokenize: Tokenize) -> _Material:
+    if workload.traffic is not None and workload.traffic.trace is not None:
+        return _traced(workload, workload.traffic.trace, vocab_size, tokenize)
+    if workload.generator is not None:
+        return _generated(workload, vocab_size, tokenize)
+    if workload.data is not None:
+        return _read(workload, workload.data, tokenize)
+    count = _count(workload, None)
+    prompts = _ids(build_prompts(workload, vocab_size, count), tokenize)
+    return _Material(prompts, _outputs(workload, count))
+
+
+def _traced(workload: WorkloadSpec, name: str, vocab_size: int | None, tokenize: Tokenize) -> _Material:
+    traffic = workload.traffic
+    arrivals = read_trace(name, (traffic.requests if traffic else None) or workload.requests)
+    drawn = iter(drawn_prompts([each.prompt_tokens or 1 for each in arrivals], vocab_size, workload.seed))
+    prompts = [drawn_ if each.prompt is None else each.prompt for each, drawn_ in zip(arrivals, drawn, strict=True)]
+    first = arrivals[0].arrival_s
+    return _Material(
+        _ids(prompts, tokenize),
+        [each.output_tokens for each in arrivals],
+        [each.arrival_s - first for each in arrivals],
+        {"source": Path(name).name, "sha256": fingerprint(Path(name))},
+    )
+
+
+def _generated(workload: WorkloadSpec, vocab_size: int | None, tokenize: Tokenize) -> _Material:
+    made = generate(workload, vocab_size)
+    for index, each in enumerate(made):
+        check_prompt(index, each.prompt, vocab_size)
+    lengths = _outputs(workload, len(made))
+    outputs = [each.output_tokens or tokens for each, tokens in zip(made, lengths, strict=True)]
+    times = [each.arrival_s for each in made if each.arrival_s is not None]
+    if times and workload.arriving is not None:
+        raise UsageError(f"generator {workload.generator!r}: its requests have an arrival_s; leave traffic out")
+    if times != sorted(times):
+        raise UsageError(f"generator {workload.generator!r}: its requests' arrival_s are not in order")
+    prompts = _ids([each.prompt for each in made], tokenize)
+    if workload.arriving is None:
+        return _Material(prompts, outputs, times or None, {"source": workload.generator})
+    places = [index % len(made) for index in range(_count(workload, len(made)))]
+    return _Material([prompts[i] for i in places], [outputs[i] for i in places], None, {"source": workload.generator})
+
+
+def _read(workload: WorkloadSpec, spec: DataSpec, tokenize: Tokenize) -> _Material:
+    data = read_data(spec)
+    fitted = fit(spec, _ids(data.texts, tokenize))
+    count = _count(workload, len(fitted.prompts))
+    places = [index % len(fitted.prompts) for index in range(count)]
+    outputs: Sequence[int] = _outputs(workload, count)
+    if data.output_tokens is not None:
+        outputs = [data.output_tokens[fitted.kept[place]] for place in places]
+    return _Material([fitted.prompts[place] for place in places], outputs, None, {**data.notes, **fitted.notes})
+
+
+def _count(workload: WorkloadSpec, found: int | None) -> int:
+    """How many requests a pass has; `found` is how many there are to take from. Raises UsageError."""
+    traffic = workload.arriving
+    if traffic is None:
+        return workload.requests or found or workload.batch
+    if traffic.seconds is not None:
+        return len(build_arrivals(traffic, None, workload.seed))
+    short = workload.batch if workload.target_qps is not None else None
+    count = traffic.requests or workload.requests or found or short
+    if count is None:
+        raise UsageError("traffic: nothing bounds a pass; give traffic requests or seconds, or the workload requests")
+    return count
+
+
+def _outputs(workload: WorkloadSpec, count: int) -> list[int]:
+    return build_lengths(workload.output_tokens, count, f"output lengths {workload.seed}", "output_tokens")
+
+
+def _ids(prompts: Sequence[Prompt], tokenize: Tokenize) -> list[tuple[int, ...]]:
+    """Every prompt as token ids. Raises UsageError for a text of which the tokenizer makes nothing."""
+    texts = [prompt for prompt in prompts if isinstance(prompt, str)]
+    found = iter(tokenize(texts) if texts else [])
+    return [tuple(next(found)) if isinstance(prompt, str) else prompt for prompt in prompts]

@@ -1,0 +1,151 @@
+"""Prompts out of a file, a dataset or the package's own set, before and after they are cut to length."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from pytest_lem.model.errors import UsageError
+from pytest_lem.model.workload import DataSpec
+from pytest_lem.workloads.records import Row, fingerprint, read_rows
+
+PLACE = "data"
+USUAL = ("prompt", "text", "question", "instruction", "input")
+"""Columns that hold a prompt where nobody names one."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """Texts, the answer lengths that come with them (None: the workload's), and where they are from."""
+
+    texts: tuple[str, ...]
+    output_tokens: tuple[int, ...] | None = None
+    notes: dict[str, Any] = field(default_factory=dict)
+
+
+def read_data(spec: DataSpec) -> Data:
+    """The prompts that `spec` names, in order. Raises UsageError for what cannot be had, or lacks a column."""
+    rows, notes = _rows(spec)
+    rows = rows[: spec.limit]
+    texts = tuple(_prompt(spec, row, number) for number, row in enumerate(rows, 1))
+    outputs = None
+    if spec.output_field is not None:
+        outputs = tuple(_whole(spec.output_field, row, number) for number, row in enumerate(rows, 1))
+    return Data(texts, outputs, {"source": spec.source, **notes})
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """Prompts after cutting and filling, by their places before, and how many were changed."""
+
+    kept: tuple[int, ...]
+    prompts: tuple[tuple[int, ...], ...]
+    notes: dict[str, int]
+
+
+def fit(spec: DataSpec, prompts: Sequence[tuple[int, ...]]) -> Fitted:
+    """Token ids cut to `max_tokens` and filled up to `min_tokens`. Raises UsageError for one that may not be cut."""
+    kept: list[int] = []
+    fitted: list[tuple[int, ...]] = []
+    cut = filled = 0
+    for index, prompt in enumerate(prompts):
+        new = prompt
+        if spec.max_tokens is not None and len(prompt) > spec.max_tokens:
+            if spec.too_long == "drop":
+                continue
+            new, cut = _cut(spec, prompt, index), cut + 1
+        if spec.min_tokens is not None and len(new) < spec.min_tokens:
+            times = -(-spec.min_tokens // len(new))
+            new, filled = (new * times)[-spec.min_tokens :], filled + 1
+        kept.append(index)
+        fitted.append(new)
+    if not fitted:
+        raise UsageError(f"{PLACE}: all {len(prompts)} prompts are over max_tokens={spec.max_tokens} and left out")
+    notes = {
+        "prompts": len(prompts),
+        "prompt_tokens_before": sum(map(len, prompts)),
+        "prompt_tokens_after": sum(map(len, fitted)),
+        "truncated": cut,
+        "padded": filled,
+        "dropped": len(prompts) - len(fitted),
+    }
+    return Fitted(tuple(kept), tuple(fitted), notes)
+
+
+def _cut(spec: DataSpec, prompt: tuple[int, ...], index: int) -> tuple[int, ...]:
+    most = spec.max_tokens or len(prompt)
+    if spec.too_long == "error":
+        raise UsageError(
+            f"{PLACE}: prompt {index} has {len(prompt)} tokens, max_tokens is {most}; "
+            "cut them by too_long='left' or 'right', or leave them out by 'drop'"
+        )
+    return prompt[-most:] if spec.too_long == "left" else prompt[:most]
+
+
+def _rows(spec: DataSpec) -> tuple[list[Row], dict[str, Any]]:
+    kind, _, name = spec.source.partition(":")
+    if kind == "builtin":
+        return _builtin(name), {}
+    if kind == "hf":
+        return _hub(name, spec), {"split": spec.split}
+    path = Path(spec.source)
+    return read_rows(path, PLACE), {"sha256": fingerprint(path)}
+
+
+def _builtin(name: str) -> list[Row]:
+    sets: dict[str, list[str]] = json.loads(files(__package__).joinpath("prompts.json").read_text(encoding="utf-8"))
+    if name not in sets:
+        near = get_close_matches(name, sets, n=1, cutoff=0.0)[0]
+        raise UsageError(f"{PLACE}: builtin:{name}: no such set; the nearest is {near!r} of {', '.join(sets)}")
+    return [{"prompt": text} for text in sets[name]]
+
+
+def _hub(name: str, spec: DataSpec) -> list[Row]:
+    try:
+        from datasets import load_dataset
+    except ImportError:
+        raise UsageError(f"{PLACE}: hf:{name} needs the datasets library: pip install datasets") from None
+    try:
+        found = load_dataset(name, split=spec.split)
+    except Exception as error:  # noqa: BLE001 - the hub raises of everything
+        why = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UsageError(f"{PLACE}: hf:{name}, split {spec.split!r}: cannot be loaded: {why}") from None
+    return [dict(row) for row in (found.select(range(min(spec.limit, len(found)))) if spec.limit else found)]
+
+
+def _prompt(spec: DataSpec, row: Row, number: int) -> str:
+    if spec.template is not None:
+        try:
+            text = spec.template.format_map(row)
+        except (KeyError, IndexError, ValueError) as error:
+            what = f"no column {error.args[0]!r}" if isinstance(error, KeyError) else str(error)
+            raise UsageError(f"{PLACE}: template: {what} in row {number}; its columns: {', '.join(row)}") from None
+    else:
+        text = row[_column(spec, row, number)]
+    if not isinstance(text, str) or not text:
+        raise UsageError(f"{PLACE}: row {number} has no text there (got {text!r})")
+    return text
+
+
+def _column(spec: DataSpec, row: Row, number: int) -> str:
+    wanted = (spec.field,) if spec.field is not None else USUAL
+    for name in wanted:
+        if name in row:
+            return name
+    raise UsageError(f"{PLACE}: row {number} has no column {' or '.join(wanted)}; name one by field: {', '.join(row)}")
+
+
+def _whole(name: str, row: Row, number: int) -> int:
+    try:
+        found = int(row[name])
+    except (KeyError, TypeError, ValueError):
+        found = 0
+    if found < 1:
+        got = repr(row[name]) if name in row else "no such column"
+        raise UsageError(f"{PLACE}: output_field {name!r}: row {number}: expected a whole number from 1, got {got}")
+    return found
