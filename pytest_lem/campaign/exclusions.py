@@ -57,7 +57,8 @@ def _test(name: str, value: object, place: str, known: Collection[str]) -> Test:
 
 
 def _accepts(name: str, value: object, place: str, known: Collection[str]) -> Callable[[Any], bool]:
-    if name in (*WHOLE, "gpus", "seed") and isinstance(value, Mapping):
+    distributed = isinstance(value, Mapping) and {"distribution", "histogram"} & set(value)
+    if name in (*WHOLE, "gpus", "seed") and isinstance(value, Mapping) and not distributed:
         return _within(value, whole=name != "target_qps", place=f"{place}: {name}")
     wanted = normal(name, value, place)
     if name == "backend" and wanted not in known:
@@ -70,7 +71,13 @@ def _within(value: Mapping[str, Any], *, whole: bool, place: str) -> Callable[[A
         listed = set(numbers(value, whole=whole, place=place))
         return lambda found: found in listed
     low, high = ends(value, whole=whole, place=place)
-    return lambda found: found is not None and (low is None or found >= low) and (high is None or found <= high)
+    return lambda found: (
+        isinstance(found, int | float) and (low is None or found >= low) and (high is None or found <= high)
+    )
+
+
+def _between(found: float, low: float | None, high: float | None) -> bool:
+    return (low is None or found >= low) and (high is None or found <= high)
 
 
 def _options(backend: str, value: object, place: str) -> Test:

@@ -14,9 +14,22 @@ from pytest_lem.model.errors import UsageError
 from pytest_lem.model.specs import EngineSpec, WorkloadSpec
 
 ENGINE_AXES = ("backend", "model", "precision", "device")
-LOAD_AXES = ("prompt_tokens", "output_tokens", "target_qps", "batch")
+LOAD_AXES = (
+    "prompt_tokens",
+    "output_tokens",
+    "data",
+    "generator",
+    "requests",
+    "batching",
+    "max_tokens_per_batch",
+    "target_qps",
+    "traffic",
+    "decoding",
+    "slo",
+    "batch",
+)
 RESTRICTED = ("backend", "precision", "batch")
-WHOLE = {"batch": True, "prompt_tokens": True, "output_tokens": True, "target_qps": False}
+WHOLE = {"batch": True, "prompt_tokens": True, "output_tokens": True, "requests": True, "target_qps": False}
 DEFAULTS: Mapping[str, Any] = {"backend": "pytorch"} | {
     name: kind.model_fields[name].get_default(call_default_factory=True)
     for kind, names in (
@@ -122,9 +135,10 @@ def expanded(name: str, source: Layer) -> list[Any]:
     """What a layer lists for a keyword, its ranges as their numbers, each value once."""
     given = source.values[name]
     found = []
-    for index, value in enumerate([None] if given is None and name == "target_qps" else as_list(given)):
+    unset = given is None and name in LOAD_AXES and DEFAULTS[name] is None
+    for index, value in enumerate([None] if unset else as_list(given)):
         place = source.blame(f"{name}[{index}]" if isinstance(given, list | tuple) else name)
-        ranged = name in WHOLE and isinstance(value, Mapping)
+        ranged = name in WHOLE and isinstance(value, Mapping) and not {"distribution", "histogram"} & set(value)
         values = numbers(value, whole=WHOLE[name], place=f"{place}: {name}") if ranged else [value]
         found += [normal(name, each, place) for each in values]
     if not found:

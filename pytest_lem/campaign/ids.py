@@ -11,12 +11,21 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pytest_lem.campaign.grid import Point
+from pytest_lem.campaign.grid import LOAD_AXES, Point
 from pytest_lem.model.precision import PRECISION_IDS
+from pytest_lem.model.workload import PRESETS, DataSpec, DecodingSpec, Lengths, ServiceLevel, TrafficSpec
 
-PREFIXES = {"gpus": "gpus", "prompt_tokens": "in", "output_tokens": "out", "target_qps": "qps", "seed": "seed"}
+PREFIXES = {
+    "gpus": "gpus",
+    "prompt_tokens": "in",
+    "output_tokens": "out",
+    "target_qps": "qps",
+    "seed": "seed",
+    "requests": "n",
+    "max_tokens_per_batch": "most",
+}
 ENGINE_WORDS = ("device", "gpus")
-LOAD_WORDS = ("prompt_tokens", "output_tokens", "target_qps", "seed")
+LOAD_WORDS = tuple(name for name in (*LOAD_AXES, "seed") if name != "batch")
 
 
 @dataclass(frozen=True)
@@ -69,8 +78,10 @@ class Names:
             known = self._options.setdefault(point.setup["backend"], {})
             known.setdefault(repr(point.options), len(known))
         several = {name for name in ENGINE_WORDS if len(_distinct(point.setup[name] for point in points)) > 1}
-        several |= {name for name in LOAD_WORDS if len(_distinct(point.load.get(name) for point in points)) > 1}
+        loads = {name: _distinct(point.load.get(name) for point in points) for name in LOAD_WORDS}
+        several |= {name for name, values in loads.items() if len(values) > 1}
         self._several = several
+        self._words = {name: _apart(name, values) for name, values in loads.items() if len(values) > 1}
         self._prompts = _distinct(point.load.get("prompts") for point in points)
         self._protocols: dict[str, int] = {}
         for point in points:
@@ -89,7 +100,7 @@ class Names:
 
     def load_words(self, point: Point) -> tuple[str, ...]:
         """What tells its workload from the test's others beside the batch."""
-        told = [word(name, point.load[name]) for name in LOAD_WORDS if name in self._several]
+        told = [self._words[name][point.load[name]] for name in LOAD_WORDS if name in self._several]
         prompts = [f"p{self._prompts.index(point.load['prompts'])}"] if len(self._prompts) > 1 else []
         return (*told, *prompts)
 
@@ -100,8 +111,33 @@ class Names:
 
 def word(name: str, value: Any) -> str:
     """A value as a word of the options part: `in256`, `qps2.5`, `cpu`; a minus is an `m`."""
-    text = str(value).lower().removesuffix(".0").replace("+", "").replace("-", "m")
+    text = _short(name, value).lower().removesuffix(".0").replace("+", "").replace("-", "m").replace("_", "")
     return f"{PREFIXES.get(name, '')}{text}"
+
+
+def _apart(name: str, values: Sequence[Any]) -> dict[Any, str]:
+    """The word of each value of one keyword; those that would be one are numbered."""
+    plain = [word(name, value) for value in values]
+    alike = {text for text in plain if plain.count(text) > 1}
+    numbered = [f"{text}no{index}" if text in alike else text for index, text in enumerate(plain)]
+    return dict(zip(values, numbered, strict=True))
+
+
+def _short(name: str, value: Any) -> str:
+    """What a value is called: a number by itself, a distribution or some traffic by its kind and first number."""
+    if isinstance(value, Lengths):
+        return f"{value.distribution}{value.mean or value.high or len(value.histogram):g}"
+    if isinstance(value, TrafficSpec):
+        return f"{value.arrivals}{value.qps or value.concurrency:g}" if value.trace is None else "trace"
+    if isinstance(value, DataSpec):
+        last = value.source.rpartition(":")[2].rpartition("/")[2].partition(".")[0]
+        return re.sub(r"[^A-Za-z0-9]+", "", last) or name
+    if isinstance(value, DecodingSpec):
+        named = (preset for preset, fields in PRESETS.items() if DecodingSpec.model_validate(fields) == value)
+        return next(named, "decoding")
+    if isinstance(value, ServiceLevel):
+        return "slo"
+    return str(value)
 
 
 def slugs(names: Iterable[str], taken: Collection[str]) -> dict[str, str]:

@@ -8,10 +8,10 @@ from functools import cached_property
 from typing import Any
 
 from pytest_lem.campaign.values import unknown, validated
-from pytest_lem.model.specs import ProtocolSpec
+from pytest_lem.model.specs import ProtocolSpec, WorkloadSpec
 
 ENGINE_FIELDS = ("model", "precision", "device", "gpus")
-WORKLOAD_FIELDS = ("batch", "prompt_tokens", "output_tokens", "prompts", "seed", "target_qps")
+WORKLOAD_FIELDS = tuple(WorkloadSpec.model_fields)
 PROTOCOL_FIELDS = (
     "cycles",
     "rounds",

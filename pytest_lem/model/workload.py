@@ -53,6 +53,9 @@ class Lengths(Frozen):
             raise ValueError("a histogram needs a weight above 0")
         return self
 
+    def __hash__(self) -> int:
+        return hash(self.key)  # the histogram itself has none
+
     @property
     def word(self) -> str:
         """Short, as it may be written: `lognormal(256, 128)`."""

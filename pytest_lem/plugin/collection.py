@@ -45,14 +45,17 @@ def _cells(metafunc: pytest.Metafunc, names: Sequence[str]) -> list[Cell] | str:
     from pytest_lem.campaign.matrix import Emptied, cells
     from pytest_lem.engines import registry
     from pytest_lem.plugin.check import layers_of
+    from pytest_lem.workloads.work import check_workload
 
     test = metafunc.definition
     layers = layers_of(metafunc.config, marker_of(test), place="@pytest.mark.lem", origins=marker_origins(test))
     found = cells(layers, registry.names(), takes=names, checked=registry.validate)
     if isinstance(found, Emptied):
         return found.reason
-    for cell in {(id(cell.engine), cell.workload.target_qps): cell for cell in found}.values():
+    for cell in {(id(cell.engine), id(cell.workload)): cell for cell in found}.values():
         registry.check_workload(cell.engine, cell.workload)
+    for workload in {id(cell.workload): cell.workload for cell in found}.values():
+        check_workload(workload)
     return found
 
 

@@ -18,6 +18,15 @@ def pytest_lem_machine_info(config: pytest.Config, info: dict[str, Any]) -> None
     """
 
 
+@pytest.hookspec()
+def pytest_lem_workloads(config: pytest.Config) -> Any:
+    """Return workloads of your own by name, for the keyword `generator`: a dictionary of functions.
+
+    Each is called with the WorkloadSpec and the size of the model's vocabulary, and yields dictionaries: `prompt` (a
+    text, or token ids), and if it likes `output_tokens` and `arrival_s`. See `pytest_lem.workloads.generators`.
+    """
+
+
 @pytest.hookspec(firstresult=True)
 def pytest_lem_update_record(config: pytest.Config, measurement: Any) -> Any:
     """Return a changed copy of a finished Measurement, or None to leave it as it is.

@@ -25,6 +25,7 @@ from pytest_lem.plugin.recorder import Recorder
 from pytest_lem.plugin.resume import Recall
 from pytest_lem.plugin.state import GPU_COUNTS
 from pytest_lem.store.environment import Gpu
+from pytest_lem.workloads import generators
 
 
 class LemSession:
@@ -32,6 +33,8 @@ class LemSession:
 
     def __init__(self, config: pytest.Config, plan: Sequence[str]) -> None:
         self.config = config
+        for given in config.hook.pytest_lem_workloads(config=config):
+            generators.give(given)
         names = options.value(config, "meter")
         self.meter_names: Sequence[str] | None = names
         self.meter_named = bool(names) and list(names) != ["auto"]

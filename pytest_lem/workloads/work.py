@@ -94,6 +94,22 @@ def build_work(workload: WorkloadSpec, vocab_size: int | None, tokenize: Tokeniz
     return Work(submission="waves", waves=waves, notes={**found.notes, **notes}, **common)
 
 
+def check_workload(workload: WorkloadSpec) -> None:
+    """Raise UsageError, one line, for what can be seen before an engine counts tokens: files, rates, strategies."""
+    groups([], workload.batching, workload.batch, workload.max_tokens_per_batch)
+    traffic = workload.arriving
+    if traffic is None:
+        pass
+    elif workload.batching != "static":
+        raise UsageError(f"batching={workload.batching!r}: requests that come over time are not handed over in groups")
+    elif traffic.trace is not None:
+        read_trace(traffic.trace, traffic.requests)
+    elif workload.data is None and workload.generator is None:
+        _count(workload, None)
+    if workload.data is not None and not workload.data.source.startswith("hf:"):
+        read_data(workload.data)
+
+
 @dataclass(frozen=True)
 class _Material:
     """Prompts and how long their answers are; arrivals where they come with them."""

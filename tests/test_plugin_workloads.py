@@ -1,0 +1,93 @@
+"""Workloads as users write them: markers, files beside the tests, generators of their own."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from users_project import CONFTEST
+
+MEASURED = """
+import pytest
+
+@pytest.mark.lem(backend="fake", fake={{"traffic": True, "token_seconds": 0.0005}}, {keywords})
+def test_it(lem_backend, lem_workload, lem_energy):
+    lem_energy.measure(lem_backend, lem_workload)
+"""
+
+
+def ids(result):
+    return [line.partition("[")[2].rstrip("]") for line in result.outlines if line.startswith("test_it.py::")]
+
+
+@pytest.fixture
+def asked(project):
+    def write(keywords: str):
+        project.write(MEASURED.format(keywords=keywords))
+        return project
+
+    return write
+
+
+def test_ids_name_what_tells_workloads_apart(asked):
+    keywords = (
+        "traffic=[{'qps': 4, 'requests': 3}, {'qps': 4, 'requests': 6}, {'concurrency': 2, 'requests': 4}], "
+        "decoding=['deterministic', 'creative'], output_tokens=[8, 'uniform(4, 8)']"
+    )
+    found = ids(asked(keywords).run("--collect-only", "-q"))
+    assert len(set(found)) == 12
+    assert found[0] == "fake-bf16-out8_poisson4no0_deterministic-b1-c0"
+    assert found[-1] == "fake-bf16-outuniform8_closed2_creative-b1-c0"
+
+
+def test_groups_of_requests_are_measured_and_kept_as_they_were_asked(asked):
+    project = asked("batch=2, requests=5, batching='sorted_static', prompt_tokens='uniform(4, 40)', output_tokens=3")
+    project.run("--lem-rounds=2").assert_outcomes(passed=1)
+    (one,) = project.report()["measurements"]
+    assert one["workload"]["batching"] == "sorted_static"
+    assert one["workload"]["prompt_tokens"]["distribution"] == "uniform"
+    round_ = one["cycles"][0]["rounds"][0]
+    assert round_["requests"] == 5 * round_["passes"]
+    assert round_["tokens"] == 15 * round_["passes"]
+
+
+def test_a_conftest_gives_a_workload_of_its_own(asked):
+    project = asked("generator='mine', output_tokens=2")
+    project.pytester.makeconftest(
+        f"{CONFTEST}\n"
+        "def requests(workload, vocabulary):\n"
+        "    for length in (1, 2, 3):\n"
+        "        yield {'prompt': list(range(length)), 'output_tokens': 2 * length}\n"
+        "def pytest_lem_workloads():\n"
+        "    return {'mine': requests}\n"
+    )
+    project.run("--lem-rounds=1").assert_outcomes(passed=1)
+    round_ = project.report()["measurements"][0]["cycles"][0]["rounds"][0]
+    assert (round_["requests"], round_["prompt_tokens"], round_["tokens"]) == tuple(
+        round_["passes"] * each for each in (3, 6, 12)
+    )
+
+
+@pytest.mark.parametrize(
+    ("keywords", "line"),
+    [
+        ("traffic={'qps': 0}", "*@pytest.mark.lem: traffic.qps: Input should be greater than 0 (got 0)"),
+        ("traffic={'trace': 'late.jsonl'}", "*late.jsonl, row 2: arrival_s 1 comes after 2; sort the trace*"),
+        ("data={'source': 'empty.csv'}", "*data: empty.csv is empty; it needs at least one row"),
+        ("slo={'tpt_ms': 3}", "*@pytest.mark.lem: slo: unknown metric 'tpt_ms'; the nearest known one is 'tpot_ms'*"),
+        ("decoding='creativ'", "*@pytest.mark.lem: decoding: unknown preset 'creativ'; *'creative'*"),
+        ("batching='dynamic'", "*batching='dynamic' fills groups up to max_tokens_per_batch; *"),
+        ("batching='clever'", "*@pytest.mark.lem: batching: Input should be 'static', 'dynamic', *"),
+        ("output_tokens='norml(3, 4)'", "*@pytest.mark.lem: output_tokens: expected uniform(LOW, HIGH), *"),
+        ("traffic={'qps': 2}, target_qps=2", "*target_qps is short for traffic={'qps': ...}; give one of them*"),
+    ],
+)
+def test_what_cannot_be_asked_is_one_line_at_collection(asked, keywords, line):
+    project = asked(keywords)
+    lines = [json.dumps({"arrival_s": at, "prompt_tokens": 1, "output_tokens": 1}) for at in (2, 1)]
+    (project.pytester.path / "late.jsonl").write_text("\n".join(lines))
+    (project.pytester.path / "empty.csv").write_text("prompt\n")
+    result = project.run()
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    result.stdout.fnmatch_lines([line])
+    assert project.runs() == []

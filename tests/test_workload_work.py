@@ -1,0 +1,237 @@
+"""From what is asked to every request of a pass."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_lem.model.errors import UsageError
+from pytest_lem.model.specs import WorkloadSpec
+from pytest_lem.model.workload import Lengths
+from pytest_lem.workloads import generators
+from pytest_lem.workloads.lengths import build_lengths
+from pytest_lem.workloads.work import build_work, check_workload
+
+VOCABULARY = 1000
+
+
+def words(texts):
+    """A tokenizer that makes one token a word: its length."""
+    return [[len(word) for word in text.split()] for text in texts]
+
+
+def work(**asked):
+    return build_work(WorkloadSpec(**asked), VOCABULARY, words)
+
+
+def lengths(made):
+    return [(len(request.prompt), request.output_tokens) for request in made.requests]
+
+
+def refused(**asked) -> str:
+    with pytest.raises(UsageError) as caught:
+        work(**asked)
+    return str(caught.value)
+
+
+@pytest.fixture
+def written(tmp_path, monkeypatch):
+    """A writer of files in the folder where the tests are run."""
+    monkeypatch.chdir(tmp_path)
+
+    def write(name: str, *rows: object) -> str:
+        lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
+        (tmp_path / name).write_text("\n".join(lines) + "\n" if lines else "")
+        return name
+
+    return write
+
+
+def test_one_batch_is_one_group():
+    made = work(batch=3, prompt_tokens=4, output_tokens=2)
+    assert (made.submission, made.waves, lengths(made)) == ("waves", ((0, 1, 2),), [(4, 2)] * 3)
+
+
+def test_more_requests_than_a_batch_holds_come_in_groups_and_padding_is_told():
+    asked = {"batch": 2, "prompts": ("a b c", "a", "a b c", "a b"), "requests": 4}
+    made = work(**asked, batching="sorted_static")
+    assert made.waves == ((0, 2), (3, 1))
+    assert (made.notes["padding_tokens"], made.notes["groups"]) == (1, 2)
+    assert work(**asked).notes["padding_tokens"] == 2 + 1
+
+
+def test_lengths_come_from_their_distribution_and_are_the_same_again():
+    made = work(requests=4000, batch=4000, prompt_tokens="uniform(8, 12)", output_tokens="lognormal(100, 50)")
+    prompts, outputs = zip(*lengths(made), strict=True)
+    assert set(prompts) == {8, 9, 10, 11, 12}
+    assert sum(outputs) / 4000 == pytest.approx(100, rel=0.03)
+    assert lengths(made) == lengths(
+        work(requests=4000, batch=4000, prompt_tokens="uniform(8,12)", output_tokens="lognormal(100,50)")
+    )
+
+
+def test_a_histogram_gives_its_lengths_by_their_weights():
+    found = build_lengths(Lengths(distribution="histogram", histogram={16: 3.0, 64: 1.0}), 8000, "x", "prompt_tokens")
+    assert set(found) == {16, 64}
+    assert found.count(16) / 8000 == pytest.approx(0.75, abs=0.02)
+
+
+@given(st.floats(20, 500), st.floats(0.01, 0.6), st.integers(0, 1000))
+def test_a_normal_and_a_lognormal_length_have_the_mean_that_was_asked_for(mean, share, seed):
+    for kind in ("normal", "lognormal"):
+        asked = Lengths(distribution=kind, mean=mean, std=share * mean / 3)
+        found = build_lengths(asked, 2000, str(seed), "prompt_tokens")
+        assert sum(found) / 2000 == pytest.approx(mean, rel=5 * share / 3 / 2000**0.5 + 0.01)
+
+
+def test_a_distribution_outside_of_its_bounds_is_one_line():
+    assert refused(prompt_tokens={"distribution": "normal", "mean": 10, "std": 1, "low": 900, "high": 910}) == (
+        "prompt_tokens: next to nothing of normal(10, 1) lies between 900 and 910; widen low and high"
+    )
+
+
+def test_prompts_of_a_file_are_asked_in_order_and_again_where_there_are_too_few(written):
+    name = written("chat.jsonl", {"prompt": "a b"}, {"prompt": "a b c d"})
+    made = work(data={"source": name}, requests=3, batch=3)
+    assert lengths(made) == [(2, 32), (4, 32), (2, 32)]
+    assert made.notes["prompt_tokens_before"] == made.notes["prompt_tokens_after"] == 6
+    assert len(made.notes["sha256"]) == 64
+
+
+def test_columns_a_template_and_answer_lengths_of_a_table(written):
+    name = written("qa.csv", "q,context,n", "why,a b c,7", "how,d e,9")
+    made = work(data={"source": name, "template": "{context} then {q}", "output_field": "n"}, batch=2)
+    assert lengths(made) == [(5, 7), (4, 9)]
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected", "note"),
+    [("left", (3, 4, 5), "truncated"), ("right", (1, 2, 3), "truncated"), ("drop", (9,), "dropped")],
+)
+def test_prompts_that_are_too_long_are_cut_or_left_out_as_asked(written, rule, expected, note):
+    name = written("long.txt", "a bb ccc dddd eeeee", "nnnnnnnnn")
+    made = work(data={"source": name, "max_tokens": 3, "too_long": rule})
+    assert made.requests[0].prompt == expected
+    assert made.notes[note] == 1
+
+
+def test_a_prompt_that_is_too_short_is_filled_up_by_itself(written):
+    made = work(data={"source": written("short.txt", "a bb"), "min_tokens": 5})
+    assert made.requests[0].prompt == (2, 1, 2, 1, 2)
+    assert (made.notes["prompt_tokens_before"], made.notes["prompt_tokens_after"], made.notes["padded"]) == (2, 5, 1)
+
+
+def test_the_packages_own_prompts():
+    made = work(data={"source": "builtin:all", "limit": 30})
+    assert len(made.requests) == 30
+    assert min(len(request.prompt) for request in made.requests) >= 5
+
+
+def test_a_trace_is_replayed_from_its_first_request(written):
+    name = written(
+        "day.jsonl",
+        {"arrival_s": 10.0, "prompt_tokens": 4, "output_tokens": 2, "user": "x"},
+        {"arrival_s": 10.5, "prompt": "a b c", "output_tokens": 3},
+    )
+    made = work(traffic={"trace": name})
+    assert made.submission == "open"
+    assert [request.arrival_s for request in made.requests] == [0.0, 0.5]
+    assert lengths(made) == [(4, 2), (3, 3)]
+
+
+def test_a_closed_loop_knows_how_many_are_under_way():
+    made = work(traffic={"concurrency": 4, "requests": 10})
+    assert (made.submission, made.concurrency, len(made.requests), made.waves) == ("closed", 4, 10, ())
+
+
+def test_traffic_of_so_many_seconds_has_as_many_requests_as_arrive():
+    made = work(traffic={"qps": 20, "seconds": 10}, seed=3)
+    assert len(made.requests) == pytest.approx(200, rel=0.25)
+    assert 8 < made.requests[-1].arrival_s < 10
+
+
+def test_decoding_is_handed_on_by_its_fields():
+    assert work(decoding="creative").decoding == {"temperature": 1.2, "top_p": 0.98, "top_k": 100}
+    assert work(decoding={"preset": "factual", "seed": 7}).decoding["seed"] == 7
+    assert work().decoding == {"temperature": 0.0}
+
+
+@pytest.fixture
+def mine(monkeypatch):
+    """Gives a generator of the user's own the name `mine`."""
+    monkeypatch.setattr(generators, "_GIVEN", {})
+    return lambda function: generators.give({"mine": function})
+
+
+def test_a_generator_of_ones_own_makes_the_requests(mine):
+    mine(lambda workload, vocabulary: [{"prompt": "a b"}, {"prompt": [1, vocabulary - 1], "output_tokens": 5}])
+    assert lengths(work(generator="mine", output_tokens=9)) == [(2, 9), (2, 5)]
+
+
+def test_a_generator_may_say_when_its_requests_come(mine):
+    mine(lambda *_: ({"prompt": "a", "arrival_s": index / 2} for index in range(100)))
+    made = work(generator="mine", requests=3)
+    assert (made.submission, [request.arrival_s for request in made.requests]) == ("open", [0.0, 0.5, 1.0])
+
+
+def broken(*_):
+    raise ValueError("no more ideas")
+
+
+@pytest.mark.parametrize(
+    ("function", "line"),
+    [
+        (broken, "generator 'mine': ValueError: no more ideas"),
+        (lambda *_: [], "generator 'mine': gave no request"),
+        (lambda *_: [{"prompt": ""}], "generator 'mine': request 0: prompt"),
+        (lambda *_: [{"prompt": "a", "arrival_s": 1}, {"prompt": "b"}], "1 of 2 requests have an arrival_s"),
+    ],
+)
+def test_a_generator_that_fails_is_named(mine, function, line):
+    mine(function)
+    assert line in refused(generator="mine")
+
+
+@pytest.mark.parametrize(
+    ("asked", "rows", "line"),
+    [
+        ({"data": {"source": "x.jsonl"}}, [], "data: x.jsonl is empty; it needs at least one row"),
+        ({"data": {"source": "x.jsonl"}}, ["{"], "data: x.jsonl:1: no JSON"),
+        ({"data": {"source": "x.jsonl"}}, [{"a": "b"}], "data: row 1 has no column prompt or text"),
+        ({"data": {"source": "x.jsonl", "template": "{b}"}}, [{"a": "b"}], "data: template: no column 'b' in row 1"),
+        ({"data": {"source": "y.jsonl"}}, [{}], "data: there is no file 'y.jsonl'"),
+        ({"data": {"source": "builtin:chta"}}, [{}], "data: builtin:chta: no such set; the nearest is 'chat'"),
+        (
+            {"traffic": {"trace": "x.jsonl"}},
+            [
+                {"arrival_s": 2, "prompt_tokens": 1, "output_tokens": 1},
+                {"arrival_s": 1, "prompt": "a", "output_tokens": 1},
+            ],
+            "traffic: trace: x.jsonl, row 2: arrival_s 1 comes after 2; sort the trace by arrival_s",
+        ),
+        ({"traffic": {"trace": "x.jsonl"}}, [{"arrival_s": 2}], "traffic: trace: x.jsonl, row 1: output_tokens"),
+        ({"traffic": {"qps": 2}}, [], "traffic: nothing bounds a pass"),
+        ({"batching": "dynamic"}, [], "batching='dynamic' fills groups up to max_tokens_per_batch"),
+        (
+            {"batching": "dynamic", "max_tokens_per_batch": 9, "traffic": {"qps": 2, "requests": 2}},
+            [],
+            "batching='dynamic': requests that come over time are not handed over in groups",
+        ),
+    ],
+)
+def test_what_cannot_be_is_seen_before_an_engine_starts_in_one_line(written, asked, rows, line):
+    written("x.jsonl", *rows)
+    with pytest.raises(UsageError) as caught:
+        check_workload(WorkloadSpec(**asked))
+    assert str(caught.value).startswith(line)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_prompt_over_the_limit_is_an_error_that_names_the_ways_out(written):
+    assert refused(data={"source": written("x.txt", "a b c"), "max_tokens": 2}) == (
+        "data: prompt 0 has 3 tokens, max_tokens is 2; "
+        "cut them by too_long='left' or 'right', or leave them out by 'drop'"
+    )
