@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from math import sqrt
 from typing import TypeVar
 
 from pytest_lem.meters.gpu_edges import GpuEdges
 from pytest_lem.meters.guards import IdleFloor, ProcessGuard, slowdown_fault
+from pytest_lem.meters.load_watch import LoadWatch
 from pytest_lem.meters.meter import Clock, GpuDriver
 from pytest_lem.meters.power_series import PowerSeries
+from pytest_lem.meters.trail import Mark, Trail
 from pytest_lem.meters.window import MIN_WINDOW_S, NS, Joules, head_tail, series_joules
 from pytest_lem.model.errors import MeterError
 from pytest_lem.model.measurement import DeviceReading, Edge
@@ -34,6 +37,7 @@ class GpuChannel:
         self._phase_spread = phase_spread
         self._faults: list[str] = []
         self._broken: str | None = None
+        self._load: LoadWatch | None = None
 
     def open(self) -> None:
         """Get to know the counter, before the first window; what fails here fails again there, with its reason."""
@@ -45,7 +49,7 @@ class GpuChannel:
 
         Other processes of our own mean another engine, and idle as it was before says nothing about it.
         """
-        self._faults, self._broken = [], None
+        self._faults, self._broken, self._load = [], None, None
         if self._own is None or (own != self._own and 2 * len(own & self._own) <= len(self._own)):
             self._floor, self._processes = IdleFloor(), ProcessGuard(self._hidden_pids)
             self._edges.forget()
@@ -60,6 +64,37 @@ class GpuChannel:
         """Note a GPU that is not idle before the start, as far as its head tells."""
         watts = self._edges.head_watts() if self.has_counter else self.series.head_watts
         self._note(self._floor.fault(watts) if watts is not None else None)
+
+    def watch(self, stopped: Callable[[], bool]) -> None:
+        """Watch the counter while the GPU works, until `stopped()`; a GPU without is sampled anyway."""
+        if self.has_counter and self._broken is None:
+            self._load = load = self._edges.load_watch()
+            self._guarded(lambda: load.run(stopped))
+
+    def trail(self) -> Trail:
+        """What was read since `begin` while the GPU worked."""
+        return Trail(
+            device=self.driver.uuid,
+            kind="gpu",
+            meter="nvml",
+            method="counter" if self.has_counter else "power-integral",
+            marks=self._ticks() if self.has_counter else self._power(),
+            phase_spread=self._phase_spread if self.has_counter else 0.0,
+            reason=self._broken,
+            faults=tuple(self._load.faults) if self._load else (),
+            notes=self._notes(),
+        )
+
+    def _ticks(self) -> tuple[Mark, ...]:
+        return tuple(Mark(tick.time_ns, tick.joules, tick.std_ns) for tick in self._load.ticks) if self._load else ()
+
+    def _power(self) -> tuple[Mark, ...]:
+        """The integral of the power readings: a straight line from each to the next."""
+        marks, joules, points = [], 0.0, self.series.points
+        for before, point in zip([points[0], *points], points, strict=False):
+            joules += (before.watts + point.watts) / 2 * (point.time_ns - before.time_ns) / NS
+            marks.append(Mark(point.time_ns, joules, self.series.period_s * NS / sqrt(12)))
+        return tuple(marks)
 
     def end(self, start_ns: int, end_ns: int, own: Collection[int]) -> DeviceReading:
         """Take the tail and give the reading of the window; a driver that fails gives its reason."""

@@ -10,6 +10,7 @@ from math import hypot, inf
 
 from pytest_lem.meters.counter import MS, Counter
 from pytest_lem.meters.idle import Belief, PowerOver, idle_joules
+from pytest_lem.meters.load_watch import LoadWatch
 from pytest_lem.meters.meter import Clock, GpuDriver
 from pytest_lem.meters.polling import LAG_NS, SETTLED_NS, IdleWatch
 from pytest_lem.meters.power_watch import REFRESH_NS
@@ -86,6 +87,10 @@ class GpuEdges:
         if self._watch is not None:
             self._watch.watch_power(until_ns)
             self._hot = self._is_hot()
+
+    def load_watch(self) -> LoadWatch:
+        """What watches the counter between head and tail."""
+        return LoadWatch(self._counter, self._train)
 
     def is_judged(self) -> bool:
         """Whether the head need not be watched any longer: power that rises after the call is looked into."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import Protocol, runtime_checkable
 
+from pytest_lem.meters.trail import Trail
 from pytest_lem.model.measurement import DeviceReading, MeterDevice, Source
 
 
@@ -11,8 +13,8 @@ class Meter(Protocol):
     """Reads the joules of some devices over one window at a time.
 
     The runner calls it from pytest's process, while the engine is idle on both sides of the window: `begin`, then the
-    work, then `end`. Nothing is called between them. Third-party meters register a factory (see
-    `pytest_lem.meters.registry`) under the entry-point group `pytest_lem.meters`.
+    work, then `end`. Nothing is called between them, but for a WatchingMeter. Third-party meters register a factory
+    (see `pytest_lem.meters.registry`) under the entry-point group `pytest_lem.meters`.
     """
 
     name: str
@@ -38,6 +40,22 @@ class Meter(Protocol):
 
     def close(self) -> None:
         """Let go of whatever `begin` and `end` hold; called once, also after a failure."""
+        ...
+
+
+@runtime_checkable
+class WatchingMeter(Meter, Protocol):
+    """A meter that reads while the engine works, too: under traffic a window has no idle time beside it.
+
+    `watch` is called in a thread of its own between `begin` and `end`, `trails` after it has returned.
+    """
+
+    def watch(self, stopped: Callable[[], bool]) -> None:
+        """Read the counters until `stopped()`, which is worth asking every 20 ms. What fails is a trail's reason."""
+        ...
+
+    def trails(self) -> tuple[Trail, ...]:
+        """What the last `watch` read, one trail a device."""
         ...
 
 

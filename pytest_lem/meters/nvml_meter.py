@@ -13,6 +13,7 @@ from pytest_lem.meters.guards import in_pid_namespace
 from pytest_lem.meters.host_clock import HostClock
 from pytest_lem.meters.meter import Clock, GpuDriver
 from pytest_lem.meters.power_series import Sampler
+from pytest_lem.meters.trail import Trail
 from pytest_lem.meters.window import PHASE_SPREAD
 from pytest_lem.model.measurement import DeviceReading, MeterDevice, Source
 
@@ -87,6 +88,14 @@ class GpuMeter:
         if self._sampler is not None:
             self._sampler.start()
         return start
+
+    def watch(self, stopped: Callable[[], bool]) -> None:
+        """Watch every counter tick until `stopped()`, one thread a GPU."""
+        self._each(lambda channel: channel.watch(stopped))
+
+    def trails(self) -> tuple[Trail, ...]:
+        """The ticks since `begin`, one trail a GPU, in the drivers' order."""
+        return tuple(channel.trail() for channel in self._channels)
 
     def end(self, start_ns: int, end_ns: int) -> tuple[DeviceReading, ...]:
         """Wait for each GPU's ticks after the work; one reading a GPU, in the drivers' order."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import hypot, sqrt
 from pathlib import Path
 
 from pytest_lem.meters.host_clock import HostClock
 from pytest_lem.meters.meter import Clock
+from pytest_lem.meters.trail import Mark, Trail
 from pytest_lem.meters.window import MIN_WINDOW_S, NS, head_tail, wrapped_difference
 from pytest_lem.model.errors import MeterError
 from pytest_lem.model.measurement import DeviceKind, DeviceReading, Edge, MeterDevice, Source
@@ -17,6 +19,8 @@ ROOT = Path("/sys/class/powercap")
 TICK_S = 1e-3
 """RAPL counters advance about every millisecond (Intel SDM vol. 3B, 15.10: 976 µs)."""
 _IDLE_NS = 50_000_000
+_PACE_NS = 20_000_000
+"""How far looks under load are apart: a look takes some 20 µs, and the power between two of them is a line's."""
 _MEND = (
     "allow it with `sudo chmod -R a+r /sys/class/powercap/*`, or for good with the udev rule "
     'SUBSYSTEM=="powercap", RUN+="/bin/chmod -R a+r /sys/class/powercap"'
@@ -63,6 +67,7 @@ class RaplMeter:
         for domain in self._domains:
             domain.microjoules()
         self._head: tuple[_Look, _Look] | None = None
+        self._looks: list[_Look] = []
         self._broken = "RAPL: the window was never begun"
 
     def devices(self) -> tuple[MeterDevice, ...]:
@@ -78,6 +83,20 @@ class RaplMeter:
         except MeterError as error:
             self._broken = str(error)
         return self._clock.now_ns()
+
+    def watch(self, stopped: Callable[[], bool]) -> None:
+        """Read the counters every 20 ms until `stopped()`."""
+        self._looks = []
+        try:
+            while not stopped():
+                self._looks.append(self._look())
+                self._clock.sleep_until_ns(self._clock.now_ns() + _PACE_NS)
+        except MeterError as error:
+            self._looks, self._broken = [], str(error)
+
+    def trails(self) -> tuple[Trail, ...]:
+        """The looks of the last `watch`, one trail a domain."""
+        return tuple(self._trail(i, domain) for i, domain in enumerate(self._domains))
 
     def end(self, start_ns: int, end_ns: int) -> tuple[DeviceReading, ...]:
         """Read the counters after the work and 50 ms later; one reading a domain."""
@@ -116,9 +135,23 @@ class RaplMeter:
         still = ("the energy counter stands still",) if work <= 0 else ()
         return reading.replace(joules=energy.joules, std=energy.std, source="measured", faults=still)
 
+    def _trail(self, i: int, domain: Domain) -> Trail:
+        marks: list[Mark] = []
+        joules, before = 0.0, self._looks[:1]
+        for earlier, look in zip([*before, *self._looks], self._looks, strict=False):
+            joules += wrapped_difference(look.microjoules[i], earlier.microjoules[i], domain.wrap) / 1e6
+            marks.append(Mark(look.time_ns, joules, _unsure_ns(look)))
+        reason = None if self._looks else self._broken
+        return Trail(domain.id, domain.kind, self.name, "rapl", marks=tuple(marks), reason=reason)
+
     def _edge(self, look: _Look, joules: float, watts: float) -> Edge:
-        tick_ns = (look.length_ns**2 + (TICK_S * NS) ** 2) ** 0.5 / 12**0.5
-        return Edge(time_ns=look.time_ns, joules=joules, power_w=watts, time_std_ns=tick_ns, power_std_w=0.1 * watts)
+        return Edge(
+            time_ns=look.time_ns,
+            joules=joules,
+            power_w=watts,
+            time_std_ns=_unsure_ns(look),
+            power_std_w=0.1 * watts,
+        )
 
     def _unread(self, domain: Domain, reason: str) -> DeviceReading:
         return DeviceReading(
@@ -165,6 +198,11 @@ def _text(path: Path) -> str:
         raise MeterError(f"RAPL: {path} cannot be read by user {os.getuid()}; {_MEND}") from None
     except OSError as error:
         raise MeterError(f"RAPL: {path}: {error.strerror}") from None
+
+
+def _unsure_ns(look: _Look) -> float:
+    """Standard uncertainty (ns) of when the counters showed what they did: anywhere in the look, a tick before."""
+    return hypot(look.length_ns, TICK_S * NS) / sqrt(12)
 
 
 def _watts(domain: Domain, i: int, first: _Look, second: _Look) -> float:

@@ -7,8 +7,10 @@ Third-party meters register under the entry-point group `pytest_lem.meters`: the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+import threading
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from importlib.metadata import entry_points
@@ -16,7 +18,8 @@ from types import TracebackType
 from typing import Protocol, Self, TypeVar
 
 from pytest_lem.meters.host_clock import HostClock
-from pytest_lem.meters.meter import Meter
+from pytest_lem.meters.meter import Meter, WatchingMeter
+from pytest_lem.meters.trail import Trail, spread_evenly, unread
 from pytest_lem.model.errors import MeterError, UsageError
 from pytest_lem.model.measurement import DeviceReading, MeterRecord
 
@@ -62,6 +65,36 @@ class MeterSet:
         """Read every tail; the readings of all meters, in the meters' order."""
         return tuple(reading for found in self._each(lambda meter: meter.end(start_ns, end_ns)) for reading in found)
 
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Between `begin` and `end`: have every meter that can read while the engine works."""
+        meters = [meter for meter in self.meters if isinstance(meter, WatchingMeter)]
+        stop = threading.Event()
+        with ThreadPoolExecutor(max(len(meters), 1), "lem-watch") as pool:
+            watches = [pool.submit(meter.watch, stop.is_set) for meter in meters]
+            try:
+                yield
+            finally:
+                stop.set()
+        for watch in watches:
+            watch.result()
+
+    def trails(self, whole: Sequence[DeviceReading], start_ns: int, end_ns: int) -> tuple[Trail, ...]:
+        """What the meters read while the engine worked, one trail for each of the `whole` readings, in their order.
+
+        `whole` is what `end` gave for the pass from `start_ns` to `end_ns`. An estimate is spread over it; a counter
+        that cannot be read under load tells nothing.
+        """
+        found = {
+            (trail.meter, trail.device): trail
+            for meter in self.meters
+            if isinstance(meter, WatchingMeter)
+            for trail in meter.trails()
+        }
+        return tuple(
+            found.get((reading.meter, reading.device)) or _without_watch(reading, start_ns, end_ns) for reading in whole
+        )
+
     def close(self) -> None:
         """Close every meter."""
         self._each(lambda meter: meter.close())
@@ -78,6 +111,12 @@ class MeterSet:
 
     def _each(self, act: Callable[[Meter], T]) -> list[T]:
         return list(self._pool.map(act, self.meters) if self._pool else map(act, self.meters))
+
+
+def _without_watch(reading: DeviceReading, start_ns: int, end_ns: int) -> Trail:
+    if reading.source == "estimated":
+        return spread_evenly(reading, start_ns, end_ns)
+    return unread(reading, reading.reason or "its meter reads no joules while the engine works")
 
 
 def known_meters() -> tuple[str, ...]:

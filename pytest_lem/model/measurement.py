@@ -27,7 +27,8 @@ class Edge(Frozen):
     """One edge of a window as the meter saw it, kept raw so that joules can be recomputed.
 
     `time_ns` (monotonic) is the counter tick, `joules` the counter there, `power_w` the idle power beside it,
-    `time_std_ns` and `power_std_w` their standard uncertainties.
+    `time_std_ns` and `power_std_w` their standard uncertainties. In a window cut out of traffic the power beside an
+    edge is the load's, from tick to tick.
     """
 
     time_ns: int
@@ -43,7 +44,8 @@ class DeviceReading(Frozen):
     `joules` is gross energy between the window's start and end, `std` its standard uncertainty (J, k = 1); null with
     `reason` where it could not be read. `source` says measured or estimated, `method` how: `counter`,
     `power-integral`, `rapl`, or an estimate's model. `faults` are guards that make the round invalid; `notes` are
-    remarks that do not.
+    remarks that do not. `ticks` are all readings of the counter that were taken while the engine worked, as (monotonic
+    ns, J since the first): under traffic only.
     """
 
     device: str
@@ -56,6 +58,7 @@ class DeviceReading(Frozen):
     reason: str | None = None
     head: Edge | None = None
     tail: Edge | None = None
+    ticks: tuple[tuple[int, float], ...] = ()
     faults: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -83,14 +86,41 @@ class RequestTimes(Frozen):
 
 
 class LatencyPass(Frozen):
-    """One pass with token hooks, run beside a measured round: its length (s) and its requests' token times.
+    """One pass with token hooks: its length (s) and its requests' token times.
 
+    It ran beside the measured round; under traffic it is the pass that the round was cut out of.
     `passes` runs were hooked back to back; `seconds` is the mean length of one.
     """
 
     seconds: float
     passes: int = 1
     requests: tuple[RequestTimes, ...] = ()
+
+
+class Served(Frozen):
+    """The whole pass of traffic out of which a round's window was cut.
+
+    `start_ns` and `end_ns` are the child's stamps, from the first moment of the run to the last answer. `requests`,
+    `prompt_tokens` and `tokens` are all of the pass, `prompt_lengths` each request's prompt, by its index. `devices` are
+    the joules of the whole pass, read in the idle time around it. `steady` says whether the round is the steady part of
+    the pass, or all of it. `idle_share` is the share of the round in which no request was in flight; null where the
+    engine does not tell.
+    """
+
+    start_ns: int
+    end_ns: int
+    requests: int
+    prompt_tokens: int
+    tokens: int
+    prompt_lengths: tuple[int, ...] = ()
+    devices: tuple[DeviceReading, ...] = ()
+    steady: bool
+    idle_share: float | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Length of the pass in seconds."""
+        return (self.end_ns - self.start_ns) / 1e9
 
 
 class Round(Frozen):
@@ -101,21 +131,28 @@ class Round(Frozen):
     both summed over all passes and requests. `valid` is false where a guard spoke, with `reason`. `counters` are the
     engine's own, over this round: `cached_tokens` (prompt tokens out of the prefix cache), `preemptions`,
     `kv_cache_usage` (peak share), `kv_cache_bytes`, `weights_bytes`, `engine_steps`, `engine_flops`,
-    `engine_read_bytes`, `engine_write_bytes`; an engine gives those that it has.
+    `engine_read_bytes`, `engine_write_bytes`, `padding_tokens` (computed to fill prompts up), `wasted_tokens` (computed
+    beyond what requests asked for); an engine gives those that it has. `notes` are remarks that leave it valid.
+
+    Under traffic a round is cut out of one pass: the steady window between two counter ticks. Requests and tokens that
+    lie across its edges count by their part inside, so that they are no whole numbers; `served` tells of the whole
+    pass, `counters` and `latency` too are those of all of it.
     """
 
     index: int
     start_ns: int
     end_ns: int
     passes: int
-    requests: int
-    prompt_tokens: int
-    tokens: int
+    requests: int | float
+    prompt_tokens: int | float
+    tokens: int | float
     valid: bool = True
     reason: str | None = None
     devices: tuple[DeviceReading, ...] = ()
     counters: dict[str, float] = Field(default_factory=dict)
     latency: LatencyPass | None = None
+    served: Served | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def seconds(self) -> float:

@@ -1,0 +1,123 @@
+"""Requests over one pass of traffic: when they flow steadily, what was done between two instants, when none was there.
+
+All of it follows from the requests' stamps. Times are seconds after the run's start. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pytest_lem.model.measurement import RequestTimes
+
+MIN_FIRST = 8
+"""The first tenth of the requests, but at least so many, tell how long a request stays."""
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Done:
+    """What was done between two instants: output tokens, prompt tokens and requests, by their parts inside."""
+
+    tokens: float
+    prompt_tokens: float
+    requests: float
+
+
+def is_timed(requests: Sequence[RequestTimes]) -> bool:
+    """Whether the requests tell which they are, and when they were due: what all else here needs."""
+    return bool(requests) and all(each.index is not None and each.due_ms is not None for each in requests)
+
+
+def steady_span(requests: Sequence[RequestTimes], ramp_s: float = 0.0) -> tuple[float, float] | None:
+    """From when to when the traffic is steady; None where that is no time at all.
+
+    In flight at an instant is what has come within one residence before it (due → last token). So the number in flight
+    no longer depends on the beginning once the rate has been full for as long as one request stays. It stays that way
+    until the last request comes: after that the engine drains. The median residence of the first requests at full rate
+    is taken: an engine that is asked too much is as full by then, though its queue goes on growing.
+    """
+    due, end = _due(requests), _last_token(requests)
+    full = due.min() + ramp_s
+    order = np.argsort(due, kind="stable")
+    at_rate = order[due[order] >= full]
+    first = at_rate[: max(MIN_FIRST, len(at_rate) // 10)]
+    if not first.size:
+        return None
+    begin = float(full + np.median((end - due)[first]))
+    last = float(due.max())
+    return (begin, last) if begin < last else None
+
+
+def done_between(requests: Sequence[RequestTimes], prompt_lengths: Sequence[int], start_s: float, end_s: float) -> Done:
+    """What was done between two instants.
+
+    A token is made in the time since the one before it, the first one and its prompt in the request's prefill; each
+    counts by the share of that time which lies inside. A request counts by the share of its tokens.
+    """
+    prefill = np.array([_inside(*_prefill(each), start_s, end_s) for each in requests])
+    prompts = np.array([prompt_lengths[each.index or 0] for each in requests], dtype=float)
+    counts, found = np.array([len(each.gaps_ms) + 1 for each in requests]), tokens_inside(requests, start_s, end_s)
+    return Done(float(found.sum()), float(prefill @ prompts), float((found / counts).sum()))
+
+
+def tokens_inside(requests: Sequence[RequestTimes], start_s: float, end_s: float) -> Array:
+    """Output tokens of each request between two instants, by their parts inside."""
+    return np.array([_inside(*_spans(each), start_s, end_s).sum() for each in requests])
+
+
+def shares_inside(requests: Sequence[RequestTimes], start_s: float, end_s: float) -> Array:
+    """The share of each request's output tokens that was made between two instants."""
+    counts: Array = np.array([len(each.gaps_ms) + 1 for each in requests], dtype=float)
+    return tokens_inside(requests, start_s, end_s) / counts
+
+
+def idle_share(requests: Sequence[RequestTimes], start_s: float, end_s: float) -> float:
+    """The share of the time between two instants in which no request was in flight (sent, its last token not made)."""
+    begins = np.array([_sent(each) for each in requests])
+    order = np.argsort(begins, kind="stable")
+    ends = np.maximum.accumulate(_last_token(requests)[order])
+    begins = np.append(begins[order], np.inf)
+    busy_until = np.concatenate(([-np.inf], ends))
+    idle = np.clip(begins, start_s, end_s) - np.clip(busy_until, start_s, end_s)
+    return float(np.clip(idle, 0, None).sum() / (end_s - start_s))
+
+
+def _inside(begin: Array | float, end: Array | float, start_s: float, end_s: float) -> Array:
+    """The share of each span that lies inside; one without length is inside where its end is."""
+    begin, end = np.asarray(begin, dtype=float), np.asarray(end, dtype=float)
+    length = end - begin
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = (np.clip(end, start_s, end_s) - np.clip(begin, start_s, end_s)) / length
+    return np.where(length > 0, share, (end > start_s) & (end <= end_s))
+
+
+def _spans(times: RequestTimes) -> tuple[Array, Array]:
+    """When the making of each token began and ended."""
+    began, first = _prefill(times)
+    stamps = np.concatenate(([first], first + np.cumsum(times.gaps_ms) / 1e3)) if times.gaps_ms else np.array([first])
+    return np.concatenate(([began], stamps[:-1])), stamps
+
+
+def _prefill(times: RequestTimes) -> tuple[float, float]:
+    """When the prefill of a request began and ended: from its engine's stamps, else from when it was sent."""
+    first = ((times.due_ms or 0.0) + times.ttft_ms) / 1e3
+    if times.prefill_ms is not None:
+        return first - times.prefill_ms / 1e3, first
+    return min(_sent(times) + (times.queue_ms or 0.0) / 1e3, first), first
+
+
+def _sent(times: RequestTimes) -> float:
+    return (times.due_ms or 0.0 if times.sent_ms is None else times.sent_ms) / 1e3
+
+
+def _due(requests: Sequence[RequestTimes]) -> Array:
+    return np.array([each.due_ms or 0.0 for each in requests]) / 1e3
+
+
+def _last_token(requests: Sequence[RequestTimes]) -> Array:
+    return _due(requests) + np.array([each.ttft_ms + sum(each.gaps_ms) for each in requests]) / 1e3
