@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import fake_engine
 import pytest
-from engine_starts import fake, is_gone, spec, started
+from engine_starts import arriving, closed, fake, is_gone, prepare, spec, started, waves
 
 from pytest_lem.engines import host, process, registry
 from pytest_lem.model.errors import EngineError, UsageError
@@ -132,6 +132,26 @@ def test_stop_also_ends_what_the_engine_started_and_left_behind(tmp_path):
         pids = engine.pids()
         assert len(pids) == 2
     assert all(is_gone(pid) for pid in pids)
+
+
+@pytest.mark.parametrize(
+    "work",
+    [closed(2, *[((1,), 1)] * 8), waves(*[[((1,), 1)]] * 4), arriving(*[((1,), 1, 0.0)] * 200)],
+    ids=["closed loop", "waves", "open loop"],
+)
+def test_service_that_takes_long_in_all_is_not_taken_for_an_engine_that_hangs(tmp_path, work):
+    slots = 50 if work.submission == "open" else 0  # four groups run after each other, in each of these
+    with fake(tmp_path, traffic=True, token_seconds=0.6, slots=slots) as engine:
+        prepare(engine, work)
+        assert engine.run(1, timeout=1).seconds > 2.4 - 0.01
+
+
+def test_a_group_of_requests_that_takes_too_long_is_given_up(tmp_path):
+    with fake(tmp_path, traffic=True, token_seconds=3600) as engine:
+        prepare(engine, closed(2, *[((1,), 1)] * 4))
+        with pytest.raises(EngineError, match="did not answer in time during run, and was killed") as caught:
+            engine.run(1, timeout=0.5)
+    assert caught.value.kind == "timeout"
 
 
 def test_an_engine_that_will_not_stop_is_killed(tmp_path, monkeypatch):

@@ -6,7 +6,6 @@ import pytest
 from vllm_starts import tokens_that_last, vllm
 
 from pytest_lem.model.specs import WorkloadSpec
-from pytest_lem.workloads.arrivals import build_arrivals
 
 pytestmark = [pytest.mark.slow, pytest.mark.vllm]
 BLOCK = 32
@@ -68,17 +67,18 @@ def test_the_engines_stamps_add_up_to_the_childs_own_clock(engine):
 
 def test_requests_are_sent_when_they_are_due(engine):
     workload = WorkloadSpec(batch=6, prompt_tokens=16, output_tokens=4, target_qps=2, seed=14)
-    due = build_arrivals(workload)
     engine.prepare(workload)
+    due = [request.arrival_s for request in engine.work.requests]
     result = engine.run(1, hooks=True)
     assert result.seconds >= due[-1] > 1
     for at, times in zip(due, result.request_times, strict=True):
-        assert 0 < times.ttft_ms <= times.e2e_ms <= 1e3 * (result.seconds - at)
+        assert times.due_ms == pytest.approx(1e3 * at, abs=5)
+        assert 0 <= times.sent_ms - times.due_ms < times.ttft_ms <= times.e2e_ms <= 1e3 * (result.seconds - at)
 
 
 def test_every_pass_has_the_same_traffic(engine):
     workload = WorkloadSpec(batch=4, prompt_tokens=16, output_tokens=4, target_qps=10, seed=15)
     engine.prepare(workload)
     result = engine.run(2, hooks=True)
-    assert result.seconds > 2 * build_arrivals(workload)[-1]
+    assert result.seconds > 2 * engine.work.seconds > 0.4
     assert (result.tokens, len(result.request_times)) == (2 * 4 * 4, 8)

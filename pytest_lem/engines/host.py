@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,6 +23,10 @@ from pytest_lem.workloads.work import Work, build_work
 
 TERM_SECONDS = 3.0
 RUN_SECONDS = 600.0
+
+# Of requests that arrive over time, so many are taken for one group: an engine that is slower than they come is none
+# that hangs.
+ARRIVING_TOGETHER = 64
 
 Reply = TypeVar("Reply", Loaded, Tokenized, Prepared, RunReply)
 
@@ -131,17 +136,17 @@ class Engine:
     ) -> PassResult:
         """Run the prepared work `passes` times back to back, from `start_ns` (monotonic ns; None: at once).
 
-        `hooks` records every token's time, at a cost: rounds that are measured run without. `timeout` counts seconds
-        from `start_ns`, beyond the time that the requests take to arrive. Raises EngineError; out of memory
-        (`kind == "memory"`) ends the engine too.
+        `hooks` records every token's time, at a cost: rounds that are measured run without. `timeout` is in seconds
+        from `start_ns`, beyond the time that the requests take to arrive, and once for every group of requests that
+        follow one another: a wave, or as many as run together. Raises EngineError; out of memory (`kind == "memory"`)
+        ends the engine too.
         """
         if self._work is None or not self._prepared.prompt_tokens:
             raise EngineError(f"{self._name}: run() before prepare(): there is no work yet", kind="usage")
         begin = time.monotonic_ns() if start_ns is None else max(start_ns, time.monotonic_ns())
         request = {"passes": passes, "start_ns": start_ns, "hooks": hooks}
-        reply = self._validated(
-            RunReply, self._ask("run", request, begin / 1e9 + timeout + passes * self._work.seconds)
-        )
+        deadline = begin / 1e9 + timeout * _groups(self._work) + passes * self._work.seconds
+        reply = self._validated(RunReply, self._ask("run", request, deadline))
         problem = check_tokens(reply, self._work, passes, hooks=hooks)
         if problem:
             self._fail("mismatch", problem)
@@ -255,3 +260,10 @@ class Engine:
         status = self._process.reap()
         words = f" ({exit_words(status)})" if died else ""
         raise EngineError(f"{self._name} {message}{words}", kind=kind, log_tail=self._process.log_tail())
+
+
+def _groups(work: Work) -> int:
+    """How many groups of requests follow one another in a pass."""
+    if work.submission == "waves":
+        return len(work.waves)
+    return math.ceil(len(work.requests) / (work.concurrency or ARRIVING_TOGETHER))
