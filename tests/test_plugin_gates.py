@@ -69,6 +69,40 @@ def test_a_regression_is_one_failed_test_after_one_more_launch(accepted):
     assert "REGRESSED" in case[0].find("failure").get("message")
 
 
+COSTS = """
+from pathlib import Path
+import pytest
+
+@pytest.mark.lem(backend="fake", batch=1, output_tokens=4, fake={"token_seconds": 0.004})
+@pytest.mark.lem_gate("cost", direction="lower")
+def test_decode(lem_backend, lem_workload, lem_energy):
+    lem_energy.measure(lem_backend, lem_workload)
+    now, *later = Path("costs").read_text().split()
+    Path("costs").write_text(" ".join(later))
+    lem_energy.record("cost", float(now), better="lower")
+"""
+
+
+@pytest.mark.parametrize(
+    ("costs", "outcome", "launches"),
+    [("1.3 1 1 1", "INCONCLUSIVE", 3), ("1.3 1 1.3", "REGRESSED", 3), ("1.3 1.3 1", "REGRESSED", 2)],
+)
+def test_a_dear_launch_is_outvoted_by_the_two_after_it_or_confirmed(project, costs, outcome, launches):
+    project.write(COSTS)
+    told = project.pytester.path / "costs"
+    for _ in range(3):
+        told.write_text("1")
+        assert project.run(*ROUNDS, "--lem-save=main").ret == 0
+    told.write_text(costs)
+    result = project.run(*ROUNDS, "--lem-baseline=main")
+    failed = outcome == "REGRESSED"
+    result.assert_outcomes(passed=2 - failed, failed=failed)
+    comparison = gate(project)["comparison"]
+    assert (comparison["outcome"], comparison["launches"], comparison["relaunched"]) == (outcome, launches, True)
+    if not failed:
+        result.stdout.fnmatch_lines(["*without the dearest of its 3 launches it is not clear enough*"])
+
+
 def test_a_gate_that_failed_last_time_is_run_again_alone(accepted):
     write(accepted, 0.0056)
     accepted.run(*ROUNDS, "--lem-baseline=main")

@@ -48,6 +48,15 @@ def test_a_cold_launch_is_dearer_only_where_it_is_the_first() -> None:
     assert np.log(launch(rng, state, 0.0, first=False)).mean() == pytest.approx(0.08, abs=0.001)
 
 
+def test_a_candidate_is_launched_again_as_often_as_its_verdict_wants() -> None:
+    calm = Noise(cv=0.01, between=0.002, drift=0.0, outliers=0.0)
+    same = play(Cell("late", calm), 0, 0, 20)
+    dear = play(Cell("late", calm, change=0.3), 0, 0, 20)
+    cold = play(Cell("late", calm, candidate=replace(calm, cold=(1.0, 0.3))), 0, 0, 20)
+    assert [counts["launches"] for counts in (same, dear, cold)] == [20, 40, 60]
+    assert [counts["history REGRESSED"] for counts in (same, dear, cold)] == [0, 20, 0]
+
+
 def test_pairs_take_turns_and_what_both_sides_feel_cancels() -> None:
     assert abba(4) == ([0, 3, 4, 7], [1, 2, 5, 6])
     steady = Noise(cv=0.1, between=0.0, phi=0.99, outliers=0.0, common=1.0)

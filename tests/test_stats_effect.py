@@ -38,11 +38,11 @@ def test_without_runs_nothing_can_be_seen():
 
 
 def test_it_follows_the_formula():
-    # max(ln 1.05, ln 1.01 + t(0.98) SE) + 1.2 t(0.80) SE with nine degrees of freedom; quantiles from tables of t
+    # max(ln 1.05, ln 1.01 + t(0.98) SE) + t(0.80) SE with nine degrees of freedom; quantiles from tables of t
     assert quantile(9, 0.98) == pytest.approx(2.398, abs=0.001)
     assert quantile(9, 0.80) == pytest.approx(0.883, abs=0.001)
     seen = Rule(0.05, 0.01, "lower").detectable(0.03, 9, 0.02)
-    assert seen == pytest.approx(np.exp(np.log(1.01) + 2.398 * 0.03 + 1.2 * 0.883 * 0.03) - 1, abs=1e-4)
+    assert seen == pytest.approx(np.exp(np.log(1.01) + 2.398 * 0.03 + 0.883 * 0.03) - 1, abs=1e-4)
 
 
 def test_a_loose_threshold_is_what_can_be_seen_of_precise_runs():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from math import exp, inf, nan
+from math import exp, inf, log, nan
 
 import numpy as np
 import pytest
@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_lem.stats import Status, history_gate, inconclusive
+from pytest_lem.stats.runs import RunCost, Spread
 from pytest_lem.stats.stopping import stop_reason
 
 COSTS = st.lists(st.floats(0.5, 2.0), min_size=8, max_size=14)
@@ -101,7 +102,7 @@ def test_rounds_too_few_are_not_judged():
     assert history_gate(runs(), [[]]).detail == "0 of 8 rounds needed"
     assert history_gate(runs(), []).reason == "insufficient"
     assert history_gate(runs(), [rounds(100, n=7)]).reason == "insufficient"
-    assert history_gate(runs(), [rounds(100, n=7)], fewest=7).status is Status.OK
+    assert history_gate(runs(), [rounds(100, 0.98, n=7)], fewest=7).status is Status.OK
 
 
 @pytest.mark.parametrize("bad", [nan, 0.0, -1.0, inf])
@@ -172,9 +173,67 @@ def test_rounds_too_noisy_to_tell_say_so():
     assert found.detectable > 0.15
 
 
-def test_a_candidate_that_stays_suspect_after_two_launches_asks_for_no_third():
-    found = history_gate(runs(), twice(1.045))
-    assert (found.status, found.reason, found.relaunch) == (Status.INCONCLUSIVE, "suspect", False)
+def test_a_candidate_that_stays_suspect_asks_for_a_third_launch_and_for_no_fourth():
+    second = history_gate(runs(), twice(1.045))
+    assert (second.status, second.reason, second.relaunch) == (Status.INCONCLUSIVE, "suspect", True)
+    assert second.detail == "two launches; it may fail with a third"
+    third = history_gate(runs(), [*twice(1.045), rounds(102, 1.045)])
+    assert (third.status, third.reason, third.relaunch) == (Status.INCONCLUSIVE, "suspect", False)
+    assert third.detail == ""
+
+
+FLAT = [[1.0] * 10] * 5
+
+
+def level(*costs: float) -> list[list[float]]:
+    """A candidate of launches without any spread between their rounds."""
+    return [[cost] * 10 for cost in costs]
+
+
+def test_two_dear_launches_are_a_regression():
+    found = history_gate(FLAT, level(1.1, 1.1))
+    assert (found.status, found.reason, found.detail) == (Status.REGRESSED, None, "")
+    assert found.estimate == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("costs", [(1.2, 1.0), (1.0, 1.2)])
+def test_one_dear_launch_of_two_fails_nothing_and_asks_for_a_third(costs: tuple[float, ...]):
+    found = history_gate(FLAT, level(*costs))
+    assert (found.status, found.reason, found.relaunch) == (Status.INCONCLUSIVE, "suspect", True)
+    assert found.estimate == pytest.approx(1.2**0.5 - 1)  # which would be REGRESSED, were both launches like it
+    assert found.low > 0.01
+
+
+def test_a_cold_launch_is_outvoted_by_two_warm_ones_and_one_warm_by_two_dear_ones():
+    cold = history_gate(FLAT, level(1.2, 1.0, 1.0))
+    assert (cold.status, cold.reason, cold.relaunch) == (Status.INCONCLUSIVE, "suspect", False)
+    assert cold.estimate > 0.05
+    assert cold.detail == "without the dearest of its 3 launches it is not clear enough"
+    assert history_gate(FLAT, level(1.2, 1.0, 1.2)).status is Status.REGRESSED
+
+
+def test_what_is_left_without_the_dearest_launch_must_be_clear_of_three_fifths_of_the_threshold():
+    # one launch of no spread: SE² = s²/5 + s² with s² = 4 × 0.02²/8, eight degrees of freedom, t(0.90) = 1.397
+    least = 0.6 * log(1.05) + 1.397 * (1.2 * 4 * 0.02**2 / 8) ** 0.5
+    above, below = exp(least + 1e-4), exp(least - 1e-4)
+    assert history_gate(FLAT, level(1.1, above)).status is Status.REGRESSED
+    assert history_gate(FLAT, level(1.1, below)).status is Status.INCONCLUSIVE
+
+
+@given(st.floats(1.0, 100.0), st.permutations(range(3)))
+def test_however_dear_one_launch_is_it_fails_nothing_alone(cost, order):
+    launches = [rounds(100, cost), rounds(101, 0.99), rounds(102, 0.99)]
+    found = history_gate(runs(), [launches[at] for at in order])
+    assert found.status is not Status.REGRESSED
+    assert found == history_gate(runs(), launches)
+
+
+def test_ok_doubts_what_rounds_tell_of_their_own_noise():
+    between, candidate = Spread(total=8e-4, own=3e-4, df=8), RunCost(0.0, 2e-4, 2, 40)
+    assert between.error(5, candidate) ** 2 == pytest.approx(8e-4 / 5 + 5e-4 + 2e-4)
+    assert between.error(5, candidate, 2.25) ** 2 == pytest.approx(8.6e-4 + 1.25 * (3e-4 / 5 + 2e-4))
+    found = history_gate(FLAT, level(1.0))  # no spread, no doubt: 1.2 s² as above, t(0.95) = 1.860
+    assert found.high == pytest.approx(exp(1.860 * (1.2 * 4 * 0.02**2 / 8) ** 0.5) - 1, abs=1e-4)
 
 
 def test_what_was_not_compared_says_why():

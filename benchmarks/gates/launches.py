@@ -16,6 +16,7 @@ from pytest_lem.launches import Launch, launches
 from pytest_lem.model.measurement import Measurement
 from pytest_lem.stats import Verdict, history_gate, summarise
 from pytest_lem.stats.runs import LAUNCH_SD as PRIOR_SD
+from pytest_lem.stats.verdict import MOST_LAUNCHES
 
 Json = dict[str, Any]
 METRIC = "joules_per_token"
@@ -24,15 +25,15 @@ METRIC = "joules_per_token"
 def leave_one_out(found: Sequence[Launch], place: int) -> tuple[Verdict, int]:
     """The verdict on one launch by the others, each a run of its own, and how many launches of it were judged.
 
-    Where the gate wants a second launch it is given the next one in the ring.
+    Where the gate wants another launch it is given the next one in the ring.
     """
-    again = (place + 1) % len(found)
-    others = [launch.values for index, launch in enumerate(found) if index != place]
-    verdict = history_gate(others, [found[place].values])
-    if not verdict.relaunch:
-        return verdict, 1
-    others = [launch.values for index, launch in enumerate(found) if index not in (place, again)]
-    return history_gate(others, [found[place].values, found[again].values]), 2
+    for count in range(1, MOST_LAUNCHES + 1):
+        mine = [(place + step) % len(found) for step in range(count)]
+        others = [launch.values for index, launch in enumerate(found) if index not in mine]
+        verdict = history_gate(others, [found[index].values for index in mine])
+        if not verdict.relaunch:
+            break
+    return verdict, count
 
 
 def render(data: Json) -> str:
@@ -55,7 +56,7 @@ def render(data: Json) -> str:
         f"The gate's prior is {100 * PRIOR_SD:.0f} %.",
         "- Leave-one-out (each launch judged by the last ten of the others): "
         + ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
-        + f"; {sum(used == 2 for _, used in left)} of them after a second launch was asked for.",
+        + f"; {sum(used > 1 for _, used in left)} of them after another launch was asked for.",
     ]
     rows = [
         [

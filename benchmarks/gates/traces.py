@@ -51,25 +51,25 @@ def play(cell: Cell, seed: int, first: int, count: int) -> Counter[str]:
 
 def both(rng: np.random.Generator, cell: Cell) -> list[str]:
     """History, the duel alone, and the duel where history leaves it open."""
-    alone = judged_by_history(rng, cell, past(rng, cell), cell.change)
+    alone, launches = judged_by_history(rng, cell, past(rng, cell), cell.change)
     duel = fought(rng, cell)
     then = duel if alone.duel else alone
     told = [f"history {alone.status}", f"duel {duel.status}", f"then {then.status}"]
-    return told + ["pairs"] * duel.rounds + ["relaunched"] * alone.relaunch
+    return told + ["pairs"] * duel.rounds + ["launches"] * launches
 
 
 def history_alone(rng: np.random.Generator, cell: Cell) -> list[str]:
-    found = judged_by_history(rng, cell, past(rng, cell), cell.change)
+    found, _ = judged_by_history(rng, cell, past(rng, cell), cell.change)
     return [f"history {found.status}"]
 
 
 def detectable(rng: np.random.Generator, cell: Cell) -> list[str]:
     """Whether a candidate that is dearer by what was printed as detectable, before or after, is seen."""
     history = past(rng, cell)
-    unchanged = judged_by_history(rng, cell, history, 0.0)
+    unchanged, _ = judged_by_history(rng, cell, history, 0.0)
     told = []
     for name, change in (("before", detectable_effect(history)), ("after", unchanged.detectable or 0.0)):
-        told.append(f"{name} {judged_by_history(rng, cell, history, change).status}")
+        told.append(f"{name} {judged_by_history(rng, cell, history, change)[0].status}")
     return told
 
 
@@ -85,15 +85,16 @@ def past(rng: np.random.Generator, cell: Cell) -> History:
     return [stopped(launch(rng, cell.noise, session(rng, cell.noise))) for _ in range(cell.runs)]
 
 
-def judged_by_history(rng: np.random.Generator, cell: Cell, history: History, change: float) -> Verdict:
-    """The verdict on a candidate, launched again in the same session where the first verdict wants it."""
+def judged_by_history(rng: np.random.Generator, cell: Cell, history: History, change: float) -> tuple[Verdict, int]:
+    """The verdict on a candidate, launched again in the same session as often as a verdict wants it; its launches."""
     noise = cell.candidate or cell.noise
     level = session(rng, noise) + log1p(change)
-    first = stopped(launch(rng, noise, level))
-    found = history_gate(history, [first])
-    if not found.relaunch:
-        return found
-    return history_gate(history, [first, stopped(launch(rng, noise, level, first=False))])
+    launches = [stopped(launch(rng, noise, level))]
+    found = history_gate(history, launches)
+    while found.relaunch:
+        launches.append(stopped(launch(rng, noise, level, first=False)))
+        found = history_gate(history, launches)
+    return found, len(launches)
 
 
 def fought(rng: np.random.Generator, cell: Cell) -> Verdict:

@@ -73,7 +73,7 @@ class Gatekeeper:
         return gates_of(item) or [Gate(self._headline(experiment))]
 
     def wants_relaunch(self, item: GateItem) -> bool:
-        """Whether one launch cannot decide, and this session can make another."""
+        """Whether its launches cannot decide, and this session can make another."""
         from pytest_lem.plugin.gates import measured_here
 
         duels = self._duels() if measured_here(item) else None

@@ -13,6 +13,7 @@ from pytest_lem.model.errors import EngineError, LemError
 from pytest_lem.plugin import options, resume
 from pytest_lem.plugin.budgets import one_line
 from pytest_lem.plugin.state import known_session, open_session
+from pytest_lem.stats.verdict import MOST_LAUNCHES
 
 if TYPE_CHECKING:
     from pytest_lem.gate import Gate
@@ -48,9 +49,11 @@ class GateItem(pytest.Item):
         return (pair for pair in super().iter_markers_with_node(name) if pair[1].name not in LEFT)
 
     def settle(self) -> None:
-        """Before its own setup: launch the engine once more where one launch cannot decide."""
+        """Before its own setup: launch the engine once more, or twice, where fewer launches cannot decide."""
         try:
-            if _keeper(self).wants_relaunch(self):
+            for _ in range(1, MOST_LAUNCHES):
+                if not _keeper(self).wants_relaunch(self):
+                    break
                 self._relaunch()
         except LemError as error:
             self._problem = error

@@ -11,8 +11,6 @@ from scipy.special import stdtr, stdtrit
 from pytest_lem.stats.verdict import Direction, Status
 
 POWER = 0.80
-DETECTABLE_MARGIN = 1.2
-"""Over t(0.80) SE, from `design/statistics`: SE is itself an estimate. Simulated in benchmarks/gates: 75 to 87 %."""
 
 
 @lru_cache(maxsize=1024)
@@ -80,7 +78,7 @@ class Rule:
     def detectable(self, error: float, df: float, alpha: float) -> float:
         """The relative change of cost that is called REGRESSED with 80 % chance.
 
-        ln(1 + MDE) = max(ln(1 + τ), ln(1 + m0) + t(1 − α) SE) + 1.2 t(0.80) SE.
+        ln(1 + MDE) = max(ln(1 + τ), ln(1 + m0) + t(1 − α) SE) + t(0.80) SE.
         """
         least = max(log1p(self.threshold), log1p(self.floor) + quantile(df, 1 - alpha) * error)
-        return exp(least + DETECTABLE_MARGIN * quantile(df, POWER) * error) - 1
+        return exp(least + quantile(df, POWER) * error) - 1

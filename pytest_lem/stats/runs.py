@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import fsum, log, sqrt
 from statistics import fmean, median, variance
 from typing import cast
@@ -31,12 +31,16 @@ LAUNCH_LEAST = 0.005  # SD between runs that no history is trusted to rule out w
 
 @dataclass(frozen=True)
 class RunCost:
-    """A run's log cost (the mean over its launches), the variance that rounds leave, how many launches and rounds."""
+    """A run's log cost (the mean over its launches), the variance that rounds leave, how many launches and rounds.
+
+    `rest` is the same run without its dearest launch, where it has several.
+    """
 
     cost: float
     variance: float
     launches: int
     rounds: int
+    rest: RunCost | None = None
 
 
 @dataclass(frozen=True)
@@ -47,25 +51,25 @@ class Spread:
     own: float
     df: int
 
-    def error(self, runs: int, candidate: RunCost) -> float:
+    def error(self, runs: int, candidate: RunCost, doubt: float = 1.0) -> float:
         """Standard error of the candidate less the mean of `runs` accepted ones.
 
         SE² = total / K + max(total − own, 0.5 %²) + v of the candidate. Its launches share a session, so that more of
-        them lessen v alone.
+        them lessen v alone. What rounds leave counts `doubt` times.
         """
         between = max(self.total - self.own, LAUNCH_LEAST**2)
         v = candidate.variance if candidate.launches > 1 else max(candidate.variance, self.own)
-        return sqrt(self.total / runs + between + v)
+        return sqrt(self.total / runs + between + v + (doubt - 1) * (self.own / runs + v))
 
 
 def foreseen(run: RunCost, own: float) -> RunCost:
     """The run with a second launch, which is what a gate can fail with; what had two stays as it is.
 
-    Neither of them is supposed to be calmer than runs are, whose rounds leave a variance of `own`.
+    The second is supposed to be as noisy as runs are, whose rounds leave a variance of `own`, the first no calmer.
     """
     if run.launches > 1:
         return run
-    return RunCost(run.cost, max(run.variance, own) / 2, 2, 2 * run.rounds)
+    return RunCost(run.cost, (max(run.variance, own) + own) / 4, 2, 2 * run.rounds)
 
 
 def launches_of(run: Run) -> list[Launch]:
@@ -83,10 +87,20 @@ def run_cost(run: Run, rule: Rule, fewest: int) -> RunCost | None:
     fit = [launch for launch in launches_of(run) if len(launch) >= fewest and are_costs(launch)]
     if not fit:
         return None
-    found = [summarise(launch) for launch in fit]
-    n = len(found)
-    cost = fmean(rule.cost(log(each.median)) for each in found)
-    return RunCost(cost, fsum(each.variance for each in found) / n**2, n, sum(each.n for each in found))
+    found = sorted((_launch_cost(launch, rule) for launch in fit), key=lambda each: each.cost)
+    rest = _together(found[:-1]) if len(found) > 1 else None
+    return replace(_together(found), rest=rest)
+
+
+def _launch_cost(launch: Launch, rule: Rule) -> RunCost:
+    found = summarise(launch)
+    return RunCost(rule.cost(log(found.median)), found.variance, 1, found.n)
+
+
+def _together(launches: Sequence[RunCost]) -> RunCost:
+    n = len(launches)
+    left = fsum(each.variance for each in launches) / n**2
+    return RunCost(fmean(each.cost for each in launches), left, n, sum(each.rounds for each in launches))
 
 
 def accepted(history: Sequence[Run], rule: Rule, fewest: int) -> tuple[list[RunCost], tuple[int, ...]]:

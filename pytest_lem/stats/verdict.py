@@ -8,6 +8,8 @@ from typing import Literal
 
 Direction = Literal["lower", "higher"]
 """Which way is better for a metric."""
+MOST_LAUNCHES = 3
+"""Launches of a candidate with which no verdict asks for another."""
 Reason = Literal["suspect", "noisy", "insufficient", "incomparable", "not steady"]
 
 
