@@ -33,7 +33,8 @@ def finished_report(config: pytest.Config, folder: Path, outcomes: dict[str, str
     # Where nothing is missing, what a torn line held was measured or judged again.
     torn = found.torn if told or extra else ()
     measurements = joined(found.measurements, late_metrics, run.record.plan)
-    report = read_report(run.write_report(measurements, found.verdicts, [*told, *extra, *torn]))
+    lost = [*told, *extra, *torn]
+    report = read_report(run.write_report(measurements, found.verdicts, lost, searches=found.searches))
     copy = options.value(config, "json")
     if copy:
         save_report(report, Path(config.invocation_params.dir, copy))

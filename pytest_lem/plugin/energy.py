@@ -13,17 +13,19 @@ import pytest
 
 from pytest_lem.aggregate import metrics
 from pytest_lem.device_joules import Context
+from pytest_lem.engines import registry
 from pytest_lem.meters.host_clock import HostClock
 from pytest_lem.model.errors import EngineError, LemError, UsageError
 from pytest_lem.model.measurement import Cycle, DeviceReading, EngineRecord, Measurement, Round
 from pytest_lem.model.metrics import METRICS
 from pytest_lem.model.quantity import Quantity
-from pytest_lem.model.specs import ProtocolSpec, WorkloadSpec
+from pytest_lem.model.specs import EngineSpec, ProtocolSpec, WorkloadSpec
 from pytest_lem.plugin.backend import Backend
 from pytest_lem.plugin.check import protocol_of
 from pytest_lem.plugin.collection import known_as
 from pytest_lem.plugin.distribution import lanes
 from pytest_lem.plugin.recording import added, checked
+from pytest_lem.plugin.searching import Found, aim_of, none_kept, search
 from pytest_lem.plugin.session import LemSession
 from pytest_lem.runner import Bench, CycleLog, Phase, refusal
 from pytest_lem.store.experiments import cycle_of
@@ -56,6 +58,26 @@ class Energy:
             self._last = self._session.recorder.recall(known)
             self._recalled = Counter(each.metric for cycle in known.cycles for each in cycle.recorded)
         return self._last
+
+    def search(self, backend: Backend, workload: WorkloadSpec, *, name: str = "") -> Found:
+        """Find the best setting of what `@pytest.mark.lem_search` names, each tried by a `measure` of its own.
+
+        Gives the setting and its measurement, whose metrics are `lem_energy`'s too; the record with every point is in
+        the report. Fails the test where no setting keeps the service level. Raises UsageError for a marker that cannot
+        be, and what `measure` raises.
+        """
+        aim = aim_of(self._item)
+
+        def measure(engine: EngineSpec, work: WorkloadSpec, own: str) -> Measurement:
+            spec = engine if engine == backend.spec else registry.validate(engine)
+            return self.measure(self._session.backend(spec, backend.cycle, self._item.nodeid), work, name=own)
+
+        record, measured = search(self._item, aim, backend.spec, workload, measure, name)
+        self._session.recorder.searched(record)
+        if record.best is None:
+            pytest.fail(none_kept(record), pytrace=False)
+        self._last = measured[record.best]
+        return Found(record.best, self._last, record)
 
     def _measure(self, backend: Backend, workload: WorkloadSpec, spec: ProtocolSpec, name: str) -> Measurement:
         meters = self._session.meters(backend.engine.gpus)

@@ -14,6 +14,8 @@ MARKERS = (
     "lem_emptied: set by pytest-lem on a test that the options left nothing to run.",
     "lem_experiment: set by pytest-lem on one of a list of experiments: what it says of the protocol.",
     "lem_budget(metric=limit, ..., name=None): fail the test when a metric breaks its limit.",
+    "lem_search(over, objective='joules_per_token', slo={}, values=None, latency='tpot_p99_ms'): what "
+    "lem_energy.search looks for: the best setting of a workload's field that keeps the bounds.",
     "lem_gate(metric, threshold=0.05, direction=None, name=None): with a baseline, fail when the metric gets worse.",
 )
 PROJECT_FILE = "lem.yaml"

@@ -13,6 +13,7 @@ from filelock import FileLock
 
 from pytest_lem.model.errors import UsageError
 from pytest_lem.model.measurement import Cycle, Measurement, Recorded, Round
+from pytest_lem.model.search import Search
 from pytest_lem.model.verdict import Verdict
 from pytest_lem.plugin import options, resume
 from pytest_lem.plugin.state import RUN_NAME, worker_name
@@ -78,6 +79,10 @@ class Recorder:
         for verdict in verdicts:
             self.verdicts.append(verdict)
             self.samples.verdict(verdict, judgement)
+
+    def searched(self, search: Search) -> None:
+        """After the last setting of a search."""
+        self.samples.search(search)
 
     def forget(self, test: str) -> None:
         """Take this item's earlier attempts out of what budgets and properties see."""

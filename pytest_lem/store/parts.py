@@ -129,6 +129,7 @@ def _write_report(run: Run, parts: Sequence[Part], aggregate: Aggregate) -> None
         joined(found.measurements, aggregate, run.record.plan),
         found.verdicts,
         still_missing(parts),
+        searches=found.searches,
         ended=max((part.ended for part in parts if part.ended), default=None),
     )
 

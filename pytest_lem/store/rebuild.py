@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 from pytest_lem.model.measurement import Cycle, Measurement, Round
+from pytest_lem.model.search import Search
 from pytest_lem.model.verdict import Verdict
 from pytest_lem.store.aggregation import Aggregate
 from pytest_lem.store.experiments import is_whole, joined, whole_tests
@@ -23,6 +24,7 @@ from pytest_lem.store.samples import (
     Phase,
     RecordedLine,
     RoundLine,
+    SearchLine,
     VerdictLine,
     read_samples,
 )
@@ -45,6 +47,7 @@ class Gathered:
     failures: dict[str, str]
     last: datetime | None
     torn: tuple[str, ...] = ()
+    searches: tuple[Search, ...] = ()
 
 
 def gather(directory: Path, *, aggregate: Aggregate | None = None) -> Gathered:
@@ -70,7 +73,14 @@ def gather(directory: Path, *, aggregate: Aggregate | None = None) -> Gathered:
         failures={line.test: line.reason for line in _in_order(lines) if isinstance(line, FailedLine)},
         last=max((line.time for line in lines), default=None),
         torn=tuple(torn),
+        searches=tuple(_searches(lines)),
     )
+
+
+def _searches(lines: Iterable[Line]) -> Iterable[Search]:
+    """The last search of each name in each test."""
+    found = (line.search for line in _in_order(lines) if isinstance(line, SearchLine))
+    return {(search.test, search.name): search for search in found}.values()
 
 
 def _last(lines: Iterable[Line]) -> tuple[Verdict, ...]:
@@ -112,6 +122,7 @@ def rebuild(directory: Path, *, aggregate: Aggregate | None = None) -> Report:
         environment=run.record.environment,
         measurements=joined(found.measurements, aggregate, run.record.plan),
         verdicts=found.verdicts,
+        searches=found.searches,
         missing=tuple(missing),
     )
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field
 
 from pytest_lem.model.measurement import Measurement
+from pytest_lem.model.search import Search
 from pytest_lem.model.specs import Frozen
 from pytest_lem.model.verdict import Verdict
 from pytest_lem.store.environment import Environment
@@ -38,6 +39,7 @@ class Report(Frozen):
     environment: Environment
     measurements: tuple[Measurement, ...] = ()
     verdicts: tuple[Verdict, ...] = ()
+    searches: tuple[Search, ...] = ()
     missing: tuple[str, ...] = ()
 
 

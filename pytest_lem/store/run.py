@@ -15,6 +15,7 @@ from pydantic import ConfigDict, Field
 
 from pytest_lem.model.errors import StoreError
 from pytest_lem.model.measurement import Measurement
+from pytest_lem.model.search import Search
 from pytest_lem.model.specs import Frozen
 from pytest_lem.model.verdict import Verdict
 from pytest_lem.store.environment import Environment
@@ -130,6 +131,7 @@ class Run:
         verdicts: Iterable[Verdict] = (),
         missing: Iterable[str] = (),
         *,
+        searches: Iterable[Search] = (),
         ended: datetime | None = None,
     ) -> Path:
         """Write `report.json`; the run counts as complete when nothing is missing. Raises StoreError.
@@ -143,6 +145,7 @@ class Run:
             environment=self.record.environment,
             measurements=tuple(measurements),
             verdicts=tuple(verdicts),
+            searches=tuple(searches),
             missing=missing,
         )
         return save_report(report, self.directory / REPORT)

@@ -12,6 +12,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from pytest_lem.model.errors import StoreError
 from pytest_lem.model.measurement import Cycle, Measurement, MetricValue, Recorded, Round
+from pytest_lem.model.search import Search
 from pytest_lem.model.specs import Frozen
 from pytest_lem.model.verdict import Verdict
 from pytest_lem.store.files import append_line, first_fault, to_json
@@ -70,6 +71,13 @@ class RecordedLine(_Line):
     comes_to: MetricValue
 
 
+class SearchLine(_Line):
+    """A search among settings ended; what it measured has lines of its own."""
+
+    event: Literal["search"] = "search"
+    search: Search
+
+
 class VerdictLine(_Line):
     """A limit was judged; `judgement` is the same for all limits of a test that were judged together."""
 
@@ -94,7 +102,15 @@ class FailedLine(_Line):
 
 
 Line = Annotated[
-    BeginLine | CycleLine | RoundLine | MeasurementLine | RecordedLine | VerdictLine | MissingLine | FailedLine,
+    BeginLine
+    | CycleLine
+    | RoundLine
+    | MeasurementLine
+    | RecordedLine
+    | SearchLine
+    | VerdictLine
+    | MissingLine
+    | FailedLine,
     Field(discriminator="event"),
 ]
 LINES: TypeAdapter[Line] = TypeAdapter(Line)
@@ -130,6 +146,10 @@ class Samples:
         self._append(
             RecordedLine(measurement_id=measurement_id, cycle=cycle_index, recorded=recorded, comes_to=comes_to)
         )
+
+    def search(self, search: Search) -> None:
+        """After the last setting of a search."""
+        self._append(SearchLine(search=search))
 
     def verdict(self, verdict: Verdict, judgement: str = "") -> None:
         """After a limit was judged, as one of a `judgement`."""
