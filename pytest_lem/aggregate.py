@@ -13,7 +13,17 @@ from pytest_lem.launches import launched, nothing_valid, recorded_keys, recorded
 from pytest_lem.model.errors import Unavailable
 from pytest_lem.model.measurement import Cycle, MetricValue, Round, Source
 from pytest_lem.model.metrics import METRICS, Metric
-from pytest_lem.round_values import Value, counted, counter_source, middle, no_times, percent_of, token_times
+from pytest_lem.round_values import (
+    Value,
+    counted,
+    counter_source,
+    middle,
+    no_times,
+    percent_of,
+    service_kept,
+    token_times,
+)
+from pytest_lem.service import added
 from pytest_lem.stats.intervals import (
     Interval,
     bootstrap_mean,
@@ -120,6 +130,28 @@ def _pooled(groups: Sequence[NDArray[np.float64]], percent: float | None) -> flo
     return middle(np.concatenate(groups), percent)
 
 
+def _service(metric: Metric, cycles: Sequence[Cycle], context: Context) -> MetricValue:
+    """Shares of all requests pooled, as percentiles are; the rest by round, as joules and rates are."""
+    if metric.key == "joules_per_good_request":
+        return _energy(metric, cycles, context)
+    per_cycle = _of_rounds(metric, cycles, context)
+    if metric.key in ("good_share", "slo_met"):
+        return _kept(metric, cycles, context)
+    return _maybe_zero(metric, per_cycle)
+
+
+def _kept(metric: Metric, cycles: Sequence[Cycle], context: Context) -> MetricValue:
+    hooked = [[r for r in valid_rounds(cycle) if r.latency and r.latency.requests] for cycle in cycles]
+    launches = [added([service_kept(metric, round_, context) for round_ in rounds]) for rounds in hooked if rounds]
+    if metric.key == "slo_met":
+        value = float(added(launches).met)
+        return MetricValue(value=value, unit=metric.unit, n=sum(map(len, hooked)), source="measured")
+    if len(launches) > 1:
+        return _maybe_zero(metric, [[Value(launch.share)] for launch in launches])
+    value = launches[0].share
+    return MetricValue(value=value, unit=metric.unit, n=sum(map(len, hooked)), source="measured")
+
+
 def _memory(metric: Metric, cycles: Sequence[Cycle], context: Context) -> MetricValue:
     peaks = [each.value for _, values in series(metric, cycles, context) for each in values]
     return MetricValue(value=max(peaks), unit=metric.unit, n=len(peaks), source="measured")
@@ -148,7 +180,11 @@ def _load(metric: Metric, cycles: Sequence[Cycle], context: Context) -> MetricVa
 
 
 def _recorded(metric: Metric, cycles: Sequence[Cycle]) -> MetricValue:
-    per_cycle = [values for _, values in series(metric, cycles, Context(device="cpu"))]
+    return _maybe_zero(metric, [values for _, values in series(metric, cycles, Context(device="cpu"))])
+
+
+def _maybe_zero(metric: Metric, per_cycle: Sequence[Sequence[Value]]) -> MetricValue:
+    """The median of each launch, and their mean, of values that need not be positive."""
     if all(each.value > 0 for values in per_cycle for each in values):
         return _present(metric, _over_cycles(per_cycle), "measured")
     # Zero or below has no logarithm, and intervals are made on its scale.
@@ -162,6 +198,7 @@ _KINDS: dict[str, Callable[[Metric, Sequence[Cycle], Context], MetricValue]] = {
     "balance": _imbalance,
     "rate": _rate,
     "latency": _latency,
+    "service": _service,
     "memory": _memory,
     "counter": _counter,
     "load": _load,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from math import sqrt
 
 from pytest_lem.model.measurement import DeviceReading, MeterRecord, Round, Source
+from pytest_lem.model.workload import ServiceLevel
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,8 @@ class Context:
     """What the metrics of a measurement need beside its rounds.
 
     `device` is where the engine runs (`cuda` or `cpu`), `meters` what was taken and refused, `grams_per_joule` the
-    grid's factor, or None with `carbon_reason`. `work` is false for a plain window, which has no tokens.
+    grid's factor, or None with `carbon_reason`. `work` is false for a plain window, which has no tokens. `slo` is the
+    service level that the workload promises, if any.
     """
 
     device: str
@@ -26,6 +28,7 @@ class Context:
     grams_per_joule: float | None = None
     carbon_reason: str = "no carbon intensity was given (--lem-carbon=ISO3|GRAMS)"
     work: bool = True
+    slo: ServiceLevel | None = None
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,15 @@ class Joules:
     std: float = 0.0
     source: Source | None = None
     reason: str | None = None
+
+
+def whole_pass(round_: Round) -> Round:
+    """The pass of traffic that a round was cut out of, as a round; any other round is its own passes already."""
+    served = round_.served
+    if served is None:
+        return round_
+    names = ("start_ns", "end_ns", "requests", "prompt_tokens", "tokens", "devices")
+    return round_.model_copy(update={name: getattr(served, name) for name in names})
 
 
 def engine_joules(round_: Round, context: Context) -> Joules:

@@ -65,7 +65,12 @@ def ungateable(measurement: Measurement, key: str, found: Sequence[Launch] | Non
 def context_of(measurement: Measurement) -> Context:
     """What the metrics of a measurement need beside its rounds, as far as the measurement itself tells it."""
     device = "cuda" if any(cycle.gpus for cycle in measurement.cycles) else "cpu"
-    return Context(device=device, meters=measurement.meters, work=measurement.engine is not None)
+    return Context(
+        device=device,
+        meters=measurement.meters,
+        work=measurement.engine is not None,
+        slo=measurement.workload.slo if measurement.workload else None,
+    )
 
 
 def metric_of(measurement: Measurement, key: str) -> Metric:
@@ -165,7 +170,8 @@ def _hooked(metric: Metric, cycle: Cycle, context: Context) -> list[Value]:
         try:
             found.append(round_value(metric, round_, context))
         except Unavailable as error:
-            lacking = error if round_.latency and round_.latency.requests else lacking
+            told = metric.kind == "service" or (round_.latency and round_.latency.requests)
+            lacking = error if told else lacking
     if not found:
         raise lacking
     return found

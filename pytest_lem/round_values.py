@@ -11,10 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_lem.device_joules import PARTS, Context, engine_joules
+from pytest_lem.device_joules import PARTS, Context, engine_joules, whole_pass
 from pytest_lem.model.errors import Unavailable
 from pytest_lem.model.measurement import Cycle, RequestTimes, Round, Source
-from pytest_lem.model.metrics import Metric
+from pytest_lem.model.metrics import LATENCIES, Metric
+from pytest_lem.service import Kept, kept
 
 NO_WORK = "a window has no tokens or requests"
 
@@ -53,24 +54,24 @@ def launch_value(metric: Metric, cycle: Cycle, context: Context) -> Value:
 
 def token_times(key: str, requests: Sequence[RequestTimes]) -> NDArray[np.float64]:
     """The times (ms) that the latency metric `key` is made of; none where the engine does not tell them."""
-    stem = key.partition("_")[0]
+    stem = stem_of(key)
     values: list[float] = []
     for times in requests:
-        ttft, gaps, count = times.ttft_ms, times.gaps_ms, times.count
-        if stem == "ttft":
-            values += [ttft] * count
-        elif stem == "tpot" and gaps:
-            values += [sum(gaps) / len(gaps)] * count
-        elif stem == "itl":
-            values += list(gaps) * count
-        elif stem in _STAMPS and (stamped := getattr(times, _STAMPS[stem])) is not None:
-            values += [stamped] * count
+        if stem == "itl":
+            values += list(times.gaps_ms) * times.count
+        elif (value := _TIMES[stem](times)) is not None:
+            values += [value] * times.count
     return np.asarray(values, dtype=float)
+
+
+def stem_of(key: str) -> str:
+    """`ttft_p90_ms` → `ttft`."""
+    return next(stem for stem in LATENCIES if key.startswith(f"{stem}_"))
 
 
 def percent_of(key: str) -> float | None:
     """`ttft_p90_ms` → 90; None for the mean, `ttft_ms`."""
-    rest = key.partition("_")[2]
+    rest = key.removeprefix(f"{stem_of(key)}_")
     return None if rest == "ms" else float(rest.removeprefix("p").removesuffix("_ms"))
 
 
@@ -81,9 +82,12 @@ def middle(times: NDArray[np.float64], percent: float | None) -> float:
 
 def no_times(key: str) -> str:
     """Why the latency metric `key` has no times where others do."""
-    stem = key.partition("_")[0]
-    short = stem in ("tpot", "itl")
-    return f"{stem} needs at least two output tokens a request" if short else f"the engine does not tell {stem} times"
+    stem = stem_of(key)
+    if stem in ("tpot", "itl"):
+        return f"{stem} needs at least two output tokens a request"
+    if stem in ("ttft_service", "dispatch_delay"):
+        return "the engine does not tell when requests were sent"
+    return f"the engine does not tell {stem} times"
 
 
 def counted(metric: Metric, round_: Round) -> tuple[float, float | None]:
@@ -94,7 +98,7 @@ def counted(metric: Metric, round_: Round) -> tuple[float, float | None]:
     counter, divisor = _PER.get(metric.key, (metric.key, None))
     if counter not in round_.counters:
         raise Unavailable(metric.key, "the engine does not report it")
-    return round_.counters[counter], divisor(round_) if divisor else None
+    return round_.counters[counter], divisor(whole_pass(round_)) if divisor else None
 
 
 def counter_source(metric: Metric) -> Source:
@@ -105,7 +109,8 @@ def counter_source(metric: Metric) -> Source:
 def _energy(metric: Metric, round_: Round, context: Context) -> Value:
     if metric.key.startswith("joules_per") and not context.work:
         raise Unavailable(metric.key, NO_WORK)
-    joules = PARTS.get(metric.key, engine_joules)(round_, context)
+    part = PARTS.get(metric.key)
+    joules = part(whole_pass(round_), context) if part else engine_joules(round_, context)
     if joules.joules is None or joules.joules <= 0:
         raise Unavailable(metric.key, joules.reason or "the meter read no energy")
     divisor = _DIVISORS.get(metric.key, _passes)(round_)
@@ -115,7 +120,7 @@ def _energy(metric: Metric, round_: Round, context: Context) -> Value:
 def _rate(metric: Metric, round_: Round, context: Context) -> Value:
     if not context.work and metric.key != "seconds":
         raise Unavailable(metric.key, NO_WORK)
-    return Value(_RATES[metric.key](round_))
+    return Value(_RATES[metric.key](whole_pass(round_) if metric.key == "seconds" else round_))
 
 
 def _imbalance(metric: Metric, round_: Round, context: Context) -> Value:
@@ -142,6 +147,42 @@ def _latency(metric: Metric, round_: Round, _: Context) -> Value:
     return Value(middle(times, percent_of(metric.key)))
 
 
+def service_kept(metric: Metric, round_: Round, context: Context) -> Kept:
+    """How many requests of a round met the service level. Raises Unavailable with the reason."""
+    if context.slo is None:
+        raise Unavailable(metric.key, "no service level was promised (slo=...)")
+    if round_.latency is None or not round_.latency.requests:
+        raise Unavailable(metric.key, "token times were not recorded")
+    return kept(round_, round_.latency.requests, context.slo)
+
+
+def _service(metric: Metric, round_: Round, context: Context) -> Value:
+    if metric.key == "idle_share":
+        return Value(_idle_share(metric, round_))
+    found = service_kept(metric, round_, context)
+    if metric.key == "slo_met":
+        return Value(float(found.met))
+    if metric.key == "good_share":
+        return Value(found.share)
+    good = found.share * round_.requests
+    if metric.key == "goodput":
+        return Value(good / round_.seconds)
+    joules = engine_joules(round_, context)
+    if joules.joules is None or joules.joules <= 0:
+        raise Unavailable(metric.key, joules.reason or "the meter read no energy")
+    if not good:
+        raise Unavailable(metric.key, "no request met the service level")
+    return Value(joules.joules / good, joules.std / joules.joules, joules.source or "measured")
+
+
+def _idle_share(metric: Metric, round_: Round) -> float:
+    if round_.served is None:
+        raise Unavailable(metric.key, "requests did not come over time")
+    if round_.served.idle_share is None:
+        raise Unavailable(metric.key, "the engine does not tell when requests were in flight")
+    return round_.served.idle_share
+
+
 def _counter(metric: Metric, round_: Round, _: Context) -> Value:
     count, divisor = counted(metric, round_)
     return Value(count if divisor is None else count / divisor, source=counter_source(metric))
@@ -156,6 +197,7 @@ _KINDS: dict[str, Callable[[Metric, Round, Context], Value]] = {
     "rate": _rate,
     "balance": _imbalance,
     "latency": _latency,
+    "service": _service,
     "counter": _counter,
 }
 _DIVISORS: dict[str, Callable[[Round], float]] = {
@@ -170,9 +212,20 @@ _RATES: dict[str, Callable[[Round], float]] = {
     "requests_per_second": lambda round_: round_.requests / round_.seconds,
     "seconds": lambda round_: round_.seconds / round_.passes,
 }
-_STAMPS = {"e2el": "e2e_ms", "queue": "queue_ms", "prefill": "prefill_ms", "decode": "decode_ms"}
+_TIMES: dict[str, Callable[[RequestTimes], float | None]] = {
+    "ttft": lambda times: times.ttft_ms,
+    "ttft_service": lambda times: None if times.late_ms is None else times.ttft_ms - times.late_ms,
+    "dispatch_delay": lambda times: times.late_ms,
+    "tpot": lambda times: times.tpot_ms,
+    "e2el": lambda times: times.e2e_ms,
+    "queue": lambda times: times.queue_ms,
+    "prefill": lambda times: times.prefill_ms,
+    "decode": lambda times: times.decode_ms,
+}
 _PER: dict[str, tuple[str, Callable[[Round], float]]] = {
     "cached_tokens": ("cached_tokens", lambda round_: round_.requests),
     "preemptions": ("preemptions", _passes),
+    "padding_share": ("padding_tokens", lambda round_: round_.prompt_tokens + round_.counters["padding_tokens"]),
+    "wasted_share": ("wasted_tokens", lambda round_: round_.tokens + round_.counters["wasted_tokens"]),
     "engine_flops_per_token": ("engine_flops", lambda round_: round_.tokens),
 }

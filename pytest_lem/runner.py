@@ -1,4 +1,7 @@
-"""One cycle: calibrate a round to its length, warm up, measure rounds until they are precise, keep every one."""
+"""One cycle: calibrate a round to its length, warm up, measure rounds until they are precise, keep every one.
+
+Under traffic a round is one pass of it: its length is the traffic's own.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,13 @@ from math import ceil
 from typing import Literal, Protocol
 
 from pytest_lem.aggregate import cost
-from pytest_lem.device_joules import Context
+from pytest_lem.device_joules import Context, whole_pass
 from pytest_lem.engines.host import Engine
 from pytest_lem.engines.protocol import PassResult
 from pytest_lem.meters.registry import MeterSet
-from pytest_lem.model.measurement import Cycle, DeviceMemory, DeviceReading, Gap, LatencyPass, Round
+from pytest_lem.model.measurement import Cycle, DeviceMemory, Gap, LatencyPass, Round
 from pytest_lem.model.specs import ProtocolSpec, WorkloadSpec
+from pytest_lem.served import refusal, served_round
 from pytest_lem.stats.stopping import stop_reason
 
 Phase = Literal["warmup", "round"]
@@ -97,7 +101,8 @@ class Bench:
         """Run the protocol; the log holds what was measured, whatever happens. Raises EngineError and MeterError."""
         self.listener.progress("prepare")
         self.log.engine.prepare(self.workload)
-        self._calibrate()
+        if self.workload.arriving is None:
+            self._calibrate()
         self._warm_up()
         self._rounds()
 
@@ -123,15 +128,27 @@ class Bench:
                 self.log.steady = False
                 break
             self.listener.progress(f"warm-up {len(rounds) + 1}")
-            result, round_ = self._window(len(rounds))
+            if self.workload.arriving is not None:
+                # Every request's times would be kept for nothing: warm-up is judged by its joules and rates.
+                round_ = self._traffic(len(rounds)).model_copy(update={"latency": None})
+            else:
+                result, round_ = self._window(len(rounds))
+                self._aim(result, self.passes)
             rounds.append(round_)
             self.listener.round_done("warmup", round_)
-            self._aim(result, self.passes)
 
     def _cold(self, rounds: Sequence[Round], seconds: float) -> bool:
-        asked, answered = self.protocol, sum(round_.requests for round_ in rounds)
-        enough = len(rounds) >= asked.warmup_rounds and answered >= asked.warmup_prompts
-        return not enough or seconds < asked.warmup_seconds
+        asked, answered = self.protocol, sum(whole_pass(round_).requests for round_ in rounds)
+        enough = sum(map(self._worth, rounds)) >= asked.warmup_rounds and answered >= asked.warmup_prompts
+        # Traffic is not calibrated, so that its first pass is the first run of its shapes: never a measured one.
+        unknown = self.workload.arriving is not None and not rounds
+        return not enough or unknown or seconds < asked.warmup_seconds
+
+    def _worth(self, round_: Round) -> int:
+        """How many rounds of warm-up this one is: a pass of traffic cannot be cut, and may be as long as many."""
+        if round_.served is None:
+            return 1
+        return max(1, int(round_.served.seconds / self.protocol.round_seconds))
 
     def _warmup_cap(self) -> float:
         half = float("inf") if self.protocol.max_seconds is None else self.protocol.max_seconds / 2
@@ -142,9 +159,7 @@ class Bench:
         while True:
             most = self.protocol.rounds or self.protocol.max_rounds
             self.listener.progress(f"round {len(self.log.rounds) + 1} of {'' if self.protocol.rounds else '≤ '}{most}")
-            _, round_ = self._window(len(self.log.rounds))
-            if self.protocol.latency and len(self.log.rounds) % ceil(1 / round_.passes / LATENCY_MOST) == 0:
-                round_ = round_.model_copy(update={"latency": self._latency(round_)})
+            round_ = self._measured(len(self.log.rounds))
             self.log.rounds.append(round_)
             self.listener.round_done("round", round_)
             if round_.valid:
@@ -168,6 +183,26 @@ class Bench:
             maximum=self.protocol.max_rounds,
             precision=self.protocol.precision,
         )
+
+    def _measured(self, index: int) -> Round:
+        if self.workload.arriving is not None:
+            return self._traffic(index)
+        _, round_ = self._window(index)
+        if self.protocol.latency and index % ceil(1 / round_.passes / LATENCY_MOST) == 0:
+            round_ = round_.model_copy(update={"latency": self._latency(round_)})
+        return round_
+
+    def _traffic(self, index: int) -> Round:
+        """One pass of the traffic, with token times: what is steady is told by them, and they cost little."""
+        engine, arriving = self.log.engine, self.workload.arriving
+        start = self.meters.begin(index)
+        with self.meters.watching():
+            result = engine.run(1, start_ns=start, hooks=True)
+        whole = self.meters.end(result.start_ns, result.end_ns)
+        self.log.remember_peak(result.memory)
+        trails = self.meters.trails(whole, result.start_ns, result.end_ns)
+        ramp = arriving.ramp_seconds if arriving else 0.0
+        return served_round(index, result, engine.work, trails, whole, ramp_seconds=ramp)
 
     def _window(self, index: int) -> tuple[PassResult, Round]:
         start = self.meters.begin(index)
@@ -196,11 +231,6 @@ class Bench:
         result = self.log.engine.run(passes, hooks=True)
         seconds = result.seconds / passes
         return LatencyPass(seconds=seconds, passes=passes, requests=result.request_times)
-
-
-def refusal(readings: Sequence[DeviceReading]) -> str | None:
-    """Why the meters' guards make a round invalid, or None where none spoke."""
-    return "; ".join(f"{reading.device}: {fault}" for reading in readings for fault in reading.faults) or None
 
 
 def _most(a: int | None, b: int | None) -> int | None:

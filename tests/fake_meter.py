@@ -1,7 +1,8 @@
 """A third-party meter whose joules are known: a constant power on the CPU, measured to the nanosecond.
 
 `install` makes it an installed distribution that registers the meter `fake`; the environment variable FAKE_METER makes
-it misbehave: `absent` (works nowhere), `unreadable` (no joules, with a reason), `fault` (every window is invalid).
+it misbehave: `absent` (works nowhere), `unreadable` (no joules, with a reason), `fault` (every window is invalid),
+`idle-only` (cannot read while the engine works).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import os
 import time
 from pathlib import Path
 
+from pytest_lem.meters.trail import Mark, Trail
 from pytest_lem.model.errors import MeterError
 from pytest_lem.model.measurement import DeviceReading, MeterDevice
 
@@ -42,14 +44,31 @@ class FakeMeter:
         )
         return (reading,)
 
+    def watch(self, stopped):
+        self.marks = []
+        while not stopped():
+            now = time.monotonic_ns()
+            self.marks.append(Mark(now, WATTS * now / 1e9))
+            time.sleep(0.02)
+
+    def trails(self):
+        broken = os.environ.get("FAKE_METER") == "unreadable"
+        marks = () if broken else tuple(self.marks)
+        reason = "the sensor is gone" if broken else None
+        return (Trail("package-0", "cpu", "fake", "constant", marks=marks, reason=reason),)
+
     def close(self):
         pass
+
+
+class IdleMeter(FakeMeter):
+    watch = trails = None
 
 
 def make(*, gpus, own_pids):
     if os.environ.get("FAKE_METER") == "absent":
         raise MeterError("--lem-meter=fake: there is no such sensor here; plug one in")
-    return FakeMeter()
+    return IdleMeter() if os.environ.get("FAKE_METER") == "idle-only" else FakeMeter()
 
 
 def install(folder):

@@ -84,6 +84,16 @@ class RequestTimes(Frozen):
     due_ms: float | None = None
     sent_ms: float | None = None
 
+    @property
+    def late_ms(self) -> float | None:
+        """How long after it was due the request was sent; None where the engine does not tell."""
+        return None if self.sent_ms is None or self.due_ms is None else self.sent_ms - self.due_ms
+
+    @property
+    def tpot_ms(self) -> float | None:
+        """Time per output token after the first; None for a single token."""
+        return sum(self.gaps_ms) / len(self.gaps_ms) if self.gaps_ms else None
+
 
 class LatencyPass(Frozen):
     """One pass with token hooks: its length (s) and its requests' token times.
@@ -101,10 +111,10 @@ class Served(Frozen):
     """The whole pass of traffic out of which a round's window was cut.
 
     `start_ns` and `end_ns` are the child's stamps, from the first moment of the run to the last answer. `requests`,
-    `prompt_tokens` and `tokens` are all of the pass, `prompt_lengths` each request's prompt, by its index. `devices` are
-    the joules of the whole pass, read in the idle time around it. `steady` says whether the round is the steady part of
-    the pass, or all of it. `idle_share` is the share of the round in which no request was in flight; null where the
-    engine does not tell.
+    `prompt_tokens` and `tokens` are all of the pass, `prompt_lengths` each request's prompt, by its index. `devices`
+    are the joules of the whole pass, read in the idle time around it. `steady` says whether the round is the steady
+    part of the pass, or all of it. `idle_share` is the share of the round in which no request was in flight; null where
+    the engine does not tell.
     """
 
     start_ns: int

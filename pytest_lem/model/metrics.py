@@ -22,21 +22,28 @@ class Metric:
     key: str
     unit: str
     better: Literal["lower", "higher"]
-    kind: Literal["energy", "balance", "rate", "latency", "memory", "counter", "load", "recorded"]
+    kind: Literal["energy", "balance", "rate", "latency", "service", "memory", "counter", "load", "recorded"]
     definition: str
 
     @property
     def is_joules(self) -> bool:
         """Whether it needs an energy reading."""
-        return self.kind == "energy"
+        return self.kind == "energy" or self.key == "joules_per_good_request"
+
+
+PERCENTILES = (50, 90, 95, 99)
+LATENCIES = ("ttft_service", "dispatch_delay", "ttft", "tpot", "itl", "e2el", "queue", "prefill", "decode")
+"""The stems of the latency metrics, one that begins like another before it."""
 
 
 def _latency() -> list[Metric]:
     stems = {
         "ttft": "time to first token: first token − the request's due time, per request (MLPerf, AIPerf)",
+        "ttft_service": "time to first token of the service: first token − when the request was sent (AIPerf)",
         "tpot": "time per output token: (last token − first token) / (n − 1), per request (MLPerf, vLLM)",
         "itl": "inter-token latency: gaps between consecutive tokens, pooled over requests (AIPerf)",
         "e2el": "end-to-end latency: answered − due, per request, by the engine process's clock (vLLM)",
+        "dispatch_delay": "sent − due, per request: how late the sender was, not the engine (coordinated omission)",
         "queue": "queued → scheduled, per request, by the engine's own stamps",
         "prefill": "scheduled → first token, per request, by the engine's own stamps",
         "decode": "first token → last token, per request, by the engine's own stamps",
@@ -44,7 +51,7 @@ def _latency() -> list[Metric]:
     rows = []
     for stem, text in stems.items():
         rows.append(Metric(f"{stem}_ms", "ms", "lower", "latency", f"{text}; mean"))
-        rows += [Metric(f"{stem}_p{p}_ms", "ms", "lower", "latency", f"{text}; percentile {p}") for p in (50, 90, 99)]
+        rows += [Metric(f"{stem}_p{p}_ms", "ms", "lower", "latency", f"{text}; percentile {p}") for p in PERCENTILES]
     return rows
 
 
@@ -55,10 +62,29 @@ _TABLE = [
     ),
     Metric("joules_per_total_token", "J/tok", "lower", "energy", "the same joules per prompt and output token"),
     Metric("joules_per_request", "J/req", "lower", "energy", "the same joules per request"),
+    Metric(
+        "joules_per_good_request",
+        "J/req",
+        "lower",
+        "service",
+        "the same joules per request that met every bound of the service level (SLO)",
+    ),
     Metric("tokens_per_second", "tok/s", "higher", "rate", "output tokens per second of the window"),
     Metric("total_tokens_per_second", "tok/s", "higher", "rate", "prompt and output tokens per second of the window"),
-    Metric("requests_per_second", "req/s", "higher", "rate", "requests completed per second of the window"),
+    Metric("requests_per_second", "req/s", "higher", "rate", "requests answered per second of the window"),
+    Metric(
+        "goodput",
+        "req/s",
+        "higher",
+        "service",
+        "requests per second of the window that met every bound of the service level: ttft, tpot, e2el (vLLM)",
+    ),
+    Metric("good_share", "1", "higher", "service", "requests that met every bound of the service level / all"),
+    Metric(
+        "slo_met", "1", "higher", "service", "1 where good_share is at least the service level's percentile, else 0"
+    ),
     Metric("seconds", "s", "lower", "rate", f"time {_PASS}, or of the window"),
+    Metric("idle_share", "1", "lower", "service", "share of the window in which no request was in flight"),
     Metric("power_w", "W", "lower", "energy", "mean power of the engine's devices over the window"),
     Metric("gpu_joules", "J", "lower", "energy", f"joules of the engine's GPUs {_PASS}"),
     Metric("gpu_imbalance", "1", "lower", "balance", "(most − least) / mean of the GPUs' joules in a round"),
@@ -73,6 +99,10 @@ _TABLE = [
     Metric("kv_cache_usage", "1", "lower", "counter", "highest share of the KV cache's blocks in use at once"),
     Metric("cached_tokens", "tok/req", "higher", "counter", "prompt tokens out of the prefix cache, per request"),
     Metric("preemptions", "1/pass", "lower", "counter", f"requests thrown back into the queue {_PASS}"),
+    Metric("padding_share", "1", "lower", "counter", "tokens that fill prompts up / all prompt tokens computed"),
+    Metric(
+        "wasted_share", "1", "lower", "counter", "output tokens beyond what requests asked for / all that were computed"
+    ),
     Metric("engine_flops_per_token", "FLOP/tok", "lower", "counter", "the engine's own count, per output token"),
     Metric("load_seconds", "s", "lower", "load", "from the start of the engine's process until it could take work"),
 ]

@@ -95,7 +95,7 @@ class Duels:
             ground = Ground(
                 start=several.start,
                 meters=meters,
-                context=session.context(spec.device, meters),
+                context=session.context(spec.device, meters, measurement.workload),
                 listener=_Shown(session),
                 freed=several.freed,
                 lanes=lanes(self._config),

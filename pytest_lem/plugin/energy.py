@@ -27,7 +27,8 @@ from pytest_lem.plugin.distribution import lanes
 from pytest_lem.plugin.recording import added, checked
 from pytest_lem.plugin.searching import Found, aim_of, none_kept, search
 from pytest_lem.plugin.session import LemSession
-from pytest_lem.runner import Bench, CycleLog, Phase, refusal
+from pytest_lem.runner import Bench, CycleLog, Phase
+from pytest_lem.served import refusal
 from pytest_lem.store.experiments import cycle_of
 
 
@@ -88,7 +89,7 @@ class Energy:
             protocol=spec,
             meters=meters.records,
         )
-        context = self._session.context(backend.spec.device, meters)
+        context = self._session.context(backend.spec.device, meters, workload)
         log = CycleLog(backend.engine, backend.cycle, gap=self._session.pool.take_gap(), lanes=lanes(self._item.config))
         self._session.recorder.begin(begun, log.cycle())
         bench = Bench(log, meters, workload, spec, context, _Listener(self._session, begun, backend.cycle))
@@ -119,7 +120,7 @@ class Energy:
         self._refuse_twice(name)
         self._session.lease()
         meters = self._session.meters(self._session.gpus)
-        context = self._session.context("cuda" if self._session.gpus else "cpu", meters, work=False)
+        context = self._session.context("cuda" if self._session.gpus else "cpu", meters, None)
         begun = self._blank(name, protocol=protocol_of(self._item), meters=meters.records)
         synchronise = sync or _torch_sync
         handle = Window()

@@ -13,7 +13,7 @@ from pytest_lem.engines.host import Engine
 from pytest_lem.meters import nvml
 from pytest_lem.meters.registry import MeterSet, open_meters
 from pytest_lem.model.errors import EngineError, LemError, MeterError, UsageError
-from pytest_lem.model.specs import EngineSpec
+from pytest_lem.model.specs import EngineSpec, WorkloadSpec
 from pytest_lem.plugin import options, resume
 from pytest_lem.plugin.backend import Backend
 from pytest_lem.plugin.breaker import Breaker
@@ -121,10 +121,17 @@ class LemSession:
         """The processes that may use our GPUs: pytest itself and the engine's group."""
         return {os.getpid(), *(pid for engine in self.pool.running for pid in engine.pids())}
 
-    def context(self, device: str, meters: MeterSet, *, work: bool = True) -> Context:
-        """What the metrics need to know beside the rounds."""
+    def context(self, device: str, meters: MeterSet, workload: WorkloadSpec | None) -> Context:
+        """What the metrics need to know beside the rounds; `workload` is None for a plain window."""
         grams, reason = self._carbon
-        return Context(device=device, meters=meters.records, grams_per_joule=grams, carbon_reason=reason, work=work)
+        return Context(
+            device=device,
+            meters=meters.records,
+            grams_per_joule=grams,
+            carbon_reason=reason,
+            work=workload is not None,
+            slo=workload.slo if workload else None,
+        )
 
     def show(self, text: str) -> None:
         """Put `text` on the progress line."""
