@@ -10,8 +10,9 @@ from typing import Any
 from pytest_lem.engines import registry
 from pytest_lem.model.measurement import RequestTimes
 from pytest_lem.model.specs import EngineSpec
-from pytest_lem.model.workload import TrafficSpec, WorkloadSpec
+from pytest_lem.model.workload import ServiceLevel, TrafficSpec, WorkloadSpec
 from pytest_lem.round_values import middle, percent_of, token_times
+from pytest_lem.service import is_good
 
 PERCENTILES = (50, 90, 95, 99)
 STEMS = ("ttft", "tpot", "itl", "e2el")
@@ -65,12 +66,8 @@ class Settings:
 def our_metrics(requests: Sequence[RequestTimes], seconds: float, slo: dict[str, float]) -> dict[str, float]:
     """Each metric by this package's formulas, over a run of so many seconds."""
     found = {key: middle(token_times(key, requests), percent_of(key)) for key in KEYS}
-    return {**found, "goodput": sum(is_good(times, slo) for times in requests) / seconds}
-
-
-def is_good(times: RequestTimes, slo: dict[str, float]) -> bool:
-    """Whether a request met every bound."""
-    return all(float(token_times(f"{name}_ms", [times])[0]) <= bound for name, bound in slo.items())
+    level = ServiceLevel(**{f"{name}_ms": bound for name, bound in slo.items()})
+    return {**found, "goodput": sum(is_good(times, level) for times in requests) / seconds}
 
 
 def vllm_metrics(outputs: Sequence[Any], seconds: float, slo: dict[str, float]) -> dict[str, float]:

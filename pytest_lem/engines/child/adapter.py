@@ -49,6 +49,10 @@ class AdapterProtocol(Protocol):
         """After the window: `tokens` (over all passes), `token_ids` (last pass, one list a request), `texts` or None,
         `request_times` (hooked runs: `ttft_ms`, `gaps_ms`, `count`, and what else `RequestTimes` has), `memory`
         (`device`, `allocated_bytes`, `reserved_bytes`), `counters` (the engine's own, by the names of `RunReply`).
+
+        Where requests come one by one, each has an entry with `index`, `due_ms`, `sent_ms` and `e2e_ms`. In an open
+        loop it is due at its arrival, in a closed one when its client has its last answer, in a wave when that begins.
+        An engine that pads counts `padding_tokens`, and `wasted_tokens` that it made beyond what was asked.
         """
         ...
 
