@@ -157,3 +157,14 @@ def test_a_prompt_longer_than_the_model_is_one_line(engine):
     with pytest.raises(EngineError, match=r"= 131077 is more than the 131072 positions of the model"):
         prepare(engine, arriving((LONG, 3, 0.0), (SHORT, 131072, 0.0)))
     assert engine.alive
+
+
+def test_a_fault_in_the_thread_that_batches_ends_the_run_and_is_named(tmp_path):
+    """transformers only logs it; a run that waited for the answers would hang."""
+    with started(pytorch(traffic="continuous"), tmp_path) as engine:
+        prepare(engine, arriving((SHORT, 5, 0.0), ((5000,), 5, 0.05), (OTHER, 5, 0.1)))  # of 1024 tokens
+        with pytest.raises(EngineError) as caught:
+            engine.run(1, timeout=60)
+    assert caught.value.kind == "died"
+    assert "RuntimeError: continuous batching failed: index out of range" in str(caught.value)
+    assert "IndexError" in caught.value.log_tail
