@@ -24,7 +24,7 @@ def written(path: Path) -> dict:
 
 def test_the_report_has_the_shape_that_other_programs_read(run):
     report = written(run.write_report([a_measurement()], [a_verdict()], []))
-    assert list(report) == ["schema", "run", "environment", "measurements", "verdicts", "searches", "missing"]
+    assert list(report) == ["schema", "run", "environment", "measurements", "verdicts", "searches", "phases", "missing"]
     assert report["schema"] == "lem.report/1"
     assert set(report["run"]) == {"id", "started", "ended", "complete", "quick", "options"}
     assert set(report["environment"]) == {"host", "cpu", "python", "platform", "gpus", "packages"}

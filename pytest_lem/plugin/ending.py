@@ -34,7 +34,8 @@ def finished_report(config: pytest.Config, folder: Path, outcomes: dict[str, str
     torn = found.torn if told or extra else ()
     measurements = joined(found.measurements, late_metrics, run.record.plan)
     lost = [*told, *extra, *torn]
-    report = read_report(run.write_report(measurements, found.verdicts, lost, searches=found.searches))
+    path = run.write_report(measurements, found.verdicts, lost, searches=found.searches, phases=found.phases)
+    report = read_report(path)
     copy = options.value(config, "json")
     if copy:
         save_report(report, Path(config.invocation_params.dir, copy))

@@ -18,12 +18,14 @@ from pytest_lem.meters.host_clock import HostClock
 from pytest_lem.model.errors import EngineError, LemError, UsageError
 from pytest_lem.model.measurement import Cycle, DeviceReading, EngineRecord, Measurement, Round
 from pytest_lem.model.metrics import METRICS
+from pytest_lem.model.phases import Phases
 from pytest_lem.model.quantity import Quantity
 from pytest_lem.model.specs import EngineSpec, ProtocolSpec, WorkloadSpec
 from pytest_lem.plugin.backend import Backend
 from pytest_lem.plugin.check import protocol_of
 from pytest_lem.plugin.collection import known_as
 from pytest_lem.plugin.distribution import lanes
+from pytest_lem.plugin.phasing import phases_of
 from pytest_lem.plugin.recording import added, checked
 from pytest_lem.plugin.searching import Found, aim_of, none_kept, search
 from pytest_lem.plugin.session import LemSession
@@ -49,9 +51,12 @@ class Energy:
         gets a fresh engine), MeterError, StoreError. What was measured before an interruption is kept, and given back
         where the run is continued.
         """
+        return self._kept(backend, workload, protocol_of(self._item), name)
+
+    def _kept(self, backend: Backend, workload: WorkloadSpec, spec: ProtocolSpec, name: str) -> Measurement:
+        """Measured now, or by the run that is continued."""
         self._session.refuse_inside_window(f"measure(name={name!r})")
         self._refuse_twice(name)
-        spec = protocol_of(self._item)
         known = self._session.recall.measurement(self._item.nodeid, name, backend.spec, workload, spec)
         if known is None:
             self._last = self._measure(backend, workload, spec, name)
@@ -79,6 +84,21 @@ class Energy:
             pytest.fail(none_kept(record), pytrace=False)
         self._last = measured[record.best]
         return Found(record.best, self._last, record)
+
+    def phases(self, backend: Backend, workload: WorkloadSpec, *, name: str = "") -> Phases:
+        """Tell the joules of prefill and decode apart, by rounds with answers of one token, of half and of all.
+
+        Each length is a measurement of its own, there and back; the two phases with their intervals, and how far their
+        sum is from the whole, are in the report too. Raises UsageError for a workload whose answers cannot be shortened
+        alike, Unavailable where joules are, and what `measure` raises.
+        """
+
+        def measure(work: WorkloadSpec, spec: ProtocolSpec, own: str) -> Measurement:
+            return self._kept(backend, work, spec, own)
+
+        found = phases_of(self._item, workload, protocol_of(self._item), measure, name)
+        self._session.recorder.split(found)
+        return found
 
     def _measure(self, backend: Backend, workload: WorkloadSpec, spec: ProtocolSpec, name: str) -> Measurement:
         meters = self._session.meters(backend.engine.gpus)

@@ -13,6 +13,7 @@ from filelock import FileLock
 
 from pytest_lem.model.errors import UsageError
 from pytest_lem.model.measurement import Cycle, Measurement, Recorded, Round
+from pytest_lem.model.phases import Phases
 from pytest_lem.model.search import Search
 from pytest_lem.model.verdict import Verdict
 from pytest_lem.plugin import options, resume
@@ -83,6 +84,10 @@ class Recorder:
     def searched(self, search: Search) -> None:
         """After the last setting of a search."""
         self.samples.search(search)
+
+    def split(self, phases: Phases) -> None:
+        """After prefill and decode were told apart."""
+        self.samples.phases(phases)
 
     def forget(self, test: str) -> None:
         """Take this item's earlier attempts out of what budgets and properties see."""

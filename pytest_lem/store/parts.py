@@ -130,6 +130,7 @@ def _write_report(run: Run, parts: Sequence[Part], aggregate: Aggregate) -> None
         found.verdicts,
         still_missing(parts),
         searches=found.searches,
+        phases=found.phases,
         ended=max((part.ended for part in parts if part.ended), default=None),
     )
 

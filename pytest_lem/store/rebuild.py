@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 from pytest_lem.model.measurement import Cycle, Measurement, Round
+from pytest_lem.model.phases import Phases
 from pytest_lem.model.search import Search
 from pytest_lem.model.verdict import Verdict
 from pytest_lem.store.aggregation import Aggregate
@@ -22,6 +23,7 @@ from pytest_lem.store.samples import (
     MeasurementLine,
     MissingLine,
     Phase,
+    PhasesLine,
     RecordedLine,
     RoundLine,
     SearchLine,
@@ -48,6 +50,7 @@ class Gathered:
     last: datetime | None
     torn: tuple[str, ...] = ()
     searches: tuple[Search, ...] = ()
+    phases: tuple[Phases, ...] = ()
 
 
 def gather(directory: Path, *, aggregate: Aggregate | None = None) -> Gathered:
@@ -74,6 +77,7 @@ def gather(directory: Path, *, aggregate: Aggregate | None = None) -> Gathered:
         last=max((line.time for line in lines), default=None),
         torn=tuple(torn),
         searches=tuple(_searches(lines)),
+        phases=tuple(_phases(lines)),
     )
 
 
@@ -81,6 +85,12 @@ def _searches(lines: Iterable[Line]) -> Iterable[Search]:
     """The last search of each name in each test."""
     found = (line.search for line in _in_order(lines) if isinstance(line, SearchLine))
     return {(search.test, search.name): search for search in found}.values()
+
+
+def _phases(lines: Iterable[Line]) -> Iterable[Phases]:
+    """The last split of each name in each test."""
+    found = (line.phases for line in _in_order(lines) if isinstance(line, PhasesLine))
+    return {(phases.test, phases.name): phases for phases in found}.values()
 
 
 def _last(lines: Iterable[Line]) -> tuple[Verdict, ...]:
@@ -123,6 +133,7 @@ def rebuild(directory: Path, *, aggregate: Aggregate | None = None) -> Report:
         measurements=joined(found.measurements, aggregate, run.record.plan),
         verdicts=found.verdicts,
         searches=found.searches,
+        phases=found.phases,
         missing=tuple(missing),
     )
 

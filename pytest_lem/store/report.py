@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field
 
 from pytest_lem.model.measurement import Measurement
+from pytest_lem.model.phases import Phases
 from pytest_lem.model.search import Search
 from pytest_lem.model.specs import Frozen
 from pytest_lem.model.verdict import Verdict
@@ -40,6 +41,7 @@ class Report(Frozen):
     measurements: tuple[Measurement, ...] = ()
     verdicts: tuple[Verdict, ...] = ()
     searches: tuple[Search, ...] = ()
+    phases: tuple[Phases, ...] = ()
     missing: tuple[str, ...] = ()
 
 

@@ -15,6 +15,7 @@ from pydantic import ConfigDict, Field
 
 from pytest_lem.model.errors import StoreError
 from pytest_lem.model.measurement import Measurement
+from pytest_lem.model.phases import Phases
 from pytest_lem.model.search import Search
 from pytest_lem.model.specs import Frozen
 from pytest_lem.model.verdict import Verdict
@@ -132,6 +133,7 @@ class Run:
         missing: Iterable[str] = (),
         *,
         searches: Iterable[Search] = (),
+        phases: Iterable[Phases] = (),
         ended: datetime | None = None,
     ) -> Path:
         """Write `report.json`; the run counts as complete when nothing is missing. Raises StoreError.
@@ -146,6 +148,7 @@ class Run:
             measurements=tuple(measurements),
             verdicts=tuple(verdicts),
             searches=tuple(searches),
+            phases=tuple(phases),
             missing=missing,
         )
         return save_report(report, self.directory / REPORT)

@@ -12,6 +12,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from pytest_lem.model.errors import StoreError
 from pytest_lem.model.measurement import Cycle, Measurement, MetricValue, Recorded, Round
+from pytest_lem.model.phases import Phases
 from pytest_lem.model.search import Search
 from pytest_lem.model.specs import Frozen
 from pytest_lem.model.verdict import Verdict
@@ -78,6 +79,13 @@ class SearchLine(_Line):
     search: Search
 
 
+class PhasesLine(_Line):
+    """Prefill and decode were told apart; the rounds behind it have lines of their own."""
+
+    event: Literal["phases"] = "phases"
+    phases: Phases
+
+
 class VerdictLine(_Line):
     """A limit was judged; `judgement` is the same for all limits of a test that were judged together."""
 
@@ -108,6 +116,7 @@ Line = Annotated[
     | MeasurementLine
     | RecordedLine
     | SearchLine
+    | PhasesLine
     | VerdictLine
     | MissingLine
     | FailedLine,
@@ -150,6 +159,10 @@ class Samples:
     def search(self, search: Search) -> None:
         """After the last setting of a search."""
         self._append(SearchLine(search=search))
+
+    def phases(self, phases: Phases) -> None:
+        """After the last round of the last length."""
+        self._append(PhasesLine(phases=phases))
 
     def verdict(self, verdict: Verdict, judgement: str = "") -> None:
         """After a limit was judged, as one of a `judgement`."""

@@ -1,0 +1,96 @@
+"""Prefill and decode apart: what a pass costs as its answers grow. Pure.
+
+A pass with answers of n tokens costs J(n) = A + b · D(n): A is prefill with the first token of each request, which
+prefill makes, D(n) the new tokens after those, b joules for each. Rounds with answers of one token measure A alone;
+longer ones give the slope. Decode grows dearer with its context, so b is the mean over the lengths that were measured,
+and how far A + b · D is from what the asked length was measured to cost shows how straight the line is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from pytest_lem.model.phases import PhasePart
+
+TICKS = 3
+TICK_SECONDS = 0.1
+"""The energy counter's period on the boards that were characterised; a phase under three of them is not resolved."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A round: answers of `output` tokens, its joules and seconds for one of its `passes`."""
+
+    output: int
+    joules: float
+    seconds: float
+    passes: int
+
+
+@dataclass(frozen=True)
+class Split:
+    """The two phases, what the asked length was measured to cost, and how far their sum is from it (relative)."""
+
+    prefill: PhasePart
+    decode: PhasePart
+    whole_joules: float
+    sum_error: float
+
+
+def split(samples: Sequence[Sample], *, requests: int, prompt_tokens: int) -> Split:
+    """Prefill and decode of a pass of `requests` with `prompt_tokens` in all.
+
+    Weighted least squares (weights 1/J², as rounds vary in proportion to what they cost), t-intervals with n − 2
+    degrees of freedom. Raises ValueError for rounds of fewer than two lengths, or fewer than four rounds.
+    """
+    longest = max((sample.output for sample in samples), default=0)
+    if len({sample.output for sample in samples}) < 2 or len(samples) < 4:
+        raise ValueError("answers of two lengths and four rounds are the least that tell the phases apart")
+    tokens = np.array([requests * (sample.output - 1) for sample in samples], dtype=float)
+    joules = np.array([sample.joules for sample in samples])
+    seconds = np.array([sample.seconds for sample in samples])
+    cost, errors = _line(tokens, joules)
+    time, _ = _line(tokens, seconds)
+    last = requests * (longest - 1)
+    wide = float(stats.t.ppf(0.975, len(samples) - 2))
+    whole = float(np.mean([sample.joules for sample in samples if sample.output == longest]))
+    passes = float(np.mean([sample.passes for sample in samples if sample.output == longest]))
+    alone = float(np.mean([sample.passes for sample in samples if sample.output == min(s.output for s in samples)]))
+    return Split(
+        prefill=_part(prompt_tokens, time[0], cost[0], errors[0] * wide, time[0] * alone, 1 / prompt_tokens),
+        decode=_part(last, time[1] * last, cost[1] * last, errors[1] * last * wide, time[1] * last * passes, 1 / last),
+        whole_joules=whole,
+        sum_error=float((cost[0] + cost[1] * last) / whole - 1),
+    )
+
+
+def _line(tokens: NDArray[np.float64], values: NDArray[np.float64]) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Intercept and slope, and their standard errors."""
+    design = np.column_stack([np.ones_like(tokens), tokens])
+    weights = 1 / values**2
+    normal = design.T @ (design * weights[:, None])
+    inverse = np.linalg.inv(normal)
+    found = inverse @ (design.T @ (weights * values))
+    spread = float(np.sum(weights * (values - design @ found) ** 2)) / (len(values) - 2)
+    errors = np.sqrt(np.diag(inverse) * spread)
+    return (float(found[0]), float(found[1])), (float(errors[0]), float(errors[1]))
+
+
+def _part(tokens: int, seconds: float, joules: float, half: float, seen: float, per: float) -> PhasePart:
+    """A phase; `seen` is how long a round spends in it (s), `per` turns joules of a pass into joules per token."""
+    if seen < TICKS * TICK_SECONDS:
+        reason = f"unresolvable: a round spends {seen:.2g} s in it, less than {TICKS} ticks of {TICK_SECONDS} s"
+        return PhasePart(tokens=tokens, seconds=seconds, reason=reason)
+    return PhasePart(
+        tokens=tokens,
+        seconds=seconds,
+        joules=joules,
+        joules_per_token=joules * per,
+        low=(joules - half) * per,
+        high=(joules + half) * per,
+    )
