@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import ceil
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from pytest_lem.aggregate import cost
 from pytest_lem.device_joules import Context, whole_pass
@@ -18,7 +18,7 @@ from pytest_lem.engines.protocol import PassResult
 from pytest_lem.meters.registry import MeterSet
 from pytest_lem.model.measurement import Cycle, DeviceMemory, Gap, LatencyPass, Round
 from pytest_lem.model.specs import ProtocolSpec, WorkloadSpec
-from pytest_lem.served import refusal, served_round
+from pytest_lem.served import refusal, served_round, submission_notes
 from pytest_lem.stats.stopping import stop_reason
 
 Phase = Literal["warmup", "round"]
@@ -54,6 +54,8 @@ class CycleLog:
     memory: dict[str, DeviceMemory] = field(default_factory=dict)
     gap: Gap | None = None
     lanes: int = 1
+    work: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
     began: float = field(default_factory=time.monotonic)
 
     def cycle(self) -> Cycle:
@@ -71,6 +73,8 @@ class CycleLog:
             gap=self.gap,
             seconds=time.monotonic() - self.began,
             lanes=self.lanes,
+            work=self.work,
+            notes=self.notes,
         )
 
     def remember_peak(self, memory: tuple[DeviceMemory, ...]) -> None:
@@ -100,7 +104,9 @@ class Bench:
     def measure(self) -> None:
         """Run the protocol; the log holds what was measured, whatever happens. Raises EngineError and MeterError."""
         self.listener.progress("prepare")
-        self.log.engine.prepare(self.workload)
+        engine = self.log.engine
+        engine.prepare(self.workload)
+        self.log.work, self.log.notes = engine.work.notes, submission_notes(engine.spec.backend, engine.work)
         if self.workload.arriving is None:
             self._calibrate()
         self._warm_up()

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from pytest_lem.engines.dispatch import dispatch_fault
 from pytest_lem.engines.protocol import PassResult
+from pytest_lem.engines.registry import entry
 from pytest_lem.flow import Done, done_between, idle_share, is_timed, steady_span
 from pytest_lem.meters.trail import Trail, common_edges
 from pytest_lem.model.measurement import DeviceReading, LatencyPass, Round, Served
@@ -65,6 +66,16 @@ def served_round(
             idle_share=idle_share(requests, *span) if timed else None,
         ),
         notes=tuple(note for note in (None if edges else SHORT if timed else UNTOLD, fault) if note),
+    )
+
+
+def submission_notes(backend: str, work: Work) -> tuple[str, ...]:
+    """That a strategy means less on an engine which batches as it likes, where there is more than one group."""
+    if len(work.waves) < 2 or not entry(backend).continuous:
+        return ()
+    return (
+        f"the batching strategy is a way of submitting here: {backend} batches continuously, and gets each group when "
+        "the one before it is answered",
     )
 
 

@@ -39,9 +39,10 @@ class EngineEntry:
     loads it by its path, so it imports the standard library and its engine, nothing else. `options` validates
     `EngineSpec.options`; None means that the engine takes none. `precisions` are the long names it runs. `needs` is the
     command that installs the engine, shown when its interpreter lacks it. `gpus` tells how many GPUs checked options
-    need, `refuses` which field of a workload cannot be asked with them, and why (None: it can be). An engine is killed
-    when it has not stopped after `stop_seconds`. A third-party distribution registers its entry under the entry-point
-    group `pytest_lem.engines`.
+    need, `refuses` which field of a workload cannot be asked with them, and why (None: it can be). `continuous`: it
+    batches continuously whatever comes, so that a batching strategy only says how requests are submitted. An engine is
+    killed when it has not stopped after `stop_seconds`. A third-party distribution registers its entry under the
+    entry-point group `pytest_lem.engines`.
     """
 
     name: str
@@ -51,4 +52,5 @@ class EngineEntry:
     needs: str = ""
     gpus: Callable[[Mapping[str, Any]], int] = one_gpu
     refuses: Callable[[Mapping[str, Any], WorkloadSpec], tuple[str, str] | None] = one_batch
+    continuous: bool = False
     stop_seconds: float = 10.0

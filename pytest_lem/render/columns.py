@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import floor
 
 from pytest_lem.model.measurement import Cycle, Measurement, MetricValue
 from pytest_lem.model.metrics import METRICS
@@ -13,16 +14,22 @@ from pytest_lem.render.numbers import ABSENT, Scale, bounds, digits_for, scale_f
 _NOT_STEADY = "not steady: warm-up ended at its cap before the rounds had settled"
 _CUT_SHORT = "it was cut short before its metrics were computed"
 _NO_PART = "it was not part of this measurement"
+_SHARES = ("slo_met", "idle_share")
+_WORTH_TELLING = 0.01
 _SHARED = "other lanes measured on this host at the same time: its joules are those of all of them"
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A table for one kind of measurement: `heads` are candidates for the column with the interval, best first."""
+    """A table for one kind of measurement: `heads` are candidates for the column with the interval, best first.
+
+    Columns that are `optional` are there where one of the measurements has a value for them.
+    """
 
     title: str
     heads: tuple[str, ...]
     labels: dict[str, str]
+    optional: tuple[str, ...] = ()
 
 
 ENGINES = Kind(
@@ -36,6 +43,24 @@ ENGINES = Kind(
         "power_w": "W",
         "peak_memory_bytes": "memory",
     },
+)
+SERVED = Kind(
+    "measurement of traffic",
+    ("joules_per_token", "requests_per_second"),
+    {
+        "joules_per_token": "J/token",
+        "joules_per_good_request": "J/good req",
+        "tokens_per_second": "tok/s",
+        "requests_per_second": "req/s",
+        "goodput": "goodput",
+        "ttft_p99_ms": "TTFT p99",
+        "tpot_p99_ms": "TPOT p99",
+        "slo_met": "SLO",
+        "idle_share": "idle",
+        "power_w": "W",
+        "peak_memory_bytes": "memory",
+    },
+    optional=("joules_per_good_request", "goodput", "slo_met", "peak_memory_bytes"),
 )
 WINDOWS = Kind(
     "window",
@@ -74,6 +99,8 @@ class Grid:
 
 def grid(kind: Kind, measurements: Sequence[Measurement], names: Sequence[str], notes: Notes) -> Grid:
     """The table of `measurements`, its reasons collected in `notes`."""
+    shown = {key for key in kind.labels if _values(measurements, key)}
+    kind = replace(kind, labels={k: v for k, v in kind.labels.items() if k in shown or k not in kind.optional})
     headline = next((key for key in kind.heads if _values(measurements, key)), kind.heads[0])
     scales = {key: scale_for(_values(measurements, key), METRICS[key].unit) for key in kind.labels}
     all_quick = all(each.protocol.quick for each in measurements)
@@ -82,7 +109,6 @@ def grid(kind: Kind, measurements: Sequence[Measurement], names: Sequence[str], 
         tags = tuple(_tags(measurement, notes, quick=measurement.protocol.quick and not all_quick))
         rows.append(Row(name, tags, tuple(_cells(measurement, scales, headline, notes))))
     found = {value.covers for each in measurements if (value := _interval(each, headline)) and value.covers}
-    shown = {key for key in kind.labels if _values(measurements, key)}
     return Grid(tuple(_heads(kind, scales, headline, shown)), tuple(rows), kind.labels[headline], tuple(sorted(found)))
 
 
@@ -90,7 +116,7 @@ def _heads(kind: Kind, scales: dict[str, Scale], headline: str, shown: set[str])
     """The headers; a column without a value in it (not `shown`) has no unit either."""
     heads = []
     for key, scale in scales.items():
-        label, unit = kind.labels[key], scale.unit.removesuffix("/tok")
+        label, unit = kind.labels[key], _unit(key, scale)
         heads.append(Head(label, unit if key in shown and unit != label else ""))
         if key == headline:
             heads.append(Head("interval", unit if key in shown else ""))
@@ -101,12 +127,39 @@ def _cells(measurement: Measurement, scales: dict[str, Scale], headline: str, no
     cells = []
     for key, scale in scales.items():
         found = measurement.metrics.get(key) or _lost(measurement, key)
-        cells.append(_value(found, scale, notes, spread_too=key == headline))
+        if key in _SHARES:
+            cells.append(_share(measurement, key, found, notes))
+        else:
+            cells.append(_value(found, scale, notes, spread_too=key == headline))
         if key == headline:
             cells.append(_bounds(found, scale, notes))
     head = measurement.metrics.get(headline)
     source = head.source if head and head.value is not None else None
     return [*cells, _rounds(measurement.cycles), source or ABSENT]
+
+
+def _unit(key: str, scale: Scale) -> str:
+    """The unit under a column's label, without what the label says already."""
+    if key in _SHARES:
+        return ""
+    joules, slash, _ = scale.unit.partition("/")
+    return joules if slash and joules.endswith("J") else scale.unit.removesuffix("/tok")
+
+
+def _share(measurement: Measurement, key: str, found: MetricValue, notes: Notes) -> str:
+    """A share in percent; for the service level, whether it was met and by how many requests."""
+    if found.value is None:
+        return f"{ABSENT}{notes.ref(found.reason or 'no reason was recorded')}"
+    if key != "slo_met":
+        return _percent(found.value)
+    good = measurement.metrics.get("good_share")
+    said = "met" if found.value else "missed"
+    return said if good is None or good.value is None else f"{said} {_percent(good.value)}"
+
+
+def _percent(share: float) -> str:
+    """`99.3 %`, rounded down: what is not all is never shown as 100 %."""
+    return f"{floor(1000 * share + 1e-6) / 10:g} %"
 
 
 def _lost(measurement: Measurement, key: str) -> MetricValue:
@@ -151,6 +204,16 @@ def _tags(measurement: Measurement, notes: Notes, *, quick: bool) -> list[str]:
     if uneven is not None and uneven.value is not None:
         gpus = max(len(cycle.gpus) for cycle in measurement.cycles)
         tags.append(f"{gpus} GPUs, {100 * uneven.value:.1f} % apart in joules")
+    noted = [each for cycle in measurement.cycles for each in cycle.rounds if each.notes]
+    if noted:
+        marks = dict.fromkeys(notes.noted_round(note) for each in noted for note in each.notes)
+        tags.append(f"{len(noted)} noted{''.join(marks)}")
+    said = dict.fromkeys(note for cycle in measurement.cycles for note in cycle.notes)
+    if said:
+        tags.append(f"note{''.join(map(notes.ref, said))}")
+    padded = measurement.metrics.get("padding_share")
+    if padded is not None and padded.value is not None and padded.value >= _WORTH_TELLING:
+        tags.append(f"{_percent(padded.value)} of prompt tokens are padding")
     if any(cycle.steady is False for cycle in measurement.cycles):
         tags.append(f"not steady{notes.ref(_NOT_STEADY)}")
     stopped = dict.fromkeys(cycle.stopped for cycle in measurement.cycles if cycle.stopped in ("interrupted", "failed"))

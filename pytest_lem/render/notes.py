@@ -11,6 +11,7 @@ _NUMBER = re.compile(r"\d+(\.\d+)?")
 @dataclass
 class _Note:
     text: str
+    what: str = ""
     count: int = 0
     variants: set[str] = field(default_factory=set)
 
@@ -28,8 +29,15 @@ class Notes:
 
     def invalid_round(self, reason: str) -> str:
         """The mark for one more invalid round; reasons that differ in their numbers only share a footnote."""
-        key = f"invalid: {_NUMBER.sub('#', reason)}"
-        note = self._notes.setdefault(key, _Note(reason))
+        return self._round("invalid round", reason)
+
+    def noted_round(self, note: str) -> str:
+        """The mark for one more round that has this note, and counts all the same."""
+        return self._round("round", note)
+
+    def _round(self, what: str, reason: str) -> str:
+        key = f"{what}: {_NUMBER.sub('#', reason)}"
+        note = self._notes.setdefault(key, _Note(reason, what))
         note.count += 1
         note.variants.add(reason)
         return self._mark(key)
@@ -45,6 +53,6 @@ class Notes:
 def _text(note: _Note) -> str:
     if not note.count:
         return note.text
-    rounds = "1 invalid round" if note.count == 1 else f"{note.count} invalid rounds"
+    rounds = f"{note.count} {note.what}{'s' * (note.count > 1)}"
     such_as = ", such as" if len(note.variants) > 1 else ""
     return f"{rounds}{such_as}: {note.text}"

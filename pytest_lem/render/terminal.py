@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from pytest_lem.model.measurement import Measurement
-from pytest_lem.render.columns import ENGINES, WINDOWS, Grid, Kind, grid
+from pytest_lem.render.columns import ENGINES, SERVED, WINDOWS, Grid, Kind, grid
 from pytest_lem.render.layout import lay_out, wrapped
 from pytest_lem.render.notes import Notes
 
@@ -59,7 +59,8 @@ def _lines(measurements: Sequence[Measurement], width: int | None) -> list[Text]
     lines: list[Text] = []
     names = dict(zip((id(each) for each in measurements), _names(measurements), strict=True))
     for kind, chosen in (
-        (ENGINES, [each for each in measurements if each.engine is not None]),
+        (ENGINES, [each for each in measurements if each.engine is not None and not _is_served(each)]),
+        (SERVED, [each for each in measurements if _is_served(each)]),
         (WINDOWS, [each for each in measurements if each.engine is None]),
     ):
         if chosen:
@@ -69,9 +70,15 @@ def _lines(measurements: Sequence[Measurement], width: int | None) -> list[Text]
     return [*lines, *_footnotes(notes, width)]
 
 
+def _is_served(measurement: Measurement) -> bool:
+    """Whether its requests came over time."""
+    return measurement.workload is not None and measurement.workload.arriving is not None
+
+
 def _title(kind: Kind, measurements: Sequence[Measurement], width: int | None) -> list[Text]:
     count = len(measurements)
-    title = f"{count} {kind.title}{'s' * (count != 1)}"
+    noun, space, rest = kind.title.partition(" ")
+    title = f"{count} {noun}{'s' * (count != 1)}{space}{rest}"
     quick = sum(each.protocol.quick for each in measurements)
     if not quick:
         return [Text(title, style="bold")]

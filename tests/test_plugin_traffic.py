@@ -1,0 +1,192 @@
+"""A user measures traffic: the fake engine serves it, the fake meter draws 100 W all the time."""
+
+from __future__ import annotations
+
+import json
+
+import jsonschema
+import numpy as np
+import pytest
+from fake_meter import WATTS
+
+from pytest_lem.store.schema import schemas
+
+TEST = """
+import pytest
+
+@pytest.mark.lem(
+    backend="fake",
+    prompt_tokens=16,
+    output_tokens={output},
+    traffic={traffic},
+    {more}
+    fake={{"traffic": True, "token_seconds": {step}, {options}}},
+    rounds={rounds},
+)
+def test_serve(lem_backend, lem_workload, lem_energy):
+    lem_energy.measure(lem_backend, lem_workload)
+"""
+CONSTANT = {"arrivals": "constant", "qps": 20.0, "requests": 30}
+
+
+def serve(project, *args, traffic=None, output=5, step=0.005, options="", more="", rounds=1):
+    """One request every 50 ms, each of which takes 5 tokens of 5 ms: half load. The report's one measurement."""
+    project.write(
+        TEST.format(
+            traffic=traffic or CONSTANT,
+            output=output,
+            step=step,
+            options=options,
+            more=more and f"{more},",
+            rounds=rounds,
+        )
+    )
+    result = project.run(*args)
+    result.assert_outcomes(passed=1)
+    return result, project.report()["measurements"][0]
+
+
+def the_round(measurement):
+    (round_,) = measurement["cycles"][0]["rounds"]
+    return round_
+
+
+def value(measurement, key):
+    return measurement["metrics"][key]["value"]
+
+
+def test_joules_per_token_are_watts_times_the_window_over_the_tokens_in_it(project):
+    _, found = serve(project)
+    window = the_round(found)
+    seconds = (window["end_ns"] - window["start_ns"]) / 1e9
+    assert window["served"]["steady"] is True
+    assert 1.0 < seconds < 1.45
+    assert value(found, "joules_per_token") == pytest.approx(WATTS * seconds / window["tokens"], rel=1e-6)
+    # 20 requests of 5 tokens a second, whatever the window.
+    assert value(found, "tokens_per_second") == pytest.approx(100, rel=0.04)
+    assert value(found, "requests_per_second") == pytest.approx(20, rel=0.04)
+    assert value(found, "total_tokens_per_second") == pytest.approx(420, rel=0.04)
+    assert value(found, "joules_per_request") == pytest.approx(WATTS / 20, rel=0.04)
+    assert value(found, "power_w") == pytest.approx(WATTS)
+    # Half load: no request is there for half of the time.
+    assert value(found, "idle_share") == pytest.approx(0.5, abs=0.05)
+
+
+def test_the_window_lies_in_the_steady_part_of_the_pass(project):
+    _, found = serve(project)
+    window = the_round(found)
+    served, last = window["served"], window["latency"]["requests"][-1]
+    assert window["start_ns"] >= served["start_ns"] + 24e6  # one request stays 25 ms
+    assert window["end_ns"] <= served["start_ns"] + 1e6 * last["due_ms"]
+    assert (served["requests"], served["tokens"], served["prompt_tokens"]) == (30, 150, 30 * 16)
+    assert window["tokens"] < 150
+    assert window["passes"] == 1
+    # What one pass takes is told of the whole of it.
+    seconds = (served["end_ns"] - served["start_ns"]) / 1e9
+    assert value(found, "seconds") == pytest.approx(seconds)
+    assert value(found, "cpu_joules") == pytest.approx(WATTS * seconds)
+
+
+def test_percentiles_agree_with_numpy_on_the_stamps_in_the_report(project):
+    traffic = {"arrivals": "poisson", "qps": 30.0, "requests": 45}
+    _, found = serve(project, traffic=traffic, options="'slots': 1,", rounds=2)
+    requests = [each for round_ in found["cycles"][0]["rounds"] for each in round_["latency"]["requests"]]
+    assert len(requests) == 90
+    late = [each["sent_ms"] - each["due_ms"] for each in requests]
+    stamps = {
+        "ttft": [each["ttft_ms"] for each in requests],
+        "ttft_service": [each["ttft_ms"] - delay for each, delay in zip(requests, late, strict=True)],
+        "dispatch_delay": late,
+        "tpot": [np.mean(each["gaps_ms"]) for each in requests],
+        "itl": [gap for each in requests for gap in each["gaps_ms"]],
+        "e2el": [each["e2e_ms"] for each in requests],
+    }
+    for stem, times in stamps.items():
+        for percent in (50, 90, 95, 99):
+            assert value(found, f"{stem}_p{percent}_ms") == pytest.approx(np.percentile(times, percent)), stem
+        assert value(found, f"{stem}_ms") == pytest.approx(np.mean(times)), stem
+
+
+def test_goodput_counts_requests_that_met_every_bound(project):
+    # One slot at 25 ms a request, one every 20 ms: the queue grows by 5 ms a request.
+    _, found = serve(
+        project,
+        traffic={"arrivals": "constant", "qps": 50.0, "requests": 80},
+        options="'slots': 1,",
+        step=0.005,
+        more="slo={'ttft_ms': 200, 'percentile': 50}",
+    )
+    window = the_round(found)
+    good = [each["ttft_ms"] <= 200 for each in window["latency"]["requests"]]
+    assert 35 <= sum(good) <= 41  # the 39th waits 190 ms
+    share = value(found, "good_share")
+    assert 0.3 < share < 0.6
+    assert value(found, "goodput") == pytest.approx(share * value(found, "requests_per_second"))
+    assert value(found, "joules_per_good_request") == pytest.approx(value(found, "joules_per_request") / share)
+    assert value(found, "slo_met") == float(share >= 0.5)
+
+
+def test_a_service_level_that_all_requests_meet_is_met(project):
+    _, found = serve(project, more="slo={'ttft_ms': 1000, 'tpot_ms': 100, 'e2el_ms': 2000}")
+    assert (value(found, "good_share"), value(found, "slo_met")) == (1.0, 1.0)
+    assert value(found, "goodput") == pytest.approx(value(found, "requests_per_second"))
+
+
+def test_a_service_level_that_no_request_meets_has_no_joules_per_good_request(project):
+    _, found = serve(project, more="slo={'tpot_ms': 1}")
+    assert (value(found, "good_share"), value(found, "goodput"), value(found, "slo_met")) == (0.0, 0.0, 0.0)
+    assert found["metrics"]["joules_per_good_request"]["reason"] == "no request met the service level"
+
+
+def test_traffic_too_short_for_a_steady_window_is_taken_whole_and_says_so(project):
+    result, found = serve(project, traffic={"arrivals": "constant", "qps": 20.0, "requests": 12})
+    window = the_round(found)
+    assert (window["start_ns"], window["tokens"]) == (window["served"]["start_ns"], 60)
+    assert window["served"]["steady"] is False
+    assert "the window is the whole pass, its ramp and drain included" in window["notes"][0]
+    assert value(found, "joules_per_token") == pytest.approx(WATTS * value(found, "seconds") / 60)
+    result.stdout.fnmatch_lines(["*the window is the whole pass, its ramp and drain included*"])
+
+
+def test_requests_that_were_sent_late_are_flagged_and_the_round_stays_valid(project):
+    result, found = serve(project, options="'dispatch_seconds': 0.02,", rounds=2)
+    assert [round_["valid"] for round_ in found["cycles"][0]["rounds"]] == [True, True]
+    assert all("dispatch: requests were sent up to" in round_["notes"][0] for round_ in found["cycles"][0]["rounds"])
+    assert value(found, "dispatch_delay_p95_ms") > 19
+    result.stdout.fnmatch_lines(["*2 rounds*dispatch: requests were sent up to*"])
+
+
+def test_a_meter_that_reads_in_idle_times_alone_tells_why_it_has_no_joules(project, monkeypatch):
+    monkeypatch.setenv("FAKE_METER", "idle-only")
+    _, found = serve(project)
+    absent = found["metrics"]["joules_per_token"]
+    assert absent["value"] is None
+    assert "its meter reads no joules while the engine works" in absent["reason"]
+    assert value(found, "cpu_joules") == pytest.approx(WATTS * value(found, "seconds"))
+
+
+def test_a_sensor_that_is_gone_tells_so(project, monkeypatch):
+    monkeypatch.setenv("FAKE_METER", "unreadable")
+    _, found = serve(project)
+    assert "the sensor is gone" in found["metrics"]["joules_per_token"]["reason"]
+
+
+def test_a_closed_loop_keeps_its_engine_busy(project):
+    _, found = serve(project, traffic={"arrivals": "closed", "concurrency": 4, "requests": 240})
+    assert value(found, "requests_per_second") == pytest.approx(4 / 0.025, rel=0.05)
+    assert value(found, "idle_share") < 0.1
+
+
+def test_warm_up_is_the_same_traffic_without_stamps_and_no_service_level_gives_no_goodput(project):
+    _, found = serve(project)
+    (warmup,) = found["cycles"][0]["warmup_rounds"]
+    assert (warmup["served"]["requests"], warmup["latency"]) == (30, None)
+    assert found["metrics"]["goodput"]["reason"] == "no service level was promised (slo=...)"
+
+
+def test_the_report_of_traffic_is_valid_by_the_schema_that_ships(project):
+    serve(project, more="slo={'ttft_ms': 1000}")
+    folder, known = project.runs()[-1], schemas()
+    for path in [folder / "report.json", *(folder / "raw").glob("*.json")]:
+        data = json.loads(path.read_text())
+        jsonschema.validate(data, known[data["schema"].split("/")[0].removeprefix("lem.")])
