@@ -120,7 +120,10 @@ def _latency(metric: Metric, cycles: Sequence[Cycle], _: Context) -> MetricValue
         raise Unavailable(metric.key, no_times(metric.key))
     percent = percent_of(metric.key)
     if len(per_cycle) > 1:
-        return _present(metric, mean_interval([_pooled(groups, percent) for groups in per_cycle]), "measured")
+        middles = [_pooled(groups, percent) for groups in per_cycle]
+        if min(middles) <= 0:  # nothing waits in an empty queue
+            return _maybe_zero(metric, [[Value(each)] for each in middles])
+        return _present(metric, mean_interval(middles), "measured")
     groups = per_cycle[0]
     found = bootstrap_mean(groups) if percent is None else bootstrap_percentile(groups, percent)
     return _present(metric, found, "measured")

@@ -18,7 +18,7 @@ from builders import (
 )
 from rich.cells import cell_len
 
-from pytest_lem.model.specs import ProtocolSpec
+from pytest_lem.model.specs import ProtocolSpec, WorkloadSpec
 from pytest_lem.render.terminal import console_for, print_table, table
 
 WIDTHS = (40, 60, 72, 80, 100, 120, 160, 200)
@@ -241,3 +241,60 @@ def test_a_terminal_gets_the_same_text_in_colour(monkeypatch):
     assert "\x1b[" in file.getvalue()
     plain = re.sub(r"\x1b\[[0-9;]*m", "", file.getvalue())
     assert plain == table(EVERYTHING, width=100) + "\n"
+
+
+def traffic(**values):
+    """A measurement of traffic that promised a service level."""
+    known = {
+        "joules_per_good_request": 12.0,
+        "requests_per_second": 8.0,
+        "goodput": 7.96,
+        "ttft_p99_ms": 180.0,
+        "tpot_p99_ms": 12.0,
+        "good_share": 0.99599,
+        "slo_met": 1.0,
+        "idle_share": 0.125,
+    }
+    workload = WorkloadSpec(traffic={"qps": 8.0, "requests": 100}, slo={"ttft_ms": 200})
+    return a_measurement(workload=workload, metrics=metrics(**known | values))
+
+
+def test_traffic_has_a_table_of_its_own():
+    text = table([a_measurement(), traffic(), a_window()], width=170)
+    titles = [line for line in text.splitlines() if line.startswith("1 ")]
+    assert titles == ["1 measurement", "1 measurement of traffic", "1 window"]
+    lines = text.splitlines()
+    start = lines.index("1 measurement of traffic")
+    labels, units, cells = (re.split(r" {2,}", lines[start + i].strip()) for i in (1, 2, 4))
+    columns = ["J/token", "interval", "J/good req", "tok/s", "req/s", "goodput", "TTFT p99", "TPOT p99", "SLO", "idle"]
+    assert labels == [*columns, "W", "memory", "rounds", "source"]
+    assert units == ["mJ", "mJ", "J", "req/s", "ms", "ms", "GiB", "valid"]
+    values = ["400 ±2.0 %", "392..408", "12.0", "500", "8.00", "7.96", "180", "12.0", "met 99.5 %", "12.5 %"]
+    assert cells[1:] == [*values, "200", "3.00", "2/2", "measured"]
+
+
+def test_traffic_that_promised_nothing_has_no_columns_for_it():
+    absent = dict.fromkeys(("joules_per_good_request", "goodput", "good_share", "slo_met", "peak_memory_bytes"))
+    text = table([traffic(**absent)], width=170)
+    assert re.split(r" {2,}", text.splitlines()[1].strip())[2:5] == ["tok/s", "req/s", "TTFT p99"]
+    assert "SLO" not in text
+
+
+def test_a_service_level_that_was_missed_says_by_how_much():
+    assert "missed 83.2 %" in table([traffic(slo_met=0.0, good_share=0.832)], width=170)
+
+
+def test_notes_on_rounds_that_count_are_told_once():
+    noted = [a_round(i, notes=(f"dispatch: requests were sent up to {i}.5 ms late",)) for i in range(3)]
+    text = table([a_measurement(cycles=(a_cycle(rounds=(*noted, a_round(3))),))], width=170)
+    assert "3 noted[1]" in text
+    assert "[1] 3 rounds, such as: dispatch: requests were sent up to 0.5 ms late" in text
+
+
+def test_a_note_on_the_strategy_and_padding_that_is_worth_telling_stand_beside_the_name():
+    cycle = a_cycle(notes=("the batching strategy is a way of submitting here",))
+    text = table([a_measurement(cycles=(cycle,), metrics=metrics(padding_share=0.2341))], width=170)
+    assert "note[1]" in text
+    assert "23.4 % of prompt tokens are padding" in text
+    assert "[1] the batching strategy is a way of submitting here" in text
+    assert "padding" not in table([a_measurement(metrics=metrics(padding_share=0.004))], width=170)
