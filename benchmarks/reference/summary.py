@@ -52,4 +52,5 @@ def _same(same: Json, key: str) -> list[str]:
 
 def _apart(pairs: list[Json], key: str) -> list[str]:
     mine, theirs = ([pair[name][key] for pair in pairs] for name in ("ours", "vllm"))
-    return [f"{median(mine):.4g}", f"{median(theirs):.4g}", span(paired_cost(mine, theirs))]
+    apart = span(paired_cost(mine, theirs)) if min(*mine, *theirs) > 0 else "–"  # no request was good
+    return [f"{median(mine):.4g}", f"{median(theirs):.4g}", apart]
