@@ -103,6 +103,11 @@ class Bench:
 
     def measure(self) -> None:
         """Run the protocol; the log holds what was measured, whatever happens. Raises EngineError and MeterError."""
+        self._make_ready()
+        self._rounds()
+
+    def _make_ready(self) -> None:
+        """All that comes before the first round."""
         self.listener.progress("prepare")
         engine = self.log.engine
         engine.prepare(self.workload)
@@ -110,7 +115,6 @@ class Bench:
         if self.workload.arriving is None:
             self._calibrate()
         self._warm_up()
-        self._rounds()
 
     def _elapsed(self) -> float:
         return time.monotonic() - self.began

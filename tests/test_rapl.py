@@ -168,3 +168,43 @@ def test_a_counter_that_vanishes_while_it_measures_leaves_a_reason(host):
 
     assert {reading.joules for reading in readings} == {None}
     assert all("intel-rapl:1/energy_uj" in reading.reason for reading in readings)
+
+
+def test_under_load_the_joules_between_any_two_instants_are_known(host):
+    meter = RaplMeter(intel(host).root, clock=host)
+    start = meter.begin(0)
+    end = start + 4 * SECOND
+    host.work = (start, end)
+    meter.watch(lambda: host.now >= end)
+    found = {trail.device: trail.reading(start + 1011 * MS, end - 1013 * MS) for trail in meter.trails()}
+    assert {device: reading.joules for device, reading in found.items()} == {
+        "package-0": pytest.approx(120 * 1.976, rel=1e-3),
+        "dram-0": pytest.approx(15 * 1.976, rel=1e-3),
+        "package-1": pytest.approx(60 * 1.976, rel=1e-3),
+        "dram-1": pytest.approx(6 * 1.976, rel=1e-3),
+        "psys": pytest.approx(300 * 1.976, rel=1e-3),
+    }
+    assert all(0 < reading.std < 0.01 * reading.joules for reading in found.values())
+    assert meter.end(start, end)[0].joules == pytest.approx(480, rel=1e-3)
+
+
+def test_under_load_a_counter_that_wraps_counts_on(host):
+    host.add("intel-rapl:0", "package-0", 40.0, 120.0, begin_uj=RANGE_UJ - 200_000_000)
+    meter = RaplMeter(host.root, clock=host)
+    start = meter.begin(0)
+    end = start + 4 * SECOND
+    host.work = (start, end)
+    meter.watch(lambda: host.now >= end)
+    (trail,) = meter.trails()
+    assert trail.reading(start + SECOND, end - SECOND).joules == pytest.approx(240.0, rel=1e-3)
+
+
+def test_a_counter_that_goes_away_under_load_tells_why(host):
+    intel(host)
+    meter = RaplMeter(host.root, clock=host)
+    end = meter.begin(0) + SECOND
+    path = host.root / "intel-rapl:2" / "energy_uj"
+    path.unlink()
+    path.mkdir()
+    meter.watch(lambda: host.now >= end)
+    assert {trail.reason for trail in meter.trails()} == {f"RAPL: {path}: Is a directory"}

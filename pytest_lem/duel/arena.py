@@ -63,7 +63,7 @@ def fight(
 
 def check_metric(metric: Metric) -> None:
     """Raise UsageError for a metric that has no value a round."""
-    if metric.kind not in OF_ROUNDS and metric.kind != "latency":
+    if metric.kind not in OF_ROUNDS and not metric.is_hooked:
         raise UsageError(
             f"{OPTION}: {metric.key} cannot be compared in a duel: it has no value for each round; "
             "compare it with a baseline instead"
@@ -77,7 +77,7 @@ class _Arena:
         self, a: Contestant, b: Contestant, terms: Terms, ground: Ground, keep: Keep, max_seconds: float | None
     ) -> None:
         self._contestants = (a, b)
-        hooked = terms.metric.kind == "latency"
+        hooked = terms.metric.is_hooked
         self._terms = replace(terms, protocol=terms.protocol.replace(latency=True)) if hooked else terms
         self._ground = ground
         self._keep = keep
@@ -144,7 +144,7 @@ class _Arena:
         )
 
     def _side_by_side(self) -> Ended:
-        hooked = self._terms.metric.kind == "latency"
+        hooked = self._terms.metric.is_hooked
         for launch in count(1):
             corners = pairing.order(self.corners, launch - 1)
             for corner in corners:

@@ -62,17 +62,17 @@ class Bout(Bench):
 
     def ready(self) -> None:
         """All that comes before the first round. Raises EngineError and MeterError."""
-        self.listener.progress("prepare")
-        self.log.engine.prepare(self.workload)
-        self._calibrate()
-        self._warm_up()
+        self._make_ready()
 
     def round(self, *, hooked: bool) -> Round:
         """The next round; `hooked`: with a pass beside it that tells token times. Raises EngineError and MeterError."""
         self.listener.progress(f"launch {self.log.index + 1}, round {len(self.log.rounds) + 1}")
-        _, found = self._window(len(self.log.rounds))
-        if hooked:
-            found = found.model_copy(update={"latency": self._latency(found)})
+        if self.workload.arriving is not None:
+            found = self._traffic(len(self.log.rounds))
+        else:
+            _, found = self._window(len(self.log.rounds))
+            if hooked:
+                found = found.model_copy(update={"latency": self._latency(found)})
         self.log.rounds.append(found)
         self.listener.round_done("round", found)
         return found

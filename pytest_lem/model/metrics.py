@@ -26,6 +26,11 @@ class Metric:
     definition: str
 
     @property
+    def is_hooked(self) -> bool:
+        """Whether it needs token times, which are taken beside some rounds only (under traffic in all of them)."""
+        return self.kind in ("latency", "service")
+
+    @property
     def is_joules(self) -> bool:
         """Whether it needs an energy reading."""
         return self.kind == "energy" or self.key == "joules_per_good_request"
