@@ -26,8 +26,9 @@ help:
 	@echo "make evidence  rewrite docs/evidence/*.md from the JSON beside them"
 
 # Those that compare engines or GPUs want more than any machine has: their own first lines say how to run them.
+LARGE := engines parallel traffic search phases
 bench: $(READY)
-	$(BIN)/pytest benchmarks --ignore=benchmarks/test_engines.py --ignore=benchmarks/test_parallel.py --lem-quick --lem-max-seconds=10 --lem-results=$(RESULTS) $(ARGS)
+	$(BIN)/pytest benchmarks $(LARGE:%=--ignore=benchmarks/test_%.py) --lem-quick --lem-max-seconds=10 --lem-results=$(RESULTS) $(ARGS)
 
 test: lint $(MODEL)
 	$(PYTEST) -m "not slow" $(ARGS)

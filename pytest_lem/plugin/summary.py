@@ -23,6 +23,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     if report is None:
         return
     from pytest_lem.render.closing import closing
+    from pytest_lem.render.found import found_lines
     from pytest_lem.render.terminal import console_for, print_table
 
     terminalreporter.section("lem: energy of inference")
@@ -30,6 +31,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         writer = terminalreporter._tw
         console = console_for(writer._file, width=writer.fullwidth, colour=writer.hasmarkup)
         print_table(report.measurements, console)
+    for line in found_lines(report.searches, report.phases):
+        terminalreporter.write_line(line)
     if any(verdict.kind == "gate" for verdict in report.verdicts):
         from pytest_lem.render.verdicts import error_lines, print_verdicts
 

@@ -12,6 +12,7 @@ _BINARY = [(1.0, ""), (2.0**10, "Ki"), (2.0**20, "Mi"), (2.0**30, "Gi"), (2.0**4
 _BASE = {"ms": ("s", 1e-3)}
 # Above one, the prefix waits: 1400 W reads better than 1.4 kW, and 12000 tok/s better than 12 ktok/s.
 _LARGEST = {"": 1e4, "tok/s": 1e6, "req/s": 1e6}
+_COUNTS = ("tok/s", "req/s")  # nobody thinks in millirequests
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,10 @@ def scale_for(values: Iterable[float], unit: str) -> Scale:
     base, factor = _BASE.get(unit, (unit, 1.0))
     if not sizes:
         return Scale(1.0, unit)
-    step, prefix = _si_step(median_low(sizes) * factor, _LARGEST.get(unit, _LARGEST[""]))
+    size, largest = median_low(sizes) * factor, _LARGEST.get(unit, _LARGEST[""])
+    if unit in _COUNTS and size < largest:
+        return Scale(1.0, unit)
+    step, prefix = _si_step(size, largest)
     return Scale(factor / step, f"{prefix}{base}")
 
 
