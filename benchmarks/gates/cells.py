@@ -1,4 +1,4 @@
-"""Which noise is simulated: the grid of the goals, and what the gates were not tuned on."""
+"""Which noise is simulated: the grid of the goals, and what else launches may be like."""
 
 from __future__ import annotations
 
