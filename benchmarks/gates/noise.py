@@ -30,9 +30,10 @@ class Noise:
     the rest is each engine's own. The design's model says nothing of it; 1, all of it common, is what the goals are
     judged by.
 
-    Three families beside it; by the last two alone `REST`, a share in the gate's rule, was chosen. `tails`: degrees of freedom of rounds with heavy tails (None: normal) of
-    the same quartiles. `states`: chance and size of a second, dearer state that a launch may be in. `cold`: chance
-    and size of what a session's first launch costs beyond others, when the host is cold.
+    Three families beside it; the last two have a say in `REST`, a share in the gate's rule. `tails`: degrees of
+    freedom of rounds with heavy tails (None: normal) of the same quartiles. `states`: chance and size of a second,
+    dearer state that a launch may be in. `cold`: chance and size of what a session's first launch costs beyond others,
+    when the host is cold.
     """
 
     cv: float = 0.05
