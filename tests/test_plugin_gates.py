@@ -160,6 +160,7 @@ def test_a_marker_gates_what_it_names_at_its_own_threshold(accepted):
     assert gate(accepted)["comparison"]["threshold"] == 0.6
 
 
+@pytest.mark.xdist
 def test_under_xdist_gates_judge_what_the_workers_measured(accepted):
     write(accepted, 0.0056)
     result = accepted.subprocess(*ROUNDS, "--lem-baseline=main", "-n", "1", "-p", "xdist")
@@ -293,6 +294,7 @@ def test_other_plain():
 """
 
 
+@pytest.mark.xdist
 def test_under_xdist_a_window_and_its_gate_run_on_one_worker(project):
     project.write(WINDOW)
     for _ in range(3):
