@@ -44,5 +44,5 @@ def test_a_folder_without_runs_is_one_line(tmp_path):
     result = CliRunner().invoke(app, ["badge", "--results", str(tmp_path)])
     assert result.exit_code == 2
     assert result.output.splitlines() == [
-        f"lem badge: there is no run with a report in {tmp_path}; name one, or its --results"
+        f"lem badge: there is no run with a report in {tmp_path / 'runs'}; name one, or measure first"
     ]

@@ -7,36 +7,27 @@ from typing import Annotated
 
 import typer
 
-REFUSED = 2
+from pytest_lem.cli.output import HERE, Results, refusing, say
 
 
 def badge(
     run: Annotated[
-        Path | None, typer.Argument(metavar="[RUN]", help="a run's folder or report.json (default: the newest)")
+        str | None, typer.Argument(metavar="[RUN]", help="a run's id, folder or report.json (default: the newest)")
     ] = None,
     out: Annotated[Path, typer.Option(metavar="FILE", help="where the picture goes")] = Path("energy.svg"),
-    results: Annotated[Path, typer.Option(metavar="DIR", help="where runs are kept")] = Path(".lem"),
+    results: Results = HERE,
 ) -> None:
     """Draw what a token costs, coloured as the run's gates say."""
-    from pytest_lem.model.errors import LemError
-
-    try:
-        place = _drawn(run, out, results)
-    except LemError as error:
-        typer.echo(f"lem badge: {error}", err=True)
-        raise typer.Exit(REFUSED) from None
-    typer.echo(f"{out}: {place}")
+    with refusing("badge"):
+        say(f"{out}: {_drawn(run, out, results)}")
 
 
-def _drawn(run: Path | None, out: Path, results: Path) -> str:
-    from pytest_lem.model.errors import UsageError
+def _drawn(run: str | None, out: Path, results: Path) -> str:
     from pytest_lem.render.badge import badge as draw
     from pytest_lem.store.files import write_atomic
-    from pytest_lem.store.report import REPORT, read_report
+    from pytest_lem.store.report import read_report
+    from pytest_lem.store.runs import run_place
 
-    known = sorted(path.parent for path in (results / "runs").glob(f"*/{REPORT}"))
-    if run is None and not known:
-        raise UsageError(f"there is no run with a report in {results}; name one, or its --results")
-    report = read_report(run or known[-1])
+    report = read_report(run_place(run, results))
     write_atomic(out, draw(report.measurements, report.verdicts))
     return f"run {report.run.id}"

@@ -3,100 +3,87 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from pytest_lem.cli.output import HERE, Results, count, refusing, say
 
 if TYPE_CHECKING:
     from pytest_lem.model.baseline import BaselineMetric
     from pytest_lem.store.baselines import Baseline
     from pytest_lem.store.report import Report
 
-REFUSED = 2
 Name = Annotated[str, typer.Argument(metavar="NAME", help="the baseline's name, such as main")]
 Run = Annotated[
     str | None, typer.Argument(metavar="[RUN]", help="a run's id, folder or report.json (default: the newest run)")
 ]
-Results = Annotated[Path, typer.Option(metavar="DIR", help="where runs and baselines are kept")]
-_HERE = Path(".lem")
 _HEADLINES = ("joules_per_token", "tokens_per_second", "gpu_joules", "seconds")
 
 app = typer.Typer(help="The accepted runs that gates compare with.", rich_markup_mode=None, no_args_is_help=True)
 
 
 @app.command()
-def add(name: Name, run: Run = None, results: Results = _HERE) -> None:
+def add(name: Name, run: Run = None, results: Results = HERE) -> None:
     """Accept a run into a baseline: later runs are compared with it and those before it."""
     _accept(name, run, results, new_epoch=False)
 
 
 @app.command()
-def accept(name: Name, run: Run = None, results: Results = _HERE) -> None:
+def accept(name: Name, run: Run = None, results: Results = HERE) -> None:
     """Accept a change: a new epoch begins with this run, and later ones are compared with none before it."""
     _accept(name, run, results, new_epoch=True)
 
 
 @app.command()
-def show(name: Annotated[str, typer.Argument(metavar="NAME|FILE")], results: Results = _HERE) -> None:
+def show(name: Annotated[str, typer.Argument(metavar="NAME|FILE")], results: Results = HERE) -> None:
     """Show a baseline's runs, what they came to, and what its gates still lack."""
-    with _one_line("show"):
+    with refusing("baseline show"):
         from pytest_lem.store.baselines import lacking, open_baseline
 
         found = open_baseline(results, name, option="NAME")
-        _say(f"baseline {name}: {_count(len(found.runs), 'run')}, epoch {found.epoch}")
+        say(f"baseline {name}: {count(len(found.runs), 'run')}, epoch {found.epoch}")
         for run in found.runs:
             commit = f", commit {run.commit[:12]}" if run.commit else ""
-            measured = _count(len(run.entries), "measurement")
-            _say(f"  {run.id}: accepted {run.saved:%Y-%m-%d %H:%M} UTC{commit}, {measured}")
+            measured = count(len(run.entries), "measurement")
+            say(f"  {run.id}: accepted {run.saved:%Y-%m-%d %H:%M} UTC{commit}, {measured}")
         for line in [*_measured(found), *lacking(found)]:
-            _say(line)
+            say(line)
 
 
 @app.command()
 def prune(
     name: Name,
     keep: Annotated[int, typer.Option(metavar="N", help="how many of the newest runs stay")],
-    results: Results = _HERE,
+    results: Results = HERE,
 ) -> None:
     """Delete old runs of a baseline; those that its epoch began with stay, since a slow creep shows against them."""
-    with _one_line("prune"):
+    with refusing("baseline prune"):
         from pytest_lem.store.baselines import all_runs
         from pytest_lem.store.baselines import prune as prune_runs
 
         gone = prune_runs(results, name, keep)
-        _say(f"baseline {name}: {_count(len(gone), 'run')} deleted, {len(all_runs(results, name))} kept")
+        say(f"baseline {name}: {count(len(gone), 'run')} deleted, {len(all_runs(results, name))} kept")
 
 
 def _accept(name: str, run: str | None, results: Path, *, new_epoch: bool) -> None:
-    with _one_line("accept" if new_epoch else "add"):
+    with refusing("baseline accept" if new_epoch else "baseline add"):
         from pytest_lem.store.baselines import entries_of, lacking, open_baseline, save_run
 
         report = _report(run, results)
         path = save_run(results, name, report, new_epoch=new_epoch)
         found = open_baseline(results, name, option="NAME")
-        _say(f"baseline {name}: accepted {path.name}; {_count(len(found.runs), 'run')} in epoch {found.epoch}")
+        say(f"baseline {name}: accepted {path.name}; {count(len(found.runs), 'run')} in epoch {found.epoch}")
         for line in [*entries_of(report).left_out, *lacking(found)]:
-            _say(line)
+            say(line)
 
 
 def _report(run: str | None, results: Path) -> Report:
-    from pytest_lem.model.errors import UsageError
-    from pytest_lem.store.parts import find_run
-    from pytest_lem.store.report import REPORT, read_report
+    from pytest_lem.store.report import read_report
+    from pytest_lem.store.runs import run_place
 
-    if run is None:
-        known = sorted(path.parent for path in (results / "runs").glob(f"*/{REPORT}"))
-        if not known:
-            raise UsageError(f"there is no run with a report in {results / 'runs'}; name one, or measure first")
-        return read_report(known[-1])
-    if (results / "runs" / run / REPORT).is_file():
-        return read_report(results / "runs" / run)
-    place = Path(run)
-    if not place.exists():
-        raise UsageError(f"{run}: there is no such run in {results / 'runs'}, and no such file")
-    return read_report(place if place.is_file() or (place / REPORT).is_file() else find_run(place))
+    return read_report(run_place(run, results))
 
 
 def _measured(baseline: Baseline) -> Iterator[str]:
@@ -116,23 +103,3 @@ def _summary(key: str, history: list[BaselineMetric]) -> str:
     middles = [median([value for launch in run.launches for value in launch]) for run in history]
     low, middle, high = (with_unit(value, history[-1].unit) for value in (min(middles), median(middles), max(middles)))
     return f"{key} {middle}" + (f", {low} to {high} over {len(middles)} runs" if len(middles) > 1 else "")
-
-
-@contextmanager
-def _one_line(command: str) -> Iterator[None]:
-    """Say an error of ours in its line, and exit with 2."""
-    from pytest_lem.model.errors import LemError
-
-    try:
-        yield
-    except LemError as error:
-        typer.echo(f"lem baseline {command}: {error}", err=True)
-        raise typer.Exit(REFUSED) from None
-
-
-def _say(line: str) -> None:
-    typer.echo(line)
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}" if number == 1 else f"{number} {word}s"

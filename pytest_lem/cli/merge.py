@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pytest_lem.cli.output import FOUND, HERE, Results, refusing, say
+
 if TYPE_CHECKING:
     from pytest_lem.store.report import Report
-
-REFUSED = 2
 
 
 def merge(
@@ -21,24 +21,18 @@ def merge(
         list[Path],
         typer.Argument(metavar="RUN", help="a run's folder, or one that holds one, as an artifact of CI does"),
     ],
-    results: Annotated[Path, typer.Option(metavar="DIR", help="where the new run goes")] = Path(".lem"),
+    results: Results = HERE,
     json: Annotated[Path | None, typer.Option(metavar="FILE", help="write a copy of report.json to FILE")] = None,
 ) -> None:
     """Make one run out of several, such as the shards of --lem-shard.
 
     Exit status: 0, or 1 where something is missing or a budget is broken, 2 where the runs cannot be mixed.
     """
-    from pytest_lem.model.errors import LemError
-
-    try:
+    with refusing("merge"):
         report, folder = _merged(runs, results, json)
-    except LemError as error:
-        for line in str(error).splitlines():
-            typer.echo(f"lem merge: {line}", err=True)
-        raise typer.Exit(REFUSED) from None
     _show(report, folder)
     broken = any(verdict.status == "failed" for verdict in report.verdicts)
-    raise typer.Exit(1 if broken or not report.run.complete else 0)
+    raise typer.Exit(FOUND if broken or not report.run.complete else 0)
 
 
 def _merged(runs: list[Path], results: Path, copy: Path | None) -> tuple[Report, Path]:
@@ -64,4 +58,4 @@ def _show(report: Report, folder: Path) -> None:
         width, colour = shutil.get_terminal_size().columns, sys.stdout.isatty() and "NO_COLOR" not in os.environ
         print_table(report.measurements, console_for(sys.stdout, width=width, colour=colour))
     for line in [*closing(report.verdicts, report.missing), f"report: {folder / 'report.json'}"]:
-        typer.echo(line)
+        say(line)
