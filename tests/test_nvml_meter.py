@@ -207,6 +207,17 @@ def test_the_counter_is_never_asked_more_often_than_every_3_ms():
     assert min(later - earlier for earlier, later in pairwise(asked)) >= 3 * MS
 
 
+def test_clock_temperature_and_throttling_are_kept_from_just_outside_the_window():
+    gpu = simulated(throttled=(("sw_power_cap", 0.0, 1e6),))
+    (reading,), _ = play(meter_of(gpu), gpu)
+    idle_mhz, _ = gpu.spec.sm_clocks_mhz
+    assert reading.before.sm_clock_mhz == reading.after.sm_clock_mhz == idle_mhz
+    assert reading.before.throttle_reasons == ("sw_power_cap",)
+    assert reading.after.temperature_c > reading.before.temperature_c
+    assert reading.head.time_ns < reading.before.time_ns
+    assert reading.after.time_ns > reading.tail.time_ns
+
+
 def test_a_window_under_a_second_has_edges_but_no_joules():
     gpu = simulated()
     (reading,), _ = play(meter_of(gpu), gpu, seconds=0.9)

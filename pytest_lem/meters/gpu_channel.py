@@ -14,7 +14,7 @@ from pytest_lem.meters.power_series import PowerSeries
 from pytest_lem.meters.trail import Mark, Trail
 from pytest_lem.meters.window import MIN_WINDOW_S, NS, Joules, head_tail, series_joules
 from pytest_lem.model.errors import MeterError
-from pytest_lem.model.measurement import DeviceReading, Edge
+from pytest_lem.model.measurement import DeviceReading, DeviceState, Edge
 
 T = TypeVar("T")
 
@@ -38,6 +38,8 @@ class GpuChannel:
         self._faults: list[str] = []
         self._broken: str | None = None
         self._load: LoadWatch | None = None
+        self._before: DeviceState | None = None
+        self._after: DeviceState | None = None
 
     def open(self) -> None:
         """Get to know the counter, before the first window; what fails here fails again there, with its reason."""
@@ -50,6 +52,7 @@ class GpuChannel:
         Other processes of our own mean another engine, and idle as it was before says nothing about it.
         """
         self._faults, self._broken, self._load = [], None, None
+        self._before = self._after = None
         if self._own is None or (own != self._own and 2 * len(own & self._own) <= len(self._own)):
             self._floor, self._processes = IdleFloor(), ProcessGuard(self._hidden_pids)
             self._edges.forget()
@@ -120,6 +123,7 @@ class GpuChannel:
             self._edges.take_head()
         else:
             self.series.restart()
+        self._before = self._state()
         return self._edges.head.time_ns if self._edges.head else self.clock.now_ns()
 
     def _watch_head(self, until_ns: int) -> bool:
@@ -131,7 +135,7 @@ class GpuChannel:
     def _end(self, start_ns: int, end_ns: int, own: Collection[int]) -> DeviceReading:
         reading = self._by_counter(start_ns, end_ns) if self.has_counter else self._by_power(start_ns, end_ns)
         self._look_around(own)
-        return reading.replace(faults=self._all_faults(), notes=self._notes())
+        return reading.replace(after=self._after, faults=self._all_faults(), notes=self._notes())
 
     def _by_counter(self, start_ns: int, end_ns: int) -> DeviceReading:
         edges = self._edges.take_tail(start_ns, end_ns)
@@ -187,13 +191,25 @@ class GpuChannel:
             reason=reason,
             head=head,
             tail=tail,
+            before=self._before,
+            after=self._after,
             faults=self._all_faults(),
             notes=self._notes(),
         )
 
     def _look_around(self, own: Collection[int]) -> None:
         self._note(self._processes.fault(self.driver.process_ids(), own))
-        self._note(slowdown_fault(self.driver.state().throttle_reasons))
+        self._after = self._state()
+        self._note(slowdown_fault(self._after.throttle_reasons))
+
+    def _state(self) -> DeviceState:
+        seen = self.driver.state()
+        return DeviceState(
+            time_ns=self.clock.now_ns(),
+            sm_clock_mhz=seen.sm_clock_mhz,
+            temperature_c=seen.temperature_c,
+            throttle_reasons=seen.throttle_reasons,
+        )
 
     def _note(self, fault: str | None) -> None:
         if fault is not None and fault not in self._faults:

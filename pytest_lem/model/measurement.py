@@ -38,6 +38,15 @@ class Edge(Frozen):
     power_std_w: float
 
 
+class DeviceState(Frozen):
+    """A GPU at an instant (monotonic ns): SM clock (MHz), temperature (°C), why it was throttled; null: not told."""
+
+    time_ns: int
+    sm_clock_mhz: int | None = None
+    temperature_c: int | None = None
+    throttle_reasons: tuple[str, ...] = ()
+
+
 class DeviceReading(Frozen):
     """Joules of one device over one window.
 
@@ -45,7 +54,8 @@ class DeviceReading(Frozen):
     `reason` where it could not be read. `source` says measured or estimated, `method` how: `counter`,
     `power-integral`, `rapl`, or an estimate's model. `faults` are guards that make the round invalid; `notes` are
     remarks that do not. `ticks` are all readings of the counter that were taken while the engine worked, as (monotonic
-    ns, J since the first): under traffic only.
+    ns, J since the first): under traffic only. `before` and `after` are a GPU's state just outside of the window, where
+    asking for it disturbs nothing: its clock may have fallen since the work.
     """
 
     device: str
@@ -59,6 +69,8 @@ class DeviceReading(Frozen):
     head: Edge | None = None
     tail: Edge | None = None
     ticks: tuple[tuple[int, float], ...] = ()
+    before: DeviceState | None = None
+    after: DeviceState | None = None
     faults: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
