@@ -1,0 +1,177 @@
+"""The rounds of a measurement as the page draws them: when, how long, what each came to, what its devices drew."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+from pytest_lem.device_joules import Context
+from pytest_lem.launches import context_of
+from pytest_lem.model.errors import Unavailable
+from pytest_lem.model.measurement import Cycle, DeviceReading, Measurement, Round
+from pytest_lem.model.metrics import METRICS
+from pytest_lem.render.html.packing import Texts, short
+from pytest_lem.round_values import round_value
+
+OF_ENGINES = ("joules_per_token", "tokens_per_second", "power_w", "seconds")
+OF_WINDOWS = ("gpu_joules", "cpu_joules", "power_w", "seconds")
+DIGITS = 4
+"""A pixel shows no more."""
+FINE_POINTS = 40_000
+"""Points of power within rounds that a page holds, over all of its rounds."""
+MOST_POINTS = 200
+_MS = 1e6
+
+
+def fine_points(measurements: Sequence[Measurement]) -> int:
+    """How many points of power each round may have, so that a page of many rounds stays light; 0: none has ticks."""
+    ticked = sum(
+        len(reading.ticks) > 1
+        for measurement in measurements
+        for cycle in measurement.cycles
+        for round_ in rounds_of(cycle)
+        for reading in round_.devices
+    )
+    return min(MOST_POINTS, max(2, FINE_POINTS // ticked)) if ticked else 0
+
+
+def rounds_of(cycle: Cycle) -> tuple[Round, ...]:
+    """All rounds of a cycle in order, those of its warm-up first."""
+    return cycle.warmup_rounds + cycle.rounds
+
+
+def packed_cycles(measurement: Measurement, texts: Texts, fine: int) -> list[dict[str, Any]]:
+    """Every cycle of a measurement, in columns."""
+    context = context_of(measurement)
+    keys = OF_WINDOWS if measurement.engine is None else OF_ENGINES
+    names = {device.id: device.name for meter in measurement.meters for device in meter.devices}
+    return [_packed(cycle, keys, context, names, texts, fine) for cycle in measurement.cycles]
+
+
+def _packed(
+    cycle: Cycle, keys: Sequence[str], context: Context, names: dict[str, str], texts: Texts, fine: int
+) -> dict[str, Any]:
+    rounds = rounds_of(cycle)
+    start = min((each.start_ns for each in rounds), default=0)
+    found: dict[str, Any] = {
+        "i": cycle.index,
+        "w": len(cycle.warmup_rounds),
+        "t": [round((each.start_ns - start) / _MS) for each in rounds],
+        "d": [round((each.end_ns - each.start_ns) / _MS) for each in rounds],
+        "v": _columns(keys, rounds, context),
+        "bad": [
+            [place, texts.place(each.reason or "no reason was recorded")]
+            for place, each in enumerate(rounds)
+            if not each.valid
+        ],
+        "said": [[place, texts.places(each.notes)] for place, each in enumerate(rounds) if each.notes],
+        "dev": _devices(rounds, start, names, texts, fine),
+        "stop": texts.place(cycle.stopped),
+        "steady": cycle.steady,
+        "load": short(cycle.load_seconds, DIGITS),
+        "notes": texts.places(cycle.notes),
+    }
+    return {key: value for key, value in found.items() if value not in ([], {}, None, -1)}
+
+
+def _columns(keys: Sequence[str], rounds: Sequence[Round], context: Context) -> dict[str, list[float | None]]:
+    """Metric → its value in each round, without the metrics that no round has."""
+    columns = {key: [short(_value(key, each, context), DIGITS) for each in rounds] for key in keys}
+    return {key: values for key, values in columns.items() if any(value is not None for value in values)}
+
+
+def _value(key: str, round_: Round, context: Context) -> float | None:
+    try:
+        return round_value(METRICS[key], round_, context).value
+    except (Unavailable, ZeroDivisionError):
+        return None
+
+
+def _devices(
+    rounds: Sequence[Round], start: int, names: dict[str, str], texts: Texts, fine: int
+) -> list[dict[str, Any]]:
+    ids = dict.fromkeys(reading.device for each in rounds for reading in each.devices)
+    found = []
+    for device in ids:
+        readings = [next((r for r in each.devices if r.device == device), None) for each in rounds]
+        found.append(_device(device, list(zip(rounds, readings, strict=True)), start, names, texts, fine))
+    return found
+
+
+Read = tuple[Round, DeviceReading | None]
+
+
+def _device(
+    device: str, read: Sequence[Read], start: int, names: dict[str, str], texts: Texts, fine: int
+) -> dict[str, Any]:
+    """One device over the rounds: mean power of each, idle power around it, clocks and temperatures beside it (°C)."""
+    known = [reading for _, reading in read if reading is not None]
+    found: dict[str, Any] = {
+        "id": texts.place(device),
+        "name": texts.place(names.get(device)),
+        "kind": known[0].kind,
+        "how": texts.places(f"{each.meter}: {each.method}" for each in known),
+        "guess": int(any(each.source == "estimated" for each in known)),
+        "w": [short(_power(each, reading), DIGITS) for each, reading in read],
+        "why": _reasons(known, texts),
+        "idle": [_idle(each, reading, start) for each, reading in read],
+        "fine": [
+            [place, *_curve(reading, start, fine)]
+            for place, (_, reading) in enumerate(read)
+            if reading is not None and fine and len(reading.ticks) > 1
+        ],
+        "mhz": _states(known, start, "sm_clock_mhz"),
+        "deg": _states(known, start, "temperature_c"),
+        "hot": _throttled(known, start, texts),
+    }
+    if not any(found["idle"]):
+        found["idle"] = []
+    return {key: value for key, value in found.items() if value not in ([], -1, 0)}
+
+
+def _power(round_: Round, reading: DeviceReading | None) -> float | None:
+    if reading is None or reading.joules is None or round_.seconds <= 0:
+        return None
+    return reading.joules / round_.seconds
+
+
+def _reasons(known: Sequence[DeviceReading], texts: Texts) -> list[int]:
+    return texts.places(each.reason for each in known if each.joules is None and each.reason)
+
+
+def _idle(round_: Round, reading: DeviceReading | None, start: int) -> list[Any]:
+    """`[ms, W, ms, W]` of the idle edges; none under traffic, where the power at an edge is the load's."""
+    if reading is None or round_.served is not None or reading.head is None or reading.tail is None:
+        return []
+    edges = (reading.head, reading.tail)
+    return [part for edge in edges for part in (round((edge.time_ns - start) / _MS), short(edge.power_w, DIGITS))]
+
+
+def _curve(reading: DeviceReading, start: int, most: int) -> tuple[list[int], list[float | None]]:
+    """Mean power from tick to tick of the counter, of at most `most` stretches: when each ended (ms), and its W."""
+    ticks = reading.ticks
+    stretches = min(most, len(ticks) - 1)
+    chosen = [ticks[round(place * (len(ticks) - 1) / stretches)] for place in range(stretches + 1)]
+    times, powers = [], []
+    for (before, old), (after, new) in pairwise(chosen):
+        if after > before:
+            times.append(round((after - start) / _MS))
+            powers.append(short((new - old) / (after - before) * 1e9, DIGITS))
+    return times, powers
+
+
+def _states(known: Sequence[DeviceReading], start: int, field: str) -> list[list[Any]]:
+    """`[ms, value]` of each state that tells `field`, in the order of time."""
+    states = [state for each in known for state in (each.before, each.after) if state is not None]
+    values = [(state.time_ns, getattr(state, field)) for state in states]
+    return [[round((time - start) / _MS), value] for time, value in sorted(values) if value is not None]
+
+
+def _throttled(known: Sequence[DeviceReading], start: int, texts: Texts) -> list[list[Any]]:
+    states = [state for each in known for state in (each.before, each.after) if state is not None]
+    return [
+        [round((state.time_ns - start) / _MS), texts.place(", ".join(state.throttle_reasons))]
+        for state in states
+        if state.throttle_reasons
+    ]
