@@ -57,36 +57,50 @@ def console_for(file: IO[str], *, width: int, colour: bool) -> Console:
 def _lines(measurements: Sequence[Measurement], width: int | None) -> list[Text]:
     notes = Notes()
     lines: list[Text] = []
-    names = dict(zip((id(each) for each in measurements), _names(measurements), strict=True))
-    for kind, chosen in (
-        (ENGINES, [each for each in measurements if each.engine is not None and not _is_served(each)]),
-        (SERVED, [each for each in measurements if _is_served(each)]),
-        (WINDOWS, [each for each in measurements if each.engine is None]),
-    ):
-        if chosen:
-            found = grid(kind, chosen, [names[id(each)] for each in chosen], notes)
-            gap = [Text()] if lines else []
-            lines += [*gap, *_title(kind, chosen, width), *lay_out(found, width), *_legend(found, chosen, width)]
+    names = dict(zip((id(each) for each in measurements), names_of(measurements), strict=True))
+    for kind, chosen in kinds_of(measurements):
+        found = grid(kind, chosen, [names[id(each)] for each in chosen], notes)
+        gap = [Text()] if lines else []
+        lines += [*gap, *_title(kind, chosen, width), *lay_out(found, width), *_legend(found, chosen, width)]
     return [*lines, *_footnotes(notes, width)]
 
 
-def _is_served(measurement: Measurement) -> bool:
+def kinds_of(measurements: Sequence[Measurement]) -> list[tuple[Kind, list[Measurement]]]:
+    """The tables that show `measurements`, and which of them stand in each; none is empty."""
+    found = (
+        (ENGINES, [each for each in measurements if each.engine is not None and not is_served(each)]),
+        (SERVED, [each for each in measurements if is_served(each)]),
+        (WINDOWS, [each for each in measurements if each.engine is None]),
+    )
+    return [(kind, chosen) for kind, chosen in found if chosen]
+
+
+def is_served(measurement: Measurement) -> bool:
     """Whether its requests came over time."""
     return measurement.workload is not None and measurement.workload.arriving is not None
 
 
 def _title(kind: Kind, measurements: Sequence[Measurement], width: int | None) -> list[Text]:
+    told, quick = title(kind, measurements)
+    style = "bold yellow" if quick else "bold"
+    return [Text(line, style=style) for line in wrapped(f"{told} · {quick}" if quick else told, width)]
+
+
+def title(kind: Kind, measurements: Sequence[Measurement]) -> tuple[str, str]:
+    """`3 measurements of traffic`, and a warning where some of them are a first look only."""
     count = len(measurements)
     noun, space, rest = kind.title.partition(" ")
-    title = f"{count} {noun}{'s' * (count != 1)}{space}{rest}"
     quick = sum(each.protocol.quick for each in measurements)
-    if not quick:
-        return [Text(title, style="bold")]
     warning = "QUICK: a first look, not gateable" if quick == count else f"{quick} of them QUICK, not gateable"
-    return [Text(line, style="bold yellow") for line in wrapped(f"{title} · {warning}", width)]
+    return f"{count} {noun}{'s' * (count != 1)}{space}{rest}", warning if quick else ""
 
 
 def _legend(found: Grid, measurements: Sequence[Measurement], width: int | None) -> list[Text]:
+    return [Text(line, style="dim") for say in legend(found, measurements) for line in wrapped(say, width, "  ")]
+
+
+def legend(found: Grid, measurements: Sequence[Measurement]) -> list[str]:
+    """What a table's intervals cover, which meters were read, and what `~` says."""
     says = []
     if found.covers:
         spans = [each for each in found.covers if each != "range"]
@@ -98,7 +112,7 @@ def _legend(found: Grid, measurements: Sequence[Measurement], width: int | None)
         says.append(f"meters: {', '.join(meters)}")
     if any(value.source == "estimated" for each in measurements for value in each.metrics.values()):
         says.append("~ estimated by a model, not measured")
-    return [Text(line, style="dim") for say in says for line in wrapped(say, width, "  ")]
+    return says
 
 
 def _meters(measurements: Sequence[Measurement]) -> list[str]:
@@ -115,7 +129,7 @@ def _footnotes(notes: Notes, width: int | None) -> list[Text]:
     ]
 
 
-def _names(measurements: Sequence[Measurement]) -> list[str]:
+def names_of(measurements: Sequence[Measurement]) -> list[str]:
     """What tells the measurements apart: the test without its file, where that is enough, and the name within it."""
     short = [_named(each.test.rpartition("::")[2] or each.test, each.name) for each in measurements]
     files = {(name, each.test) for name, each in zip(short, measurements, strict=True)}
