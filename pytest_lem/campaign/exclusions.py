@@ -10,9 +10,18 @@ from pytest_lem.campaign.layers import EXPERIMENT_FIELDS, Layer
 from pytest_lem.campaign.ranges import ends, numbers
 from pytest_lem.campaign.values import as_list, normal, unknown
 from pytest_lem.model.errors import UsageError
+from pytest_lem.model.frozen import Frozen
+from pytest_lem.model.workload import PRESETS, DataSpec, DecodingSpec, ServiceLevel, TrafficSpec
 
 Test = Callable[[Point], bool]
 FIELDS = tuple(name for name in EXPERIMENT_FIELDS if name != "prompts")
+NESTED: Mapping[str, type[Frozen]] = {
+    "data": DataSpec,
+    "decoding": DecodingSpec,
+    "slo": ServiceLevel,
+    "traffic": TrafficSpec,
+}
+"""Keywords with fields of their own: a rule may name some of them."""
 
 
 def exclusion(source: Layer | None, known: Collection[str]) -> Test:
@@ -44,6 +53,8 @@ def _test(name: str, value: object, place: str, known: Collection[str]) -> Test:
         return _options(name, value, place)
     if name not in FIELDS:
         raise unknown("keyword", name, {*FIELDS, *known}, place)
+    if name in NESTED and isinstance(value, Mapping):
+        return _fields(name, value, place)
     accepts = [_accepts(name, each, place, known) for each in ([None] if value is None else as_list(value))]
     if not accepts:
         raise UsageError(f"{place}: {name} is empty; name at least one, or leave it out")
@@ -78,6 +89,25 @@ def _within(value: Mapping[str, Any], *, whole: bool, place: str) -> Callable[[A
 
 def _between(found: float, low: float | None, high: float | None) -> bool:
     return (low is None or found >= low) and (high is None or found <= high)
+
+
+def _fields(name: str, value: Mapping[str, Any], place: str) -> Test:
+    """Some fields of a keyword that has its own; a preset stands for those of its name."""
+    fields = {
+        **PRESETS.get(str(value.get("preset")), {}),
+        **{key: each for key, each in value.items() if key != "preset"},
+    }
+    if "preset" in value and value["preset"] not in PRESETS:
+        raise unknown("preset", value["preset"], PRESETS, place)
+    for key in fields:
+        if key not in NESTED[name].model_fields:
+            raise unknown(f"field of {name}", key, NESTED[name].model_fields, place)
+
+    def test(point: Point) -> bool:
+        found = point.load.get(name)
+        return found is not None and _given(fields, found.model_dump())
+
+    return test
 
 
 def _options(backend: str, value: object, place: str) -> Test:
