@@ -60,9 +60,9 @@ class Layer:
 class Layers:
     """What each layer says: keyword → value; None where the command line or the settings are silent.
 
-    `project` is the project's own file, `place` names the marker in errors, `origins` maps `marker`, `project` and
-    `settings` to the origins of their paths. `experiment` lies above the marker where one of a list of experiments is
-    meant.
+    `project` is the project's own file, `place` names the marker in errors, `origins` maps `marker`, `command`,
+    `project` and `settings` to the origins of their paths. `experiment` lies above the marker where one of a list of
+    experiments is meant. A marker that is `written_down` stands in a file, whose lines its errors name.
     """
 
     marker: Mapping[str, Any]
@@ -73,18 +73,20 @@ class Layers:
     project: Mapping[str, Any] = field(default_factory=dict)
     origins: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     experiment: Layer | None = None
+    written_down: bool = False
 
     @cached_property
     def asked(self) -> Layer:
         """The command line."""
         said = _said(self.command)
-        return Layer(said, {name: f"--lem-{name.replace('_', '-')}" for name in said})
+        options = {name: f"--lem-{name.replace('_', '-')}" for name in said}
+        return Layer(said, options | dict(self.origins.get("command", {})))
 
     @cached_property
     def written(self) -> tuple[Layer, ...]:
         """The layers below the command line, the highest first."""
         said = _said(self.settings)
-        marker = Layer(self.marker, self.origins.get("marker", {}), self.place)
+        marker = Layer(self.marker, self.origins.get("marker", {}), None if self.written_down else self.place)
         project = Layer(self.project, self.origins.get("project", {}), None)
         settings = Layer(said, {**{name: f"lem_{name}" for name in said}, **self.origins.get("settings", {})})
         return (*([self.experiment] if self.experiment else []), marker, project, settings)

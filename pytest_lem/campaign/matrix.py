@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from pytest_lem.campaign.exclusions import exclusion
-from pytest_lem.campaign.grid import Emptied, Point, experiments, points
+from pytest_lem.campaign.grid import Emptied, Point, experiments, origins, points
 from pytest_lem.campaign.ids import Names
 from pytest_lem.campaign.layers import Layers, check_keywords, protocol
 from pytest_lem.campaign.values import validated
@@ -115,7 +115,7 @@ class _Maker:
         if name not in self._engines:
             python = point.layers.pythons.get(point.setup["backend"])
             fields = {**point.setup, "options": dict(point.options), "python": python}
-            spec = validated(EngineSpec, fields, point.layers.place)
+            spec = validated(EngineSpec, fields, point.layers.place, _places(point))
             try:
                 self._engines[name] = self._checked(spec)
             except UsageError as error:
@@ -127,7 +127,7 @@ class _Maker:
             return NO_WORKLOAD
         name = (*self._names.load_words(point), str(point.load["batch"]))
         if name not in self._workloads:
-            self._workloads[name] = validated(WorkloadSpec, point.load, point.layers.place)
+            self._workloads[name] = validated(WorkloadSpec, point.load, point.layers.place, _places(point))
         return self._workloads[name]
 
     def _count(self, point: Point) -> int:
@@ -146,4 +146,11 @@ def blamed(message: str, point: Point) -> str:
         if message.startswith(option) and source is not None:
             said = message if name == backend else message.removeprefix(option).lstrip()
             return f"{source.blame(point.variant if name == backend else name)}: {said}"
+    if point.layers.written_down and message.startswith(f"{backend}:"):
+        return f"{origins(point).get('gpus') or origins(point).get('backend') or point.layers.place}: {message}"
     return message
+
+
+def _places(point: Point) -> dict[str, str]:
+    """Where each keyword is said, for a marker whose errors name lines."""
+    return origins(point) if point.layers.written_down else {}

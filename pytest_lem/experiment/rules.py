@@ -14,6 +14,10 @@ SERVED = ("vllm",)
 
 COMING = ("traffic", "traffic.arrivals", "traffic.qps", "traffic.concurrency", "traffic.trace", "target_qps")
 """Keywords of which one is said where requests come over time."""
+BOUNDS = ("traffic.requests", "traffic.seconds", "requests", "data", "data.source", "generator")
+"""Keywords of which one bounds a pass."""
+SECONDS = 60.0
+"""How long requests come where nothing bounds them: MLPerf Inference's shortest run."""
 
 
 def gpus(said: Sayings) -> None:
@@ -145,6 +149,10 @@ def traffic(said: Sayings) -> None:
     if (isinstance(given, str) or simulated) and not said.has("traffic.qps"):
         word = "traffic_simulation" if simulated else "traffic"
         said.refuse(word, f"{word}: how often do requests come? name target_qps beside it")
+    if (isinstance(given, str) or simulated) and not any(said.has(name) for name in BOUNDS):
+        word = "traffic_simulation" if simulated else "traffic"
+        said.put("traffic.seconds", SECONDS, word)
+        said.note(word, f"{word}: nothing says how many requests there are; they come for {SECONDS:g} s")
     if coming or isinstance(given, list) or rate is not None:
         _ungrouped(said)
 

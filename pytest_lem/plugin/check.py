@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +14,7 @@ from pytest_lem.engines import registry
 from pytest_lem.model.errors import UsageError
 from pytest_lem.model.specs import ProtocolSpec
 from pytest_lem.plugin import options
-from pytest_lem.plugin.collection import marker_of
+from pytest_lem.plugin.collection import experiment_file, marker_of, marker_origins
 from pytest_lem.plugin.gate_rules import check_gates
 from pytest_lem.plugin.limits import command_limits
 
@@ -27,7 +27,7 @@ def check_options(config: pytest.Config) -> None:
         registry.entry(backend, place="--lem-backend")
     for backend in options.pythons(config):
         registry.entry(backend, place="--lem-python")
-    layers = layers_of(config, {}, place="--lem")
+    layers = layers_of(config, None)
     cells(layers, registry.names(), checked=registry.validate)
     protocol(layers, quick=options.quick(config))
     for name in ("cycles", "rounds", "round_seconds", "max_seconds"):
@@ -43,24 +43,24 @@ def check_options(config: pytest.Config) -> None:
     _check_copy(config)
 
 
-def layers_of(
-    config: pytest.Config, marker: dict[str, object], *, place: str, origins: Mapping[str, str] | None = None
-) -> Layers:
-    """The layers of one test: its merged markers (`origins`: keyword → node), command line, project file, ini."""
+def layers_of(config: pytest.Config, test: pytest.Item | Any | None) -> Layers:
+    """The layers of one test: its merged markers, command line, project file, ini. No test: those without markers."""
     names = ("backend", "model", "precision", "batch", "cycles", "rounds", "round_seconds", "max_seconds")
-    written = project_of(config)
+    written, file = project_of(config), experiment_file(test)
     return Layers(
-        marker=marker,
+        marker={} if test is None else marker_of(test),
         command={name: options.command(config, name) for name in names},
         settings={name: options.setting(config, name) for name in names},
         pythons=options.pythons(config),
-        place=place,
+        place="--lem" if test is None else file.file if file else "@pytest.mark.lem",
         project=written.values,
         origins={
-            "marker": origins or {},
+            "marker": {} if test is None else marker_origins(test),
+            "command": config.stash.get(options.SAID, {}),
             "project": written.origins,
             "settings": {name: ini_origin(config, f"lem_{name}") for name in names},
         },
+        written_down=file is not None,
     )
 
 
@@ -75,8 +75,7 @@ def allowed_failures(config: pytest.Config) -> int:
 
 def protocol_of(item: pytest.Item) -> ProtocolSpec:
     """How the rounds of this item are measured. Raises UsageError for what cannot be."""
-    layers = layers_of(item.config, marker_of(item), place="@pytest.mark.lem")
-    return protocol(layers, quick=options.quick(item.config))
+    return protocol(layers_of(item.config, item), quick=options.quick(item.config))
 
 
 def project_of(config: pytest.Config) -> project.Project:

@@ -8,13 +8,30 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pytest_lem.campaign.matrix import Cell
+    from pytest_lem.experiment.experiment import Experiment
+    from pytest_lem.model.errors import LemError
 
 FIXTURES = ("lem_backend", "lem_workload", "lem_energy")
 PARAMETERS = ("lem_backend", "lem_workload", "lem_cycle")
+SUFFIX = ".lem.yaml"
 ID = "id"
 """The marker's keyword that names a test in baselines: it changes nothing of what is measured."""
+FILE = "lem_experiment"
+"""The attribute of a test that was made of an experiment file."""
 COLLECTED: pytest.StashKey[dict[str, list[Cell] | str]] = pytest.StashKey()
+
+
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+    """Collect an experiment file as a module of tests."""
+    if not file_path.name.endswith(SUFFIX) or file_path.name == SUFFIX:
+        return None
+    from pytest_lem.plugin.experiment_files import ExperimentFile
+
+    found: pytest.Collector = ExperimentFile.from_parent(parent, path=file_path)
+    return found
 
 
 @pytest.hookimpl(trylast=True)
@@ -28,7 +45,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     try:
         found = _cells(metafunc, names)
     except LemError as error:
-        raise pytest.Collector.CollectError(f"{metafunc.definition.nodeid}: {error}") from None
+        raise pytest.Collector.CollectError(_told(error, metafunc.definition)) from None
     if metafunc.config.getoption("lem_explain"):
         metafunc.config.stash.setdefault(COLLECTED, {})[metafunc.definition.nodeid] = found
     if isinstance(found, str):
@@ -42,21 +59,24 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def _cells(metafunc: pytest.Metafunc, names: Sequence[str]) -> list[Cell] | str:
+    from pytest_lem.campaign.loads import check_loads
     from pytest_lem.campaign.matrix import Emptied, cells
     from pytest_lem.engines import registry
     from pytest_lem.plugin.check import layers_of
-    from pytest_lem.workloads.work import check_workload
 
-    test = metafunc.definition
-    layers = layers_of(metafunc.config, marker_of(test), place="@pytest.mark.lem", origins=marker_origins(test))
-    found = cells(layers, registry.names(), takes=names, checked=registry.validate)
+    found = cells(
+        layers_of(metafunc.config, metafunc.definition), registry.names(), takes=names, checked=registry.validate
+    )
     if isinstance(found, Emptied):
         return found.reason
-    for cell in {(id(cell.engine), id(cell.workload)): cell for cell in found}.values():
-        registry.check_workload(cell.engine, cell.workload)
-    for workload in {id(cell.workload): cell.workload for cell in found}.values():
-        check_workload(workload)
+    check_loads(found, registry.check_workload)
     return found
+
+
+def _told(error: LemError, test: Any) -> str:
+    """The error led by its test; one of a file that says its line needs no more."""
+    file = experiment_file(test)
+    return str(error) if file is not None and str(error).startswith(f"{file.file}:") else f"{test.nodeid}: {error}"
 
 
 def _row(cell: Cell, names: Sequence[str]) -> Any:
@@ -106,7 +126,17 @@ def marker_origins(node: pytest.Item | pytest.Function | Any) -> dict[str, str]:
     """Which test, class or file each keyword of `marker_of` comes from: `marker test_x.py::test_decode`."""
     found: dict[str, str] = {}
     for holder, mark in reversed(list(node.iter_markers_with_node("lem"))):
+        file = experiment_file(holder)
+        if file is not None and mark.kwargs == file.keywords:
+            found |= file.origins
+            continue
         found |= dict.fromkeys([key for key in mark.kwargs if key != ID], f"marker {plain_name(holder)}")
+    return found
+
+
+def experiment_file(node: Any) -> Experiment | None:
+    """What the file says that a test was made of; None for a test that is written in Python."""
+    found: Experiment | None = getattr(getattr(node, "obj", None), FILE, None)
     return found
 
 

@@ -17,7 +17,7 @@ from pytest_lem.campaign.matrix import Cell
 from pytest_lem.engines import registry
 from pytest_lem.plugin import options
 from pytest_lem.plugin.check import ini_origin, layers_of
-from pytest_lem.plugin.collection import COLLECTED, is_lem, marker_of, marker_origins, plain_name
+from pytest_lem.plugin.collection import COLLECTED, is_lem, plain_name
 
 DEFAULT = "default"
 LONGEST = 60
@@ -162,7 +162,7 @@ def _defaults(backend: str) -> Mapping[str, Any]:
 
 def _protocol(item: pytest.Item, cell: Cell | None) -> dict[str, Row]:
     config, quick = item.config, options.quick(item.config)
-    layers = layers_of(config, marker_of(item), place="@pytest.mark.lem", origins=marker_origins(item))
+    layers = layers_of(config, item)
     if cell is not None:
         layers = replace(layers, experiment=cell.point.layers.experiment)
     said = {name: layer.origin(name) for name, layer in protocol_sources(layers, quick=quick).items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ MARKERS = (
     "lem_gate(metric, threshold=0.05, direction=None, name=None): with a baseline, fail when the metric gets worse.",
 )
 PROJECT_FILE = "lem.yaml"
+SAID: pytest.StashKey[Mapping[str, str]] = pytest.StashKey()
+"""Which options a campaign's file has set, by name, and where it says so."""
 
 
 @dataclass(frozen=True)
