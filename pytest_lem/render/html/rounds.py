@@ -115,18 +115,22 @@ def _device(
         "guess": int(any(each.source == "estimated" for each in known)),
         "w": [short(_power(each, reading), DIGITS) for each, reading in read],
         "why": _reasons(known, texts),
-        "idle": [_idle(each, reading, start) for each, reading in read],
+        "idle": [_idle(each, reading) for each, reading in read],
         "fine": [
             [place, *_curve(reading, start, fine)]
             for place, (_, reading) in enumerate(read)
             if reading is not None and fine and len(reading.ticks) > 1
         ],
-        "mhz": _states(known, start, "sm_clock_mhz"),
-        "deg": _states(known, start, "temperature_c"),
-        "hot": _throttled(known, start, texts),
+        "at": [_beside(each, reading) for each, reading in read],
+        "mhz": [_states(reading, "sm_clock_mhz") for _, reading in read],
+        "deg": [_states(reading, "temperature_c") for _, reading in read],
+        "hot": _throttled(read, texts),
     }
-    if not any(found["idle"]):
-        found["idle"] = []
+    if not any(value is not None for pair in (*found["mhz"], *found["deg"]) for value in pair):
+        found["at"] = []
+    for key in ("idle", "mhz", "deg"):
+        if not any(part is not None for parts in found[key] for part in parts):
+            found[key] = []
     return {key: value for key, value in found.items() if value not in ([], -1, 0)}
 
 
@@ -140,12 +144,16 @@ def _reasons(known: Sequence[DeviceReading], texts: Texts) -> list[int]:
     return texts.places(each.reason for each in known if each.joules is None and each.reason)
 
 
-def _idle(round_: Round, reading: DeviceReading | None, start: int) -> list[Any]:
-    """`[ms, W, ms, W]` of the idle edges; none under traffic, where the power at an edge is the load's."""
+def _idle(round_: Round, reading: DeviceReading | None) -> list[Any]:
+    """`[ms, W, ms, W]` of the idle edges, after the start and after the end of the round.
+
+    None under traffic, where the power at an edge is the load's.
+    """
     if reading is None or round_.served is not None or reading.head is None or reading.tail is None:
         return []
-    edges = (reading.head, reading.tail)
-    return [part for edge in edges for part in (round((edge.time_ns - start) / _MS), short(edge.power_w, DIGITS))]
+    head, tail = reading.head, reading.tail
+    before, after = round((head.time_ns - round_.start_ns) / _MS), round((tail.time_ns - round_.end_ns) / _MS)
+    return [before, short(head.power_w, DIGITS), after, short(tail.power_w, DIGITS)]
 
 
 def _curve(reading: DeviceReading, start: int, most: int) -> tuple[list[int], list[float | None]]:
@@ -161,17 +169,28 @@ def _curve(reading: DeviceReading, start: int, most: int) -> tuple[list[int], li
     return times, powers
 
 
-def _states(known: Sequence[DeviceReading], start: int, field: str) -> list[list[Any]]:
-    """`[ms, value]` of each state that tells `field`, in the order of time."""
-    states = [state for each in known for state in (each.before, each.after) if state is not None]
-    values = [(state.time_ns, getattr(state, field)) for state in states]
-    return [[round((time - start) / _MS), value] for time, value in sorted(values) if value is not None]
-
-
-def _throttled(known: Sequence[DeviceReading], start: int, texts: Texts) -> list[list[Any]]:
-    states = [state for each in known for state in (each.before, each.after) if state is not None]
+def _beside(round_: Round, reading: DeviceReading | None) -> list[int | None]:
+    """When the states before and after were asked for: ms after the start, and after the end, of the round."""
+    edges = (round_.start_ns, round_.end_ns)
+    states = (reading.before, reading.after) if reading else (None, None)
     return [
-        [round((state.time_ns - start) / _MS), texts.place(", ".join(state.throttle_reasons))]
-        for state in states
-        if state.throttle_reasons
+        None if state is None else round((state.time_ns - edge) / _MS)
+        for state, edge in zip(states, edges, strict=True)
+    ]
+
+
+def _states(reading: DeviceReading | None, field: str) -> list[int | None]:
+    """`field` before and after the round."""
+    states = (reading.before, reading.after) if reading else (None, None)
+    return [None if state is None else getattr(state, field) for state in states]
+
+
+def _throttled(read: Sequence[Read], texts: Texts) -> list[list[int]]:
+    """`[round, 0 before or 1 after it, why]`."""
+    return [
+        [place, side, texts.place(", ".join(state.throttle_reasons))]
+        for place, (_, reading) in enumerate(read)
+        if reading is not None
+        for side, state in enumerate((reading.before, reading.after))
+        if state is not None and state.throttle_reasons
     ]

@@ -11,7 +11,7 @@ from pytest_lem.model.metrics import METRICS
 from pytest_lem.model.verdict import Verdict
 from pytest_lem.render.columns import Grid, Kind, Row, grid
 from pytest_lem.render.html.configuration import Words, words
-from pytest_lem.render.html.elements import Html, element, hidden, joined, scroller, text
+from pytest_lem.render.html.elements import Html, element, hidden, joined, scroller
 from pytest_lem.render.notes import Notes
 from pytest_lem.render.numbers import ABSENT
 from pytest_lem.render.terminal import kinds_of, legend, names_of, title
@@ -80,11 +80,12 @@ class _Table:
         return f"all of them: {' · '.join(alike)}" if alike and len(self._measurements) > 1 else ""
 
     def _head(self) -> Html:
-        cells = [_column("name", "test"), *(_column(WORDS[field], "") for field in self._varied)]
+        cells = [_column("name", "test", left=True), *(_column(WORDS[field], left=True) for field in self._varied)]
         for head in self._grid.heads:
             key = self._keys.get(head.label)
-            cells.append(_column(head.label, METRICS[key].definition if key else "", head.unit))
-        return element("thead", element("tr", *cells, _column("verdict", "worst of its budgets and gates")))
+            cells.append(_column(head.label, METRICS[key].definition if key else "", head.unit, left=head.left))
+        cells.append(_column("verdict", "worst of its budgets and gates", left=True))
+        return element("thead", element("tr", *cells))
 
     def _row(self, measurement: Measurement, told: Words, row: Row) -> Html:
         tags = [element("span", tag, class_="tag") for tag in row.tags]
@@ -136,8 +137,7 @@ def verdict_word(status: str) -> Html:
     return element("span", element("span", SIGNS[status], aria_hidden="true"), f" {status}", class_=f"status {status}")
 
 
-def _column(label: str, definition: str, unit: str = "") -> Html:
-    told = [text(label), *([element("span", unit, class_="unit")] if unit else [])]
-    return element(
-        "th", element("button", *told, type="button", title=definition or None), scope="col", aria_sort="none"
-    )
+def _column(label: str, definition: str = "", unit: str = "", *, left: bool = False) -> Html:
+    told = [element("span", label, class_="label"), *([element("span", unit, class_="unit")] if unit else [])]
+    button = element("button", *told, type="button", title=definition or None)
+    return element("th", button, scope="col", aria_sort="none", class_="word" if left else None)

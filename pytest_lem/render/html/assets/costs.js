@@ -162,7 +162,7 @@
       const points = search.points.filter((point) => point[1] !== null);
       const at = (each) => each * scale.factor;
       return [
-        { name: name(search), type: "line", color: lem.line(place), symbolSize: 9, data: points.map((point) => ({
+        { name: name(search), type: "line", color: lem.line(place), symbol: lem.SHAPES[place], symbolSize: 9, data: points.map((point) => ({
           value: [String(point[0]), at(point[1])], search, point, symbol: point[5] ? lem.SHAPES[place] : "path://M0,0L10,10M10,0L0,10",
           symbolSize: point[0] === search.best ? 16 : 9, itemStyle: { color: lem.line(place), borderColor: lem.line(place), borderWidth: point[5] ? 0 : 2 } })) },
         lem.whiskers(points.filter((point) => point[2] !== null).map((point) =>

@@ -65,7 +65,8 @@
           `cycle ${row().cycles[round.cycle].i}, round ${round.round}\n${lem.number(at(round), 4)} ${scale.unit}\n${state(round)}${round.note ? `\n${round.note}` : ""}` },
         xAxis: lem.axis({ type: "value", min: -0.5, max: all.length - 0.5, name: "rounds in order", nameGap: 12, label: { show: false },
           splitLine: { show: false }, axisTick: { show: false } }),
-        yAxis: lem.axis({ type: "value", scale: true, name: `${key} (${scale.unit})`, nameGap: 48 }),
+        yAxis: lem.axis({ type: "value", scale: true, name: `${key} (${scale.unit})`, nameGap: 48,
+          axisLine: { onZero: false, lineStyle: { color: lem.colour("soft") } } }),
         series,
       },
       table: () => ({ heads: ["cycle and round", `${key} (${scale.unit})`, "began", "lasted", "state", "notes"],
@@ -81,10 +82,10 @@
       const power = device.w[place];
       const end = start + of.d[place];
       const idle = (device.idle || [])[place] || [];
-      const points = idle.length ? [[idle[0], idle[1]]] : [];
+      const points = idle.length ? [[start + idle[0], idle[1]]] : [];
       if (fine.has(place)) fine.get(place)[0].forEach((time, each) => points.push([time, fine.get(place)[1][each]]));
       else if (power !== null) points.push([start, power], [end, power]);
-      if (idle.length) points.push([idle[2], idle[3]]);
+      if (idle.length) points.push([end + idle[2], idle[3]]);
       return [...points.map(([time, watts]) => [time * S, watts]), [null, null]];
     });
   }
@@ -133,6 +134,15 @@
     return `${reasons.join("; ") || why || "no meter read a device."}`;
   }
 
+  // What a device told beside the rounds: `[round, ms, value]`.
+  function states(of, device, key) {
+    return (device[key] || []).flatMap((pair, place) => pair.map((value, side) =>
+      [place, of.t[place] + (side ? of.d[place] : 0) + device.at[place][side], value])).filter(([, , value]) => value !== null);
+  }
+
+  const throttled = (of, device) => (device.hot || []).map(([place, side, why]) =>
+    [of.t[place] + (side ? of.d[place] : 0) + device.at[place][side], lem.text(why)]);
+
   function clocks() {
     const of = cycle();
     const gpus = ((of && of.dev) || []).filter((device) => device.kind === "gpu");
@@ -142,10 +152,10 @@
       : "Not recorded: only GPUs tell their clock and temperature, and no meter read a GPU here." };
     const series = told.flatMap((device, place) => [["mhz", "clock", 0], ["deg", "temperature", 1]].filter(([key]) => device[key]).map(([key, what, axis]) => ({
       name: `${deviceName(device)} ${what}`, type: "line", yAxisIndex: axis, color: lem.line(2 * place + axis), symbol: lem.SHAPES[axis], symbolSize: 6,
-      lineStyle: { type: axis ? "dashed" : "solid" }, data: device[key].map(([time, value]) => [time * S, value]) })));
-    const hot = told.flatMap((device) => (device.hot || []).map(([time, why]) => `${clock(time)}: ${deviceName(device)} was throttled: ${lem.text(why)}`));
+      lineStyle: { type: axis ? "dashed" : "solid" }, data: states(of, device, key).map(([, time, value]) => [time * S, value]) })));
+    const hot = told.flatMap((device) => throttled(of, device).map(([time, why]) => `${clock(time)}, ${deviceName(device)}: ${why}`));
     return {
-      words: `SM clock (MHz, solid) and temperature (°C, dashed) just outside of each window of cycle ${of.i} of ${row().name}.${hot.length ? ` Throttled ${hot.length} times, first at ${hot[0]}.` : ""}`,
+      words: `SM clock (MHz, solid) and temperature (°C, dashed) just outside of each window of cycle ${of.i} of ${row().name}.${hot.length ? ` Throttled in ${hot.length} of them, first at ${hot[0]}.` : ""}`,
       option: {
         legend: { ...lem.base().legend, formatter: (each) => lem.brief(each, 40) },
         grid: { left: 36, right: 36, top: 24 + 24 * Math.min(series.length, 4), bottom: 36 },
@@ -156,9 +166,10 @@
         series: [windows(of), ...series],
       },
       table: () => ({ heads: ["device", "at", "clock (MHz)", "temperature (°C)", "throttled"], rows: told.flatMap((device) => {
-        const times = [...new Set([...(device.mhz || []), ...(device.deg || [])].map(([time]) => time))].sort((a, b) => a - b);
-        const [mhz, deg, why] = [device.mhz, device.deg, device.hot].map((each) => new Map(each || []));
-        return times.map((time) => [deviceName(device), clock(time), mhz.get(time) ?? null, deg.get(time) ?? null, why.has(time) ? lem.text(why.get(time)) : ""]);
+        const [mhz, deg] = ["mhz", "deg"].map((key) => new Map(states(of, device, key).map(([, time, value]) => [time, value])));
+        const why = new Map(throttled(of, device));
+        const times = [...new Set([...mhz.keys(), ...deg.keys()])].sort((a, b) => a - b);
+        return times.map((time) => [deviceName(device), clock(time), mhz.get(time) ?? null, deg.get(time) ?? null, why.get(time) || ""]);
       }) }),
     };
   }

@@ -15,7 +15,7 @@
     const runs = lem.run.runs.map(({ started }) => started.slice(0, 16).replace("T", " "));
     const at = (value) => value * scale.factor;
     const series = drawn.flatMap((row, place) => [
-      { name: row.name, type: "line", color: lem.line(place), symbolSize: 9, data: row.history[key].map((point) => ({
+      { name: row.name, type: "line", color: lem.line(place), symbol: lem.SHAPES[place], symbolSize: 9, data: row.history[key].map((point) => ({
         value: [point[0], at(point[1])], row, point, symbol: point[5] < 0 ? lem.SHAPES[place % 8] : "emptyDiamond", symbolSize: point[5] < 0 ? 9 : 12 })) },
       lem.whiskers(row.history[key].filter((point) => point[2] !== null).map((point) => [point[0], at(point[1]), at(point[2]), at(point[3])]), "y", lem.line(place)),
     ]);
