@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_lem.plugin.options import EXPERIMENT_FILES
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -16,17 +18,18 @@ if TYPE_CHECKING:
 
 FIXTURES = ("lem_backend", "lem_workload", "lem_energy")
 PARAMETERS = ("lem_backend", "lem_workload", "lem_cycle")
-SUFFIX = ".lem.yaml"
 ID = "id"
 """The marker's keyword that names a test in baselines: it changes nothing of what is measured."""
 FILE = "lem_experiment"
 """The attribute of a test that was made of an experiment file."""
+NOTES: pytest.StashKey[list[str]] = pytest.StashKey()
+"""What experiment files say that nobody should overlook, each with its line."""
 COLLECTED: pytest.StashKey[dict[str, list[Cell] | str]] = pytest.StashKey()
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
     """Collect an experiment file as a module of tests."""
-    if not file_path.name.endswith(SUFFIX) or file_path.name == SUFFIX:
+    if not file_path.name.endswith(EXPERIMENT_FILES) or file_path.name == EXPERIMENT_FILES:
         return None
     from pytest_lem.plugin.experiment_files import ExperimentFile
 
@@ -144,6 +147,12 @@ def plain_name(node: Any) -> str:
     """A node's id without the parameters of a test: `test_x.py::test_decode`."""
     name = getattr(node, "originalname", None)
     return f"{node.parent.nodeid}::{name}" if name and node.parent is not None else str(node.nodeid)
+
+
+def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
+    """Tell what experiment files say that nobody should overlook."""
+    found: list[str] = config.stash.get(NOTES, [])
+    return [f"lem: {note}" for note in dict.fromkeys(found)]
 
 
 def is_lem(item: pytest.Item) -> bool:

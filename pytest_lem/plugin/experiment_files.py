@@ -5,7 +5,8 @@ Imported where a `*.lem.yaml` is collected, by nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
@@ -13,11 +14,9 @@ from typing import Any
 import pytest
 
 from pytest_lem.experiment.campaign import read_campaign
-from pytest_lem.experiment.experiment import Experiment, read_experiment
+from pytest_lem.experiment.experiment import Experiment, is_experiment, read_experiment
 from pytest_lem.model.errors import LemError
-
-NOTES: pytest.StashKey[list[str]] = pytest.StashKey()
-"""What files say that nobody should overlook."""
+from pytest_lem.plugin.collection import FILE, NOTES
 
 
 class ExperimentFile(pytest.Module):
@@ -52,6 +51,17 @@ def shown_for(config: pytest.Config) -> Callable[[Path], str]:
     return shown
 
 
+def notes_of(config: pytest.Config, ids: Iterable[str]) -> list[str]:
+    """The notes of the files that tests of these ids lie in, for a process that has not collected them itself."""
+    names = {test.partition("::")[0] for test in ids}
+    files = [config.rootpath / name for name in sorted(names) if is_experiment(name)]
+    found: dict[str, None] = {}
+    for path in files:
+        with suppress(LemError):  # the workers have told it
+            found |= dict.fromkeys(read_experiment(path, shown_for(config)).notes)
+    return list(found)
+
+
 def _function(experiment: Experiment, path: Path) -> Any:
     """The test: it lies, for pytest and for its reports, in the file at the line that names it."""
 
@@ -63,7 +73,7 @@ def _function(experiment: Experiment, path: Path) -> Any:
     )
     test: Any = FunctionType(code, {"__name__": path.name}, experiment.name)
     test.__doc__ = f"Measure what {experiment.file} asks for."
-    test.lem_experiment = experiment
+    setattr(test, FILE, experiment)
     test = pytest.mark.lem(**experiment.keywords)(test)
     if experiment.budgets:
         test = pytest.mark.lem_budget(**experiment.budgets)(test)

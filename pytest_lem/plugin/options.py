@@ -20,6 +20,7 @@ MARKERS = (
     "lem_gate(metric, threshold=0.05, direction=None, name=None): with a baseline, fail when the metric gets worse.",
 )
 PROJECT_FILE = "lem.yaml"
+EXPERIMENT_FILES = ".lem.yaml"
 SAID: pytest.StashKey[Mapping[str, str]] = pytest.StashKey()
 """Which options a campaign's file has set, by name, and where it says so."""
 
@@ -179,6 +180,10 @@ def check(config: pytest.Config) -> None:
     """Refuse at once what no test could run: one line that names the option. Touches no GPU."""
     if config.getoption("lem_demo"):
         _point_to_demo(config)
+    if any(arg.endswith(EXPERIMENT_FILES) for arg in config.args):
+        from pytest_lem.plugin.campaign_files import unfold
+
+        unfold(config)
     if not asked(config) and not (config.rootpath / PROJECT_FILE).is_file():
         return
     from pytest_lem.model.errors import LemError

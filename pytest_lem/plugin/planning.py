@@ -53,7 +53,18 @@ def announce(config: pytest.Config, ids: Iterable[str], lanes: int) -> None:
         for test in left
     ]
     reporter.ensure_newline()
+    for note in _notes(config, ours):
+        reporter.write_line(f"lem: {note}")
     reporter.write_line(f"lem: {plan(steps, lanes=lanes, done=len(ours) - len(left), before=BY_NAME).line}")
+
+
+def _notes(config: pytest.Config, ids: Sequence[str]) -> list[str]:
+    """What experiment files among the tests want to be told."""
+    if not any(options.EXPERIMENT_FILES + "::" in test for test in ids):
+        return []
+    from pytest_lem.plugin.experiment_files import notes_of
+
+    return notes_of(config, ids)
 
 
 def _done(config: pytest.Config) -> set[str]:
