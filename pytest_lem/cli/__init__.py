@@ -10,11 +10,13 @@ import typer
 from pytest_lem.cli import baseline
 from pytest_lem.cli.badge import badge
 from pytest_lem.cli.merge import merge
+from pytest_lem.cli.report import REPORT_EXAMPLES, report
 
 # Without rich's help, which would take as long to import as all the rest.
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 app.command()(merge)
 app.command()(badge)
+app.command(epilog=REPORT_EXAMPLES)(report)
 app.add_typer(baseline.app, name="baseline")
 
 

@@ -40,7 +40,7 @@ def check_options(config: pytest.Config) -> None:
         gap_rule(gap)
     command_limits(config)
     check_gates(config)
-    _check_copy(config)
+    _check_copies(config)
 
 
 def layers_of(config: pytest.Config, test: pytest.Item | Any | None) -> Layers:
@@ -92,10 +92,11 @@ def ini_origin(config: pytest.Config, name: str) -> str:
     return f"ini {config.inipath.name}: {name}" if config.inipath else f"ini: {name}"
 
 
-def _check_copy(config: pytest.Config) -> None:
-    copy = options.value(config, "json")
-    target = Path(config.invocation_params.dir, copy) if copy else None
-    if target is not None and target.is_dir():
-        raise UsageError(f"--lem-json={copy}: that is a folder; name a file")
-    if target is not None and not target.parent.is_dir():
-        raise UsageError(f"--lem-json={copy}: there is no such folder; make it, or name another")
+def _check_copies(config: pytest.Config) -> None:
+    for name in ("json", "html"):
+        copy = options.value(config, name)
+        target = Path(config.invocation_params.dir, copy) if copy else None
+        if target is not None and target.is_dir():
+            raise UsageError(f"--lem-{name}={copy}: that is a folder; name a file")
+        if target is not None and not target.parent.is_dir():
+            raise UsageError(f"--lem-{name}={copy}: there is no such folder; make it, or name another")

@@ -13,13 +13,14 @@ from pytest_lem.plugin.state import NOT_RUN
 from pytest_lem.reporting import late_metrics
 from pytest_lem.store.durations import remember
 from pytest_lem.store.experiments import joined, whole_tests
+from pytest_lem.store.files import write_atomic
 from pytest_lem.store.rebuild import gather, still_failed
 from pytest_lem.store.report import Report, read_report, save_report
 from pytest_lem.store.run import Run
 
 
 def finished_report(config: pytest.Config, folder: Path, outcomes: dict[str, str]) -> Report:
-    """Write `report.json` (and the copy of `--lem-json`) and return it. Raises StoreError.
+    """Write `report.json` (and what `--lem-json` and `--lem-html` ask for) and return it. Raises StoreError.
 
     `outcomes` maps a test to how it ended; what was planned, not skipped, and has no whole measurement is missing.
     """
@@ -39,6 +40,11 @@ def finished_report(config: pytest.Config, folder: Path, outcomes: dict[str, str
     copy = options.value(config, "json")
     if copy:
         save_report(report, Path(config.invocation_params.dir, copy))
+    page = options.value(config, "html")
+    if page:
+        from pytest_lem.render.html.page import report_page
+
+        write_atomic(Path(config.invocation_params.dir, page), report_page([report]))
     with suppress(StoreError):  # it only makes the next plan a better one
         remember(options.results(config), report.measurements)
     return report

@@ -83,6 +83,7 @@ OPTIONS = (
     Option("--lem-max-engine-failures", "count", "N", "measure no more after N engines failed in a row (default: 3)"),
     Option("--lem-results", "text", "DIR", "where runs are kept (default: .lem)"),
     Option("--lem-json", "text", "FILE", "write a copy of report.json to FILE"),
+    Option("--lem-html", "text", "FILE", "write the report as a page to FILE: tables and charts, all in one file"),
 )
 _BY_DEST = {option.dest: option for option in OPTIONS}
 _TYPES = {"number": float, "count": int}

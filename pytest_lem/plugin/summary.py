@@ -50,6 +50,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.write_line(saved)
     folder = options.results(config) / "runs" / report.run.id
     terminalreporter.write_line(f"report: {folder / 'report.json'}")
+    page = options.value(config, "html")
+    if page:
+        terminalreporter.write_line(f"page: {page}")
 
 
 def _failed(terminalreporter: pytest.TerminalReporter) -> dict[str, tuple[str, int]]:

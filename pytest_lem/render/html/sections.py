@@ -39,7 +39,7 @@ def _budget(verdict: Verdict) -> list[str | Html]:
 
 def _table(label: str, heads: Sequence[str], rows: Sequence[Sequence[str | Html]]) -> Html:
     caption = element("caption", element("b", f"{len(rows)} {label if len(rows) > 1 else label[:-1]}"))
-    head = element("thead", element("tr", *(element("th", each, scope="col") for each in heads)))
+    head = element("thead", element("tr", *(element("th", each, scope="col", class_="word") for each in heads)))
     body = element("tbody", *(element("tr", *(element("td", each, class_="word") for each in row)) for row in rows))
     return scroller(label, element("table", caption, head, body))
 

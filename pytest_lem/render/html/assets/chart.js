@@ -10,15 +10,16 @@
   };
 
   lem.table = ({ caption, heads, rows }) => {
+    const text = (each) => typeof each === "string" && !/^[~–\d−-]/.test(each);
+    const words = heads.map((_, place) => rows.some((row) => text(row[place])) || !rows.some((row) => row[place]));
     const cell = (each, place) => {
-      const long = typeof each === "string" && each.length > 40;
-      const word = typeof each === "string" && !/^[~–\d]/.test(each);
       const made = lem.element(place ? "td" : "th", { textContent: each === null ? "–" : String(each) });
       if (!place) made.scope = "row";
-      else made.className = long ? "long" : word ? "word" : "";
+      else if (words[place]) made.className = String(each).length > 40 ? "long" : "word";
       return made;
     };
-    const head = lem.element("tr", {}, ...heads.map((each) => lem.element("th", { scope: "col", textContent: each })));
+    const column = (each, place) => lem.element("th", { scope: "col", textContent: each, className: words[place] ? "word" : "" });
+    const head = lem.element("tr", {}, ...heads.map(column));
     const body = rows.map((row) => lem.element("tr", {}, ...row.map(cell)));
     const table = lem.element("table", {}, lem.element("caption", { textContent: caption }),
       lem.element("thead", {}, head), lem.element("tbody", {}, ...body));
@@ -30,7 +31,8 @@
 
   lem.colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
   lem.line = (place) => lem.colour(`c${place % 8}`);
-  lem.SHAPES = ["circle", "rect", "triangle", "diamond", "roundRect", "pin", "arrow", "circle"];
+  lem.SHAPES = ["circle", "rect", "triangle", "diamond", "path://M0,0L10,0L5,10Z", "path://M3,0H7V3H10V7H7V10H3V7H0V3H3Z", "roundRect",
+    "path://M5,0L10,4L8,10H2L0,4Z"];
 
   // What all charts share. Words are drawn on the canvas, so nothing in them is ever HTML.
   lem.axis = ({ label = {}, ...more }) => ({

@@ -14,7 +14,7 @@
   const detail = (row) => lem.detail(lem.run.rows.indexOf(row));
   const reason = (row, key) => (lem.value(row, key) || {}).reason || "it was not part of this measurement";
   const spread = (values) => Math.max(...values) / Math.max(Math.min(...values), 1e-300);
-  const axisType = (values) => (values.every((each) => each > 0) && spread(values) > 30 ? "log" : "value");
+  lem.axisType = (values) => (values.every((each) => each > 0) && spread(values) > 30 ? "log" : "value");
 
   // Dots that are filled where something was measured, hollow where it is an estimate.
   lem.dot = (colour, guess) => (guess ? { color: lem.colour("back"), borderColor: colour, borderWidth: 2 } : { color: colour });
@@ -41,8 +41,8 @@
         grid: { left: 8, right: few ? 48 : 24, top: 8, bottom: 32 },
         legend: undefined,
         tooltip: { ...lem.base().tooltip, formatter: ({ dataIndex }) => tip(known[dataIndex], scale) },
-        xAxis: lem.axis({ type: axisType(known.map(([, each]) => each.value)), name: scale.unit, nameGap: 28,
-          min: axisType(known.map(([, each]) => each.value)) === "value" ? 0 : undefined }),
+        xAxis: lem.axis({ type: lem.axisType(known.map(([, each]) => each.value)), name: scale.unit, nameGap: 28,
+          min: lem.axisType(known.map(([, each]) => each.value)) === "value" ? 0 : undefined }),
         yAxis: lem.axis({ type: "category", inverse: true, data: known.map(([row]) => row.name), splitLine: { show: false },
           label: { formatter: (name) => lem.brief(name, most), interval: 0 } }),
         dataZoom: few ? [{ type: "slider", yAxisIndex: 0, startValue: 0, endValue: ROWS_SEEN - 1, right: 4, width: 18,
@@ -104,7 +104,7 @@
     ]);
     const names = fronts.flat().slice(0, 5).map(({ row }) => row.name).join(", ");
     return {
-      words: `${cost} against ${latency} of ${known.length} configurations; ${on.size} on the front: ${names}${on.size > 5 ? " …" : ""}.`,
+      words: `${cost} against ${latency} of ${known.length} configurations; ${on.size} on the front: ${names}${on.size > 5 ? " …" : "."}`,
       height: 420,
       click: ({ data }) => data && data.each && detail(data.each.row),
       option: {
@@ -112,8 +112,8 @@
         grid: { left: 36, right: 24, top: models.length > 1 ? 56 : 16, bottom: 36 },
         tooltip: { ...lem.base().tooltip, formatter: ({ data: { each } }) =>
           `${each.row.name}\n${cost} ${lem.told(each.b, y)}\n${latency} ${lem.told(each.a, x)}\n${each.row.line}` },
-        xAxis: lem.axis({ type: axisType(known.map(({ a }) => a.value)), name: `${latency} (${x.unit})`, nameGap: 28 }),
-        yAxis: lem.axis({ type: axisType(known.map(({ b }) => b.value)), name: `${cost} (${y.unit})`, nameGap: 44 }),
+        xAxis: lem.axis({ type: lem.axisType(known.map(({ a }) => a.value)), name: `${latency} (${x.unit})`, nameGap: 28 }),
+        yAxis: lem.axis({ type: lem.axisType(known.map(({ b }) => b.value)), name: `${cost} (${y.unit})`, nameGap: 44 }),
         series,
       },
       table: () => ({ heads: ["configuration", `${latency} (${x.unit})`, `${cost} (${y.unit})`, "on the front", "source"],

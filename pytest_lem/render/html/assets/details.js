@@ -98,8 +98,6 @@
       markArea: { silent: true, data: of.t.map(area) } };
   }
 
-  const last = (of) => Math.max(...of.t.map((start, place) => start + of.d[place])) * S;
-
   function power() {
     const of = cycle();
     const devices = ((of && of.dev) || []).filter((device) => device.w.some((watts) => watts !== null));
@@ -113,8 +111,7 @@
         legend: { ...lem.base().legend, show: devices.length > 1, data: devices.map(label), formatter: (each) => lem.brief(each, 48) },
         grid: { left: 36, right: 16, top: devices.length > 1 ? 24 + 24 * Math.min(devices.length, 4) : 16, bottom: 36 },
         tooltip: { ...lem.base().tooltip, trigger: "axis", valueFormatter: (watts) => `${lem.number(watts)} W` },
-        xAxis: lem.axis({ type: "value", min: "dataMin", max: last(of), name: "seconds since the cycle's first round", nameGap: 26, splitLine: { show: false },
-          label: { formatter: (each) => lem.number(each, 3).replace(/\.?0+$/, "") || "0" } }),
+        xAxis: lem.axis({ type: "value", min: "dataMin", max: "dataMax", name: "seconds since the cycle's first round", nameGap: 26, splitLine: { show: false } }),
         yAxis: lem.axis({ type: "value", min: 0, name: "W", nameGap: 40 }),
         series: [windows(of), ...devices.map((device, place) => ({ name: label(device), type: "line", color: lem.line(place), symbol: "none",
           connectNulls: false, lineStyle: { width: 2, type: device.guess ? "dashed" : "solid" }, data: curve(of, device) }))],
@@ -157,12 +154,11 @@
     return {
       words: `SM clock (MHz, solid) and temperature (°C, dashed) just outside of each window of cycle ${of.i} of ${row().name}.${hot.length ? ` Throttled in ${hot.length} of them, first at ${hot[0]}.` : ""}`,
       option: {
-        legend: { ...lem.base().legend, formatter: (each) => lem.brief(each, 40) },
+        legend: { ...lem.base().legend, data: series.map(({ name }) => name), formatter: (each) => lem.brief(each, 40) },
         grid: { left: 36, right: 36, top: 24 + 24 * Math.min(series.length, 4), bottom: 36 },
         tooltip: { ...lem.base().tooltip, trigger: "axis" },
-        xAxis: lem.axis({ type: "value", max: last(of), name: "seconds since the cycle's first round", nameGap: 26, splitLine: { show: false },
-          label: { formatter: (each) => lem.number(each, 3).replace(/\.?0+$/, "") || "0" } }),
-        yAxis: [lem.axis({ type: "value", scale: true, name: "MHz", nameGap: 44 }), lem.axis({ type: "value", scale: true, name: "°C", nameGap: 32, splitLine: { show: false } })],
+        xAxis: lem.axis({ type: "value", min: "dataMin", max: "dataMax", name: "seconds since the cycle's first round", nameGap: 26, splitLine: { show: false } }),
+        yAxis: [lem.axis({ type: "value", min: 0, name: "MHz", nameGap: 44 }), lem.axis({ type: "value", scale: true, name: "°C", nameGap: 32, splitLine: { show: false } })],
         series: [windows(of), ...series],
       },
       table: () => ({ heads: ["device", "at", "clock (MHz)", "temperature (°C)", "throttled"], rows: told.flatMap((device) => {

@@ -31,7 +31,7 @@
         tooltip: { ...lem.base().tooltip, formatter: ({ data: { row, point } }) =>
           `${row.name}\n${lem.run.runs[point[0]].id}\n${told(point)}${point[5] < 0 ? "" : `\n${lem.text(point[5]).replace(/; /g, "\n")}`}` },
         xAxis: lem.axis({ type: "category", data: runs, name: "run", nameGap: 26 }),
-        yAxis: lem.axis({ type: "value", scale: true, name: `${key} (${scale.unit})`, nameGap: 48 }),
+        yAxis: lem.axis({ type: lem.axisType(drawn.flatMap((row) => row.history[key].map((point) => point[1]))), scale: true, name: `${key} (${scale.unit})`, nameGap: 48 }),
         series,
       },
       table: () => ({ heads: ["run", "configuration", `${key} (${scale.unit})`, "interval", "differs from the newest"],
