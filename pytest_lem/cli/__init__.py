@@ -7,17 +7,22 @@ import sys
 
 import typer
 
-from pytest_lem.cli import baseline
+from pytest_lem.cli import baseline, config
 from pytest_lem.cli.badge import badge
+from pytest_lem.cli.experiment import CAMPAIGN, EXPERIMENT, campaign, experiment
 from pytest_lem.cli.merge import merge
 from pytest_lem.cli.report import REPORT_EXAMPLES, report
+from pytest_lem.cli.underneath import Passing
 
 # Without rich's help, which would take as long to import as all the rest.
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+app.command(cls=Passing, epilog=EXPERIMENT)(experiment)
+app.command(cls=Passing, epilog=CAMPAIGN)(campaign)
 app.command()(merge)
 app.command()(badge)
 app.command(epilog=REPORT_EXAMPLES)(report)
 app.add_typer(baseline.app, name="baseline")
+app.add_typer(config.app, name="config")
 
 
 @app.callback()

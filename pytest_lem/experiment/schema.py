@@ -163,7 +163,7 @@ def _limits(definitions: dict[str, Any]) -> dict[str, Any]:
             "anyOf": [
                 names,
                 {"type": "array", "items": names},
-                {**by_metric, "properties": dict.fromkeys(METRICS, {"$ref": "#/$defs/gate-rule"})},
+                {**by_metric, "properties": {name: {"$ref": "#/$defs/gate-rule"} for name in METRICS}},
             ],
         },
     }
