@@ -47,13 +47,13 @@ def run_pytest(arguments: Sequence[str], *, to_stderr: bool = False) -> int:
 
 @contextmanager
 def _handing_on() -> Iterator[list[subprocess.Popen[bytes]]]:
-    """Hand signals on to the child instead of dying of them, except a Ctrl-C that the terminal has sent to both."""
+    """End the child instead of dying of a signal, except for a Ctrl-C that the terminal has sent to both."""
     child: list[subprocess.Popen[bytes]] = []
 
     def hand_on(number: int, _frame: FrameType | None) -> None:
         if child and not (number == signal.SIGINT and _in_front()):
             with suppress(ProcessLookupError):
-                child[0].send_signal(number)
+                child[0].send_signal(signal.SIGINT)  # the one that pytest ends by in order, with a report
 
     # A signal that is ignored here (nohup, a job in the background) stays so.
     handled = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
