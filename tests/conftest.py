@@ -11,7 +11,7 @@ import pynvml
 import pytest
 from hypothesis import HealthCheck, settings
 
-pytest_plugins = ["pytester", "no_skips", "users_project", "xdist_campaign"]
+pytest_plugins = ["pytester", "no_skips", "users_project", "xdist_campaign", "browser_lab"]
 
 # A shared or slow machine must not fail a test: hypothesis times nothing. In CI it draws the same cases every time, so
 # that a red run is the change's own; elsewhere it keeps looking for new ones.
@@ -56,6 +56,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip("no NVIDIA GPU here")
     if item.get_closest_marker("xdist") and find_spec("xdist") is None:
         pytest.skip("pytest-xdist is not installed")
+    if item.get_closest_marker("browser"):
+        from browser_lab import chromium  # registered above, as a plugin
+
+        if not (find_spec("playwright") and chromium()):
+            pytest.skip("Playwright is not installed, or there is no Chromium (.ci/browser)")
     for module in (name for mark in item.iter_markers("neighbours") for name in mark.args):
         if find_spec(module) is None:
             pytest.skip(f"{module.replace('_', '-')} is not installed")

@@ -89,20 +89,29 @@
       new ResizeObserver(() => this.instance && this.instance.resize()).observe(this.plot);
     }
 
-    update() { this.stale = true; this.draw(); }
+    // Words and numbers at once, the picture when it is nearly in sight.
+    update() {
+      try {
+        this.told = this.build(this.plot.clientWidth || this.plot.parentElement.clientWidth);
+        this.words.textContent = this.told.words;
+        this.plot.hidden = this.details.hidden = Boolean(this.told.empty);
+        this.stale = !this.told.empty;
+      } catch (fault) {
+        this.told = undefined;
+        this.fail(fault);
+      }
+      this.draw();
+      this.fill();
+    }
 
     draw() {
       if (!this.stale || !this.near) return;
       this.stale = false;
       try {
-        this.told = this.build(this.plot.clientWidth || this.plot.parentElement.clientWidth);
-        this.words.textContent = this.told.words;
-        this.plot.hidden = this.details.hidden = Boolean(this.told.empty);
-        if (!this.told.empty) this.paint();
+        this.paint();
       } catch (fault) {
         this.fail(fault);
       }
-      this.fill();
     }
 
     paint() {
@@ -121,7 +130,9 @@
       this.plot.hidden = true;
       this.details.hidden = !this.told;
       this.details.open = true;
-      this.words.textContent = `This chart could not be drawn (${fault.message}); its numbers stand in the table.`;
+      const rest = this.told ? `its numbers stand in the table. ${this.told.words}` : "there are no numbers of it.";
+      this.words.textContent = `This chart could not be drawn (${fault.message}); ${rest}`;
+      this.fill();
     }
 
     fill() {

@@ -186,7 +186,7 @@
     const fields = row().engines.map((each) => each.map(lem.text)).map(([key, asked, seen]) =>
       [key, asked || "–", seen || "–", asked && seen && asked !== seen ? "differs" : ""]);
     const asked = row().asked.map((each) => each.map(lem.text)).map(([key, value]) => [key, value, "–", ""]);
-    return { caption: `${row().name}: asked for, and observed in the running engine`, heads: ["field", "asked for", "observed", ""],
+    return { caption: `${row().name}: asked for, and observed in the running engine`, heads: ["field", "asked for", "observed", "note"],
       rows: [...fields, ...asked] };
   }
 
