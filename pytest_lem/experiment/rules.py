@@ -42,10 +42,12 @@ def sharding(said: Sayings) -> None:
         given = said.of(word)
         short = not isinstance(given, Mapping)
         strategy = given if short else said.of(f"{word}.strategy")
+        count = None if short else said.of(f"{word}.{number}")
         if strategy in (None, "none"):
+            if (count or 1) > 1:
+                said.refuse(f"{word}.{number}", f"{word}.{number}: {count} of what? name {word}.strategy beside it")
             continue
         at = word if short else f"{word}.strategy"
-        count = None if short else said.of(f"{word}.{number}")
         if count is not None:
             said.put("gpus", count, f"{word}.{number}")
         if not said.has("gpus"):

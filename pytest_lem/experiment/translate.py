@@ -13,7 +13,7 @@ from pytest_lem.campaign.document import Document
 from pytest_lem.engines import registry
 from pytest_lem.experiment.rules import RULES
 from pytest_lem.experiment.sayings import Sayings, unsaid
-from pytest_lem.experiment.shape import check_shape
+from pytest_lem.experiment.shape import SECTIONS, check_shape
 from pytest_lem.experiment.words import LATER, OFF, OPTIONS, WORDS
 from pytest_lem.model.errors import UsageError
 
@@ -41,7 +41,8 @@ def translate(document: Document, engines: Collection[str], backends: tuple[str,
         _section(said, section, installed=section in engines)
     for word in WORDS.values():
         given = unsaid(said.of(word.name))
-        if word.means is not None and given is not None and not (isinstance(given, Mapping) and not given):
+        held = isinstance(given, Mapping) and word.name in SECTIONS  # its own words say it
+        if word.means is not None and given is not None and not held:
             said.put(word.means, given, word.name)
     for rule in RULES:
         rule(said)

@@ -150,7 +150,7 @@ WORKLOAD = (
     *_fields("decoder", DecodingSpec, "decoding", skip=("top_k",)),
     Word("decoder.top_k", WHOLE, "only the likeliest so many tokens; 0: all"),
     Word("decoder.do_sample", YES, "whether tokens are drawn at all; false takes the likeliest"),
-    Word("slo", _one_of(*SERVICE_LEVELS) | list[Any], "the service level, by name"),
+    _same("slo", _one_of(*SERVICE_LEVELS) | list[Any], "the service level, by name"),
     *_fields("slo", ServiceLevel, "slo"),
     Word("streaming", YES, "requests are sent one by one and stream; the times of tokens are always measured"),
 )
