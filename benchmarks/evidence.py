@@ -27,6 +27,7 @@ from benchmarks.engines import summary as engines
 from benchmarks.gates import launches, verdicts
 from benchmarks.gates import summary as gates
 from benchmarks.overhead import summary as overhead
+from benchmarks.pages import speed as pages
 from benchmarks.physics import summary as physics
 from benchmarks.reference import summary as reference
 
@@ -38,6 +39,7 @@ GENERATORS: dict[str, Callable[[dict[str, Any]], str]] = {
     "accuracy": accuracy.render,
     "engines": engines.render,
     "gates": gates.render,
+    "html-report": pages.render,
     "kills": kills.render,
     "lanes": lanes.render,
     "launches": launches.render,

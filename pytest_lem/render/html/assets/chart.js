@@ -124,6 +124,7 @@
       }
       this.instance.resize();
       this.instance.setOption({ ...lem.base(), ...this.told.option }, true);
+      performance.mark("lem-drawn");
     }
 
     fail(fault) {
