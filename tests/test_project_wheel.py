@@ -54,6 +54,8 @@ def test_it_holds_the_schemas_the_model_shapes_the_engines_child_and_no_tests(wh
     assert packaged - set(names) == set()
     assert any(name.startswith("pytest_lem/store/schemas/") and name.endswith(".json") for name in names)
     assert "pytest_lem/engines/synthetic/llama-3.2-1b.json" in names
+    for name in ("assets/page.html", "vendor/echarts.min.js", "vendor/LICENSE", "vendor/NOTICE"):
+        assert f"pytest_lem/render/html/{name}" in names
     assert {name.split("/")[0] for name in names} == {"pytest_lem", "pytest_lem-0.1.0.dist-info"}
 
 
@@ -80,5 +82,6 @@ def test_a_test_that_measures_a_window_runs_there(python: Path, tmp_path: Path) 
         "        time.sleep(0.2)\n"
         "    assert found.seconds >= 0.2\n"
     )
-    told = run(python, "-m", "pytest", "-p", "no:cacheprovider", tmp_path, cwd=tmp_path)
+    told = run(python, "-m", "pytest", "-p", "no:cacheprovider", "--lem-html=page.html", tmp_path, cwd=tmp_path)
     assert "1 passed" in told
+    assert "Apache ECharts" in (tmp_path / "page.html").read_text()

@@ -398,3 +398,30 @@ def test_the_gpu_of_a_measurement_is_named():
     data = data_of(a_report(a_measurement()))
     device = data["rows"][0]["cycles"][0]["dev"][0]
     assert (data["texts"][device["id"]], data["texts"][device["name"]]) == (GPU, "NVIDIA H100 80GB HBM3")
+
+
+# Colours, which axe sees in text only: what is drawn is told apart by them too
+
+
+def luminance(colour):
+    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def contrast(one, other):
+    dark, light = sorted((luminance(one), luminance(other)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+@pytest.mark.parametrize("theme", [":root", ':root[data-theme="dark"]'])
+def test_words_and_lines_stand_out_from_what_is_behind_them(theme):
+    (style,) = Page(report_page([a_report(a_measurement())])).styles
+    block = style[style.index(f"{theme} {{") :].partition("}")[0]
+    colours = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})\b", block))
+    for words in ("ink", "soft", "link", "bad", "good", "warn"):
+        for back in ("back", "raised"):
+            assert contrast(colours[words], colours[back]) >= 4.5, (words, back)
+    assert contrast(colours["warn"], colours["warn-back"]) >= 4.5
+    for line in (f"c{place}" for place in range(8)):
+        assert contrast(colours[line], colours["back"]) >= 3, line
