@@ -98,6 +98,7 @@ def bomb(depth=12):
         ("- batch\n", "lem.yaml:1: expected keywords such as `batch: [1, 8]`, got a list"),
         ("batch\n", "lem.yaml:1: expected keywords such as `batch: [1, 8]`, got 'batch'"),
         ("model: tiny\n8: 1\n", "lem.yaml:2: a keyword is a name, got '8'"),
+        ("model: tiny\n'': 1\n", "lem.yaml:2: a keyword is a name, got ''"),
         ("[a]: 1\n", "lem.yaml:1: a keyword is a name, got a list"),
         ("model: a\n---\nmodel: b\n", "lem.yaml:2: "),
         ("x: &x {a: 1}\npytorch:\n  <<: *x\n", "lem.yaml:3: '<<' is not read here; write the keywords out"),

@@ -132,7 +132,7 @@ class _Reader:
         if node.tag == "tag:yaml.org,2002:merge":
             raise UsageError(f"{self._at(node)}: '<<' is not read here; write the keywords out")
         key = self._scalar(node) if isinstance(node, yaml.ScalarNode) else None
-        if not isinstance(key, str):
+        if not isinstance(key, str) or not key:
             raise UsageError(f"{self._at(node)}: a keyword is a name, got {_shown(node)}")
         return key
 

@@ -72,7 +72,7 @@ def _overlay(
         known = values.get(key)
         if isinstance(known, Mapping) and isinstance(value, Mapping):
             values[key] = dict(known)
-            origins[inner] = told.get(inner, origins[inner])
+            origins[inner] = told.get(inner, origins.get(inner, ""))
             _overlay(values[key], origins, value, told, inner)
             continue
         for gone in [each for each in origins if within(each, inner)]:

@@ -23,7 +23,10 @@ def check_shape(document: Document, engines: Collection[str], words: Mapping[str
 
     `engines` are those installed: each may have a section, which is the engine's own to check.
     """
-    for path, value in _walk(document.values, "", engines):
+    for section, name, value in _walk(document.values, "", engines):
+        path = f"{section}.{name}" if section else name
+        if "." in name:
+            raise UsageError(f"{said_at(document, path)}: {_dotted(path, engines)}")
         word = words.get(path)
         if word is None or value is None:
             _check_section(document, path, value)
@@ -63,15 +66,26 @@ def unknown_word(name: str, section: str, engines: Collection[str]) -> str:
     return f"unknown key {prefix + name!r}; the nearest known one is {prefix + near!r}"
 
 
-def _walk(values: Mapping[str, Any], section: str, engines: Collection[str]) -> Iterator[tuple[str, Any]]:
-    """Every word of the file with its value; what has a structure of its own, or is an engine's, is not looked into."""
+def _walk(values: Mapping[str, Any], section: str, engines: Collection[str]) -> Iterator[tuple[str, str, Any]]:
+    """Every word of the file: its section, its name, its value.
+
+    What has a structure of its own, or is an engine's, is not looked into.
+    """
     for name, value in values.items():
         path = f"{section}.{name}" if section else name
         if not section and name in (*STRUCTURE, *engines, *LATER):
             continue
-        yield path, value
+        yield section, name, value
         if isinstance(value, Mapping) and path in SECTIONS and path not in SHADOWED:
             yield from _walk(value, path, engines)
+
+
+def _dotted(path: str, engines: Collection[str]) -> str:
+    """What is told of a name with dots, which only a sweep reads."""
+    section, _, name = path.rpartition(".")
+    if path in _NAMES or section in engines:
+        return f"{path}: names have dots under sweep only; write `{section}: {{{name}: …}}`"
+    return unknown_word(path, "", engines)
 
 
 def _check_section(document: Document, path: str, value: object) -> None:

@@ -54,13 +54,10 @@ def axes_of(document: Document) -> list[Axis]:
         at = said_at(document, "sweep")
         raise UsageError(f"{at}: sweep: expected words with lists, such as `batch_size: [1, 8]`; got {given!r}")
     found = list(_axes(document, {name: value for name, value in given.items() if name != EXCLUDE}, "", "sweep"))
-    known: dict[str, Axis] = {}
+    words = [axis.word for axis in found]
     for axis in found:
-        if axis.word in known:
-            raise UsageError(
-                f"{axis.origins[0]}: sweep: {axis.word} is varied twice; first in {known[axis.word].origins[0]}"
-            )
-        known[axis.word] = axis
+        if words.count(axis.word) > 1:
+            raise UsageError(f"{axis.origins[0]}: sweep: {axis.word} is varied twice; keep one of them")
     return found
 
 
