@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_lem.campaign.document import MOST_BYTES, read
 from pytest_lem.engines import registry
 from pytest_lem.experiment.check import campaign_or_files, checked
+from pytest_lem.experiment.kinds import parts_of
 from pytest_lem.experiment.schema import schema
 from pytest_lem.experiment.words import NEUTRAL, WORDS
 from pytest_lem.model.errors import UsageError
@@ -40,6 +42,63 @@ VALUES = st.recursive(
 FILES = st.dictionaries(KEYS, VALUES, max_size=5)
 
 
+def nested(flat):
+    """Words with dots → sections; a word that is a section too stays what it is."""
+    found = {}
+    for name, value in flat.items():
+        section, _, field = name.rpartition(".")
+        if not section:
+            found[name] = value
+        elif isinstance(found.setdefault(section, {}), dict):
+            found[section][field] = value
+    return found
+
+
+def fitting(kind):
+    """Values that a word may have, and now and then one that it may not."""
+    plain = {
+        bool: st.booleans(),
+        int: st.integers(0, 9),
+        float: st.sampled_from([0, 0.5, 1, 4.0]),
+        str: st.sampled_from(TEXTS),
+    }
+    ways = []
+    for part in parts_of(kind):
+        inner = get_args(part)[0] if get_origin(part) is Annotated else part
+        if get_origin(inner) is Literal:
+            ways.append(st.sampled_from(get_args(inner)))
+        elif get_origin(inner) is list:
+            ways.append(st.lists(SCALARS if get_args(inner)[0] is Any else fitting(get_args(inner)[0]), max_size=2))
+        else:
+            ways.append(plain.get(inner, st.just({"min": 1, "max": 4, "num": 2})))
+    return st.one_of(*ways, *ways, *ways, *ways, SCALARS)
+
+
+TEXTS = ["x", "pytorch", "vllm", "fake", "tensorrt", "builtin:chat", "synthetic:tiny", "uniform(4, 8)", "cpu", "auto"]
+WORD = st.sampled_from(sorted(WORDS)).flatmap(lambda name: st.tuples(st.just(name), fitting(WORDS[name].kind)))
+LIKELY = st.lists(WORD, max_size=5).map(dict).map(nested)
+AXIS = st.sampled_from(sorted(WORDS)).flatmap(
+    lambda name: st.tuples(st.just(name), st.lists(fitting(WORDS[name].kind), min_size=1, max_size=2))
+)
+RULE = st.lists(WORD, min_size=1, max_size=2).map(dict)
+METRIC = st.sampled_from(["joules_per_token", "tokens_per_second", "joules"])
+STRUCTURE = st.fixed_dictionaries(
+    {},
+    optional={
+        "sweep": st.lists(AXIS, max_size=2).map(dict) | st.fixed_dictionaries({"exclude": st.lists(RULE, max_size=2)}),
+        "experiments": st.lists(LIKELY, max_size=2),
+        "unless": RULE,
+        "budget": st.dictionaries(METRIC, SCALARS, max_size=2),
+        "gate": st.dictionaries(METRIC, SCALARS | st.just({"threshold": 0.1}), max_size=2) | METRIC | st.lists(METRIC),
+        "pytorch": st.dictionaries(
+            st.sampled_from(["use_cache", "torch_compile", "traffic", "x"]), SCALARS, max_size=2
+        ),
+        "vllm": st.dictionaries(st.sampled_from(OPTIONS), SCALARS, max_size=2),
+        "tensorrt": SCALARS,
+    },
+)
+
+
 def look(text, folder):
     """What a file comes to, or the line that says why not; anything else is a fault of ours."""
     path = folder / "a.lem.yaml"
@@ -63,6 +122,18 @@ def test_any_values_are_an_experiment_or_one_line(values, tmp_path_factory):
     else:
         for each in found:
             assert list(each.lines())
+
+
+@settings(max_examples=300)
+@given(likely=LIKELY, structure=STRUCTURE)
+def test_words_in_any_company_are_an_experiment_or_one_line(likely, structure, tmp_path_factory):
+    found = look(yaml.safe_dump({**likely, **structure}, allow_unicode=True), tmp_path_factory.mktemp("fuzz"))
+    if isinstance(found, str):
+        assert well_said(found), found
+    else:
+        for each in found:
+            assert list(each.lines())
+            assert all(origin for origin in each.experiment.origins.values())
 
 
 @given(text=st.text(st.characters(codec="utf-8"), max_size=60) | st.text("ab: -[]{}&*!|>'\"\n\t#%@", max_size=40))

@@ -64,6 +64,8 @@ def experiment_of(document: Document, path: Path, file: str) -> Experiment:
         [translate(each, engines, backends) for each in made], engines, listed="experiments" in document.values
     )
     keywords, origins = dict(found.keywords), dict(found.origins)
+    if "experiments" in keywords:
+        origins["experiments"] = document.origins.get("experiments") or document.origins["sweep"]
     excluded, told = exclusions(document, engines)
     if excluded:
         _exclude(keywords, origins, excluded, told, document)

@@ -81,8 +81,8 @@ def protocol_rows(layers: Layers, *, quick: bool) -> dict[str, Row]:
 
 @cache
 def _defaults(backend: str) -> Mapping[str, Any]:
-    """An engine's options where nobody gave one; none for an engine that needs some."""
-    kind = registry.entry(backend).options
+    """An engine's options where nobody gave one; none for an engine that needs some, or that is not installed."""
+    kind = registry.entry(backend).options if backend in registry.names() else None
     try:
         return kind.model_validate({}).model_dump() if kind is not None else {}
     except ValidationError:

@@ -35,8 +35,8 @@ def gathered(made: Sequence[Translated], engines: Sequence[str], *, listed: bool
     for index, each in enumerate(made):
         told = {path: origin for path, origin in each.origins.items() if _holder(path) in apart}
         origins |= {f"experiments[{index}].{path}": origin for path, origin in told.items()}
-        origins[f"experiments[{index}]"] = next(iter(told.values()), next(iter(each.origins.values()), ""))
-    origins["experiments"] = origins["experiments[0]"]
+        if told:
+            origins[f"experiments[{index}]"] = next(iter(told.values()))
     return Translated({**alike, "experiments": own}, origins, notes)
 
 
