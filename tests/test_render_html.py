@@ -37,7 +37,7 @@ from pytest_lem.render.html.page import report_page
 from pytest_lem.render.terminal import names_of
 from pytest_lem.store.report import Report, RunInfo
 
-EVIL = "</script><img src=x onerror=alert(1)><!--"
+EVIL = "\"></script><img src=x onerror=alert(1)><!--' "
 BEGAN = datetime(2026, 1, 5, 9, tzinfo=UTC)
 
 
@@ -383,9 +383,11 @@ def test_the_licences_of_the_charts_travel_with_the_page():
     assert "BSD 3-Clause License" in page
 
 
-def test_the_same_report_makes_the_same_page():
+def test_the_same_report_makes_the_same_page_at_any_time(monkeypatch):
     report = a_report(a_measurement(), a_window())
-    assert report_page([report]) == report_page([report])
+    first = report_page([report])
+    monkeypatch.setattr("time.time", lambda: 2e9)
+    assert report_page([report]) == first
 
 
 def test_a_page_of_500_configurations_of_5_cycles_stays_below_4_megabytes():
@@ -398,6 +400,39 @@ def test_the_gpu_of_a_measurement_is_named():
     data = data_of(a_report(a_measurement()))
     device = data["rows"][0]["cycles"][0]["dev"][0]
     assert (data["texts"][device["id"]], data["texts"][device["name"]]) == (GPU, "NVIDIA H100 80GB HBM3")
+
+
+# The last line of the summary
+
+
+def costing(joules, name, **values):
+    return a_measurement(f"t.py::{name}", metrics=metrics(joules_per_token=joules, **values))
+
+
+def last_line(*measured):
+    return re.search(r'<p id="cheapest"[^>]*>([^<]*)</p>', report_page([a_report(*measured)]))[1]
+
+
+def test_the_cheapest_is_the_last_line_of_the_summary():
+    line = last_line(costing(0.5, "dear"), costing(0.0312, "cheap"))
+    assert line == "cheapest configuration: cheap with 31.2 mJ/tok"
+
+
+def test_what_misses_the_service_level_is_never_the_cheapest():
+    missed = costing(0.1, "missed", slo_met=0.0)
+    line = last_line(missed, costing(0.4, "met", slo_met=1.0), costing(0.2, "unpromised"))
+    assert line == "cheapest configuration that meets the service level: met with 400 mJ/tok"
+    assert last_line(missed) == "cheapest configuration that meets the service level: none meets it"
+
+
+def test_an_estimate_is_the_cheapest_only_where_nothing_was_measured():
+    guess = costing(a_metric(value=0.1, source="estimated"), "guess")
+    assert last_line(guess, costing(0.4, "known")) == "cheapest configuration: known with 400 mJ/tok"
+    assert last_line(guess) == "cheapest configuration: guess with 100 mJ/tok (estimated)"
+
+
+def test_without_joules_no_configuration_is_called_cheapest():
+    assert last_line(costing(None, "a")).endswith("none can be told, as no joules per token are known")
 
 
 # Colours, which axe sees in text only: what is drawn is told apart by them too

@@ -1,31 +1,44 @@
-"""The last line of a summary: which configuration costs least."""
+"""The last line of the page's summary: which configuration costs least of those that meet the service level."""
 
 from __future__ import annotations
 
-from pytest_lem.model.measurement import Measurement
+from collections.abc import Sequence
+
+from pytest_lem.model.measurement import Measurement, MetricValue
 from pytest_lem.render.html.reported import Reported
 from pytest_lem.render.numbers import with_unit
 from pytest_lem.render.terminal import names_of
 
-KEYS = ("joules_per_good_request", "joules_per_token")
+KEY = "joules_per_token"
 
 
 def cheapest_line(report: Reported) -> str:
-    """`cheapest that meets the service level: …`; says why where there is none."""
+    """`cheapest that meets the service level: test_a[…] with 31.2 mJ/tok`; says why where there is none.
+
+    Where no measurement was promised a service level, the cheapest of all. A measured one goes before any estimate.
+    """
     named = list(zip(report.measurements, names_of(report.measurements), strict=True))
-    for key in KEYS:
-        kept = [
-            (found.value, found.source, found.unit, name)
-            for each, name in named
-            if (found := each.metrics.get(key)) and found.value is not None and _keeps(each)
-        ]
-        if kept:
-            cost, source, unit, name = min(kept, key=lambda each: each[0])
-            return f"cheapest: {name} with {with_unit(cost, unit)}{' (estimated)' if source == 'estimated' else ''}"
-    return "cheapest: none can be told, as no joules were measured per token or per good request"
+    promised = any(_met(each) is not None for each in report.measurements)
+    of_those = " that meets the service level" if promised else ""
+    known = [
+        (each, value, name) for each, name in named if (value := each.metrics.get(KEY)) and value.value is not None
+    ]
+    if not known:
+        return f"cheapest configuration{of_those}: none can be told, as no joules per token are known"
+    kept = [(value, name) for each, value, name in known if not promised or _met(each) == 1]
+    if not kept:
+        return f"cheapest configuration{of_those}: none meets it"
+    value, name = min(_surest(kept), key=lambda pair: pair[0].value or 0)
+    guess = " (estimated)" if value.source == "estimated" else ""
+    return f"cheapest configuration{of_those}: {name} with {with_unit(value.value or 0, value.unit)}{guess}"
 
 
-def _keeps(measurement: Measurement) -> bool:
-    """Whether it keeps its service level, or was promised none."""
-    met = measurement.metrics.get("slo_met")
-    return met is None or met.value is None or met.value == 1
+def _met(measurement: Measurement) -> float | None:
+    """1 where the service level is met, 0 where not, None where none was promised."""
+    found = measurement.metrics.get("slo_met")
+    return found.value if found else None
+
+
+def _surest(kept: Sequence[tuple[MetricValue, str]]) -> Sequence[tuple[MetricValue, str]]:
+    measured = [pair for pair in kept if pair[0].source != "estimated"]
+    return measured or kept

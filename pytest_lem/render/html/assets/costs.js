@@ -190,8 +190,8 @@
   lem.costs = () => {
     const rows = lem.run.rows;
     const pairs = (keys) => keys.map((key) => [key, key]);
-    const known = lem.known(rows, COSTS);
-    lem.select("costs-metric", pairs(known.length ? known : lem.known(rows)), undefined, () => lem.draw("costs"));
+    const known = lem.known(rows, [...new Set([...COSTS, ...Object.keys(lem.run.metrics)])]);
+    lem.select("costs-metric", pairs(known), undefined, () => lem.draw("costs"));
     lem.select("pareto-latency", pairs(lem.known(rows, LATENCIES)), undefined, () => lem.draw("pareto"));
     lem.select("pareto-cost", pairs(lem.known(rows, PARETO)), undefined, () => lem.draw("pareto"));
     lem.chart("costs", costs);

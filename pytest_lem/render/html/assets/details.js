@@ -204,7 +204,8 @@
   }
 
   function show() {
-    document.getElementById("details-line").textContent = `${row().line} · ${row().test}`;
+    const up = row().cycles.filter(({ load }) => load !== undefined).map(({ load }) => `${lem.number(load)} s`);
+    document.getElementById("details-line").textContent = `${row().line} · ${row().test}${up.length ? ` · engine up in ${up.join(", ")}` : ""}`;
     const pairs = row().cycles.map((each, place) => [place, `${each.i}`]);
     lem.select("details-cycle", pairs, pairs.length ? 0 : undefined, () => lem.draw("power", "clocks"));
     const known = ROUND_METRICS.filter((key) => row().cycles.some((each) => each.v && each.v[key]));
