@@ -93,6 +93,7 @@ def test_the_short_words_of_the_pages_diagram_mean_the_same(said):
         ("num_processes: 2\n", {"gpus": 2}),
         ("sharding: {strategy: none, num_shards: 1}\ngpus: [0, 1]\n", {"gpus": 2}),
         ("sharding: none\nquantization: none\n", {}),
+        ("sharding: {strategy: none, num_shards: 4}\n", {}),
         ("quantization: {quantization: false, load_in_4bit: false}\n", {}),
         (
             "backend: vllm\nparallelism: {strategy: pipeline_parallel, degree: 2}\n",

@@ -44,7 +44,7 @@ def sharding(said: Sayings) -> None:
         strategy = given if short else said.of(f"{word}.strategy")
         count = None if short else said.of(f"{word}.{number}")
         if strategy in (None, "none"):
-            if (count or 1) > 1:
+            if strategy is None and (count or 1) > 1:
                 said.refuse(f"{word}.{number}", f"{word}.{number}: {count} of what? name {word}.strategy beside it")
             continue
         at = word if short else f"{word}.strategy"
