@@ -156,7 +156,14 @@ def test_an_engine_ran_with_one_set_of_versions():
 
 def test_options_about_where_and_when_may_differ():
     one = {"lem_gap": "cool", "lem_order": "latin", "lem_results": "a", "lem_gpus": ["0"], "lem_python": ["vllm=/a"]}
-    two = {"lem_json": "b", "lem_lanes": 1, "lem_gpus_per_worker": 2, "lem_seed": 3, "lem_resume": True}
+    two = {
+        "lem_json": "b",
+        "lem_html": "c",
+        "lem_lanes": 1,
+        "lem_gpus_per_worker": 2,
+        "lem_seed": 3,
+        "lem_resume": True,
+    }
     engines = [an_engine(python=path) for path in ("/a/python", "/b/python")]
     cycles = [measured(item(1, cycle), engine=engine) for cycle, engine in enumerate(engines)]
     parts = [
