@@ -149,3 +149,31 @@ def test_an_end_from_outside_reaches_pytest_which_ends_in_order(measuring, here,
     assert "report: " in output
     (report,) = here.glob(".lem/runs/*/report.json")
     assert json.loads(report.read_text())["run"]["complete"] is False
+
+
+# Of its own process: one that has threads, as a worker of xdist has, must not fork.
+TERMINAL = """
+import glob, os, pty, sys
+child, terminal = pty.fork()
+if child == 0:
+    os.execv(sys.executable, [sys.executable, "-c", *sys.argv[1:]])
+pressed = False
+try:
+    while data := os.read(terminal, 4096):
+        os.write(1, data)
+        if not pressed and glob.glob(".lem/runs/*/samples-*.jsonl"):
+            pressed = bool(os.write(terminal, b"\\x03"))
+except OSError:
+    pass  # the last process on it has ended
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_a_ctrl_c_of_the_terminal_ends_pytest_once_and_in_order(here):
+    """Pressed by a user, it reaches both."""
+    (here / "decode.lem.yaml").write_text(FILE.replace("0.001", "0.2") + "rounds: 1000\n")
+    command = [sys.executable, "-c", TERMINAL, PROGRAM, "experiment", "decode.lem.yaml", "--", "-k", "b1"]
+    done = subprocess.run(command, cwd=here, capture_output=True, text=True, timeout=300)
+    assert done.returncode == pytest.ExitCode.INTERRUPTED, done.stderr
+    assert "report: " in done.stdout
+    assert done.stdout.count("KeyboardInterrupt !!!") == 1
