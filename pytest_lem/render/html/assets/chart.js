@@ -50,8 +50,9 @@
     textStyle: { color: lem.colour("ink"), fontFamily: "system-ui, sans-serif" },
     grid: { left: 16, right: 24, top: 48, bottom: 40, containLabel: true },
     legend: {
-      type: "plain", top: 0, left: 0, right: 0, icon: undefined, textStyle: { color: lem.colour("ink") },
-      inactiveColor: lem.colour("soft"),
+      type: "scroll", top: 0, left: 0, right: 0, textStyle: { color: lem.colour("ink") },
+      inactiveColor: lem.colour("soft"), pageIconColor: lem.colour("ink"), pageIconInactiveColor: lem.colour("line"),
+      pageTextStyle: { color: lem.colour("ink") },
     },
     tooltip: {
       renderMode: "richText", confine: true, backgroundColor: lem.colour("raised"), borderColor: lem.colour("soft"),

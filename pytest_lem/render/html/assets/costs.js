@@ -173,7 +173,7 @@
       words: `What each ${all[0].over} came to in ${drawn.length} of ${all.length} searches for the best ${all[0].objective}: large is the best, crosses miss the service level.`,
       option: {
         legend: { ...lem.base().legend, data: drawn.map(name), formatter: (each) => lem.brief(each, 40) },
-        grid: { left: 36, right: 24, top: 24 + 24 * drawn.length, bottom: 36 },
+        grid: { left: 36, right: 24, top: 40, bottom: 36 },
         tooltip: { ...lem.base().tooltip, formatter: ({ data: { search, point } }) =>
           `${name(search)}\n${search.over} ${point[0]}: ${lem.number(point[1] * scale.factor)} ${scale.unit} ${mark(search, point)}\n${point[6] || ""}` },
         xAxis: lem.axis({ type: "category", data: values.map(String), name: all[0].over, nameGap: 26 }),

@@ -26,7 +26,7 @@
       height: 380 + 22 * drawn.length,
       click: ({ data }) => data && data.row && lem.detail(lem.run.rows.indexOf(data.row)),
       option: {
-        legend: { ...lem.base().legend, orient: "vertical", left: 8, data: drawn.map((row) => row.name), formatter: (each) => lem.brief(each, 44) },
+        legend: { ...lem.base().legend, type: "plain", orient: "vertical", left: 8, data: drawn.map((row) => row.name), formatter: (each) => lem.brief(each, 44) },
         grid: { left: 36, right: 16, top: 24 + 22 * drawn.length, bottom: 36 },
         tooltip: { ...lem.base().tooltip, formatter: ({ data: { row, point } }) =>
           `${row.name}\n${lem.run.runs[point[0]].id}\n${told(point)}${point[5] < 0 ? "" : `\n${lem.text(point[5]).replace(/; /g, "\n")}`}` },
