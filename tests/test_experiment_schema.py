@@ -27,6 +27,21 @@ def test_it_is_a_valid_schema():
     Draft7Validator.check_schema(SHIPPED)
 
 
+def enums(part):
+    """Every list of values in the schema."""
+    if isinstance(part, dict):
+        yield from [part["enum"]] if isinstance(part.get("enum"), list) else []
+    for inner in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
+        yield from enums(inner)
+
+
+def test_no_list_of_values_holds_one_twice():
+    """The YAML language server refuses the whole schema for it, where 1 and 1.0 are one."""
+    for values in enums(SHIPPED):
+        found = [json.dumps(int(each) if isinstance(each, float) and each.is_integer() else each) for each in values]
+        assert len(set(found)) == len(found), values
+
+
 def places(word: str) -> dict:
     """The part of the schema that describes a word, as an editor finds it for completion."""
     found: dict = SHIPPED

@@ -83,7 +83,7 @@ def _word(path: str, words: Mapping[str, Word], definitions: dict[str, Any]) -> 
         ways.append({"type": "object"})
         told = f"read for {SHADOWED[path]} alone: {NEUTRAL[SHADOWED[path]][1]}"
     elif path in NEUTRAL:
-        ways.append({"enum": [*NEUTRAL[path][0], None]})
+        ways.append(_enum(NEUTRAL[path][0]))
         told = f"not offered: {NEUTRAL[path][1]}"
     elif any(name.startswith(f"{path}.") for name in words):
         inner = _properties(path, words, definitions)
@@ -91,6 +91,12 @@ def _word(path: str, words: Mapping[str, Word], definitions: dict[str, Any]) -> 
     else:
         ways.append({"type": "null"})
     return {**(ways[0] if len(ways) == 1 else {"anyOf": ways}), "description": told or path.rpartition(".")[2]}
+
+
+def _enum(values: Iterable[Any]) -> dict[str, Any]:
+    """These values or null, each once: to JSON, 1 and 1.0 are one."""
+    whole = [int(each) if isinstance(each, float) and each.is_integer() else each for each in values]
+    return {"enum": [*({json.dumps(each): each for each in whole}.values()), None]}
 
 
 def _kind(kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:
@@ -118,7 +124,7 @@ def _options(engine: str, options: type[BaseModel], definitions: dict[str, Any])
     described = made.pop("description", "")
     names = {**made.get("properties", {})}
     names |= {other: {"description": f"the same as {name}"} for other, name in OPTIONS.get(engine, {}).items()}
-    names |= {name: {"enum": [*off, None]} for name, off in OFF.get(engine, {}).items() if name not in names}
+    names |= {name: _enum(off) for name, off in OFF.get(engine, {}).items() if name not in names}
     open_ended = made.get("additionalProperties", True) is not False
     return {"type": "object", "properties": names, "additionalProperties": open_ended, "description": described}
 
