@@ -61,6 +61,18 @@ def test_a_campaign_is_its_files():
     ]
 
 
+def test_a_folder_is_its_files_each_once(tmp_path):
+    done = lem("validate", "--json", ".")
+    assert [each["file"] for each in json.loads(done.stdout)] == [
+        "a.lem.yaml",
+        "b.lem.yaml",
+        "bad.lem.yaml",
+        "trt.lem.yaml",
+    ]
+    (tmp_path / "empty").mkdir()
+    assert lem("validate", "empty").stdout == "empty: holds no file called NAME.lem.yaml\n"
+
+
 def test_a_file_for_an_engine_that_is_not_installed_is_checked_as_far_as_can_be():
     done = lem("validate", "trt.lem.yaml")
     assert done.exit_code == 0

@@ -24,11 +24,13 @@ app = typer.Typer(help="Experiment files, without measuring anything.", rich_mar
 
 @app.command(epilog=VALIDATE)
 def validate(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="experiment files, or campaigns of them")],
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE", help="experiment files, campaigns, or folders of them")
+    ],
     as_json: AsJson = False,
 ) -> None:
     """Check files as a run would read them; each fault is a line with its file and line. Exit status 1 for any."""
-    found = [each for file in files for each in _validated(file)]
+    found = [each for file in files for each in (_in_folder(file) if file.is_dir() else _validated(file))]
     if as_json:
         say_json(found)
     else:
@@ -131,6 +133,16 @@ def _validated(file: Path) -> list[dict[str, Any]]:
         except LemError as error:
             found.append(_found(each, error=str(error)))
     return found
+
+
+def _in_folder(folder: Path) -> list[dict[str, Any]]:
+    """What is found of each file in a folder, once: those of a campaign outside of it too."""
+    from pytest_lem.experiment.experiment import SUFFIX, is_experiment
+
+    files = sorted(path for path in folder.rglob(f"*{SUFFIX}") if is_experiment(path.name))
+    if not files:
+        return [_found(folder, error=f"{folder}: holds no file called NAME{SUFFIX}")]
+    return list({each["file"]: each for file in files for each in _validated(file)}.values())
 
 
 def _found(file: Path, **facts: Any) -> dict[str, Any]:
