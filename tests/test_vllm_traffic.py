@@ -115,13 +115,13 @@ def test_traffic_needs_a_served_engine(engines):
 
 
 def test_one_slow_request_delays_the_sending_of_no_other(served):
-    others = [(SHORT, 3, 0.05 * place) for place in range(1, 20)]
+    others = [(SHORT, 3, 0.02 * place) for place in range(1, 20)]
     work = arriving((LONG, MANY, 0.0), *others)
     prepare(served, work)
     result = served.run(1, hooks=True)
     slow, *quick = result.request_times
-    assert slow.e2e_ms > 1000  # all others came while it ran
-    assert [times.due_ms for times in quick] == pytest.approx([50 * place for place in range(1, 20)], abs=5)
+    assert slow.e2e_ms > 400  # all others came while it ran
+    assert [times.due_ms for times in quick] == pytest.approx([20 * place for place in range(1, 20)], abs=5)
     assert min(dispatch_delays(result.request_times)) >= 0
     assert dispatch_fault(result.request_times, arriving((LONG, MANY, 0.0), (SHORT, 3, 2.0))) is None
     assert sum(times.due_ms + times.e2e_ms < slow.due_ms + slow.e2e_ms for times in quick) >= 15
