@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["pytester", "no_skips", "users_project", "xdist_campaign", "browser_lab"]
+collect_ignore = ["experiments"]  # files that tests read; pytest would measure them
 
 # A shared or slow machine must not fail a test: hypothesis times nothing. In CI it draws the same cases every time, so
 # that a red run is the change's own; elsewhere it keeps looking for new ones.

@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from pytest_lem.meters.nvml import NvmlState
 from pytest_lem.meters.nvml_meter import GpuMeter
 from pytest_lem.meters.registry import MeterSet
 from pytest_lem.meters.trail import Mark, Trail
@@ -38,7 +39,7 @@ class SteadyGpu:
         return ()
 
     def state(self):
-        return type("State", (), {"throttle_reasons": ()})()
+        return NvmlState(None, None, ())
 
 
 class Recorder:
