@@ -74,7 +74,9 @@ def test_two_shards_come_to_what_one_run_measures(project):
     assert len(list((folder / "logs").iterdir())) == len(list((only_run(path / "whole") / "logs").iterdir())) + 2
     assert read_report(path / "j") == merged
     assert result.stdout.splitlines()[0].startswith("3 measurements")
-    assert result.stdout.splitlines()[-1] == f"report: {folder / 'report.json'}"
+    *_, place, cheapest = result.stdout.splitlines()
+    assert place == f"report: {folder / 'report.json'}"
+    assert cheapest.startswith("cheapest configuration: test_decode[fake-bf16-b")
     assert sorted(each.name for each in path.iterdir() if "merge" in each.name) == []
 
 

@@ -51,6 +51,7 @@ def _merged(runs: list[Path], results: Path, copy: Path | None) -> tuple[Report,
 
 
 def _show(report: Report, folder: Path) -> None:
+    from pytest_lem.render.cheapest import cheapest_line, has_configurations
     from pytest_lem.render.closing import closing
     from pytest_lem.render.terminal import console_for, print_table
 
@@ -59,3 +60,5 @@ def _show(report: Report, folder: Path) -> None:
         print_table(report.measurements, console_for(sys.stdout, width=width, colour=colour))
     for line in [*closing(report.verdicts, report.missing), f"report: {folder / 'report.json'}"]:
         say(line)
+    if has_configurations(report.measurements):
+        say(cheapest_line(report.measurements))

@@ -22,6 +22,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     report = config.stash.get(REPORT, None)
     if report is None:
         return
+    from pytest_lem.render.cheapest import cheapest_line, has_configurations
     from pytest_lem.render.closing import closing
     from pytest_lem.render.found import found_lines
     from pytest_lem.render.terminal import console_for, print_table
@@ -53,6 +54,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     page = options.value(config, "html")
     if page:
         terminalreporter.write_line(f"page: {page}")
+    if has_configurations(report.measurements):
+        terminalreporter.write_line(cheapest_line(report.measurements))
 
 
 def _failed(terminalreporter: pytest.TerminalReporter) -> dict[str, tuple[str, int]]:

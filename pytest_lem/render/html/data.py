@@ -12,8 +12,8 @@ from pytest_lem.model.search import Search
 from pytest_lem.render.html.configuration import asked_work, provenance, words
 from pytest_lem.render.html.history import packed_history
 from pytest_lem.render.html.packing import Texts, packed_value, short
-from pytest_lem.render.html.reported import Reported
 from pytest_lem.render.html.rounds import fine_points, packed_cycles
+from pytest_lem.render.reported import Reported
 
 VERSION = 1
 

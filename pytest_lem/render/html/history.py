@@ -9,7 +9,7 @@ from pytest_lem.fingerprint import choices, differences, fingerprint
 from pytest_lem.model.measurement import Measurement
 from pytest_lem.model.metrics import METRICS
 from pytest_lem.render.html.packing import Texts, short
-from pytest_lem.render.html.reported import Reported
+from pytest_lem.render.reported import Reported
 
 KEYS = (
     "joules_per_token",

@@ -8,11 +8,10 @@ from collections.abc import Sequence
 from importlib.resources import files
 from string import Template
 
-from pytest_lem.render.html.cheapest import cheapest_line
+from pytest_lem.render.cheapest import cheapest_line
 from pytest_lem.render.html.data import page_data
 from pytest_lem.render.html.elements import Html, element, text
 from pytest_lem.render.html.packing import compressed
-from pytest_lem.render.html.reported import Reported
 from pytest_lem.render.html.sections import (
     environment_section,
     found_section,
@@ -21,6 +20,7 @@ from pytest_lem.render.html.sections import (
     verdicts_section,
 )
 from pytest_lem.render.html.summary import summary
+from pytest_lem.render.reported import Reported
 from pytest_lem.render.terminal import names_of
 
 LIBRARY = "vendor/echarts.min.js"
@@ -45,7 +45,7 @@ def report_page(reports: Sequence[Reported]) -> str:
         theme=theme,
         heading=heading(report, len(ordered) - 1),
         summary=summary(report.measurements, report.verdicts) if report.measurements else element("p", NO_RUN),
-        cheapest=text(cheapest_line(report)),
+        cheapest=text(cheapest_line(report.measurements)),
         found=found_section(report),
         verdicts=verdicts_section(report.verdicts),
         environment=environment_section(report),

@@ -1,24 +1,23 @@
-"""The last line of the page's summary: which configuration costs least of those that meet the service level."""
+"""The last line of every summary: which configuration costs least of those that meet the service level."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from pytest_lem.model.measurement import Measurement, MetricValue
-from pytest_lem.render.html.reported import Reported
 from pytest_lem.render.numbers import with_unit
 from pytest_lem.render.terminal import names_of
 
 KEY = "joules_per_token"
 
 
-def cheapest_line(report: Reported) -> str:
-    """`cheapest that meets the service level: test_a[…] with 31.2 mJ/tok`; says why where there is none.
+def cheapest_line(measurements: Sequence[Measurement]) -> str:
+    """`cheapest configuration that meets the service level: test_a[…] with 31.2 mJ/tok`; says why where none is.
 
     Where no measurement was promised a service level, the cheapest of all. A measured one goes before any estimate.
     """
-    named = list(zip(report.measurements, names_of(report.measurements), strict=True))
-    promised = any(_met(each) is not None for each in report.measurements)
+    named = list(zip(measurements, names_of(measurements), strict=True))
+    promised = any(_met(each) is not None for each in measurements)
     of_those = " that meets the service level" if promised else ""
     known = [
         (each, value, name) for each, name in named if (value := each.metrics.get(KEY)) and value.value is not None
@@ -31,6 +30,11 @@ def cheapest_line(report: Reported) -> str:
     value, name = min(_surest(kept), key=lambda pair: pair[0].value or 0)
     guess = " (estimated)" if value.source == "estimated" else ""
     return f"cheapest configuration{of_those}: {name} with {with_unit(value.value or 0, value.unit)}{guess}"
+
+
+def has_configurations(measurements: Sequence[Measurement]) -> bool:
+    """Whether any of them is an engine's: windows around a user's own code are nothing to choose from."""
+    return any(each.engine is not None for each in measurements)
 
 
 def _met(measurement: Measurement) -> float | None:
