@@ -9,7 +9,7 @@ from pytest_lem.model.measurement import Measurement
 from pytest_lem.model.metrics import METRICS
 from pytest_lem.model.phases import PhasePart, Phases
 from pytest_lem.model.search import Search
-from pytest_lem.render.html.configuration import asked_work, provenance, words
+from pytest_lem.render.configuration import asked_work, provenance, words
 from pytest_lem.render.html.history import packed_history
 from pytest_lem.render.html.packing import Texts, packed_value, short
 from pytest_lem.render.html.rounds import fine_points, packed_cycles

@@ -10,7 +10,7 @@ from pytest_lem.model.measurement import Measurement
 from pytest_lem.model.metrics import METRICS
 from pytest_lem.model.verdict import Verdict
 from pytest_lem.render.columns import Grid, Kind, Row, grid
-from pytest_lem.render.html.configuration import Words, words
+from pytest_lem.render.configuration import Words, words
 from pytest_lem.render.html.elements import Html, element, hidden, joined, scroller
 from pytest_lem.render.notes import Notes
 from pytest_lem.render.numbers import ABSENT

@@ -1,4 +1,4 @@
-"""What a row of the page is about: its names, how its engine was asked for, and how it really ran."""
+"""What a row is about: its names, how its engine was asked for, and how it really ran."""
 
 from __future__ import annotations
 
