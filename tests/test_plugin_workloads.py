@@ -80,6 +80,33 @@ def test_a_conftest_gives_a_workload_of_its_own(asked):
         ("batching='clever'", "*@pytest.mark.lem: batching: Input should be 'static', 'dynamic', *"),
         ("output_tokens='norml(3, 4)'", "*@pytest.mark.lem: output_tokens: expected uniform(LOW, HIGH), *"),
         ("traffic={'qps': 2}, target_qps=2", "*target_qps is short for traffic={'qps': ...}; give one of them*"),
+        (
+            "prompts=['a'], data={'source': 'builtin:chat'}",
+            "*@pytest.mark.lem: prompts and data each give the prompts; give one of them*",
+        ),
+        (
+            "generator='mine', traffic={'trace': 'late.jsonl'}",
+            "*@pytest.mark.lem: generator and traffic.trace each give the prompts; give one of them*",
+        ),
+        (
+            "requests=4, traffic={'qps': 2, 'requests': 3}",
+            "*@pytest.mark.lem: requests and traffic.requests both bound a pass; give one of them*",
+        ),
+        (
+            "requests=4, traffic={'qps': 2, 'seconds': 3}",
+            "*@pytest.mark.lem: requests and traffic.seconds both bound a pass; give one of them*",
+        ),
+        (
+            "output_tokens={'distribution': 'normal', 'mean': float('inf'), 'std': 1}",
+            "*@pytest.mark.lem: output_tokens: mean: Input should be a finite number*",
+        ),
+        ("target_qps=float('inf')", "*@pytest.mark.lem: target_qps: Input should be a finite number (got inf)"),
+        ("traffic={'qps': float('nan')}", "*@pytest.mark.lem: traffic.qps: Input should be a finite number (got nan)"),
+        ("slo={'ttft_ms': float('inf')}", "*@pytest.mark.lem: slo.ttft_ms: Input should be a finite number (got inf)"),
+        (
+            "generator='mine'",
+            "*generator 'mine': no such generator; none is installed (entry points of pytest_lem.workloads) *",
+        ),
     ],
 )
 def test_what_cannot_be_asked_is_one_line_at_collection(asked, keywords, line):
@@ -91,3 +118,44 @@ def test_what_cannot_be_asked_is_one_line_at_collection(asked, keywords, line):
     assert result.ret == pytest.ExitCode.INTERRUPTED
     result.stdout.fnmatch_lines([line])
     assert project.runs() == []
+
+
+HOOK = "def pytest_lem_workloads():\n    return {returned}\n"
+
+
+@pytest.mark.parametrize(
+    ("returned", "line"),
+    [
+        ("{'main': print}", "*generator 'mine': no such generator; the nearest is 'main'"),
+        ("{'mine': [1, 2]}", "*generator 'mine': expected a function of the workload and the vocabulary's size, got *"),
+        ("[print]", "*pytest_lem_workloads: expected names mapped to functions, got [[]<built-in function print>]"),
+    ],
+)
+def test_a_generator_that_no_conftest_gives_is_one_line_at_collection(asked, returned, line):
+    project = asked("generator='mine'")
+    project.pytester.makeconftest(f"{CONFTEST}\n{HOOK.format(returned=returned)}")
+    result = project.run("--collect-only")
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    result.stdout.fnmatch_lines([line])
+    result.stdout.no_fnmatch_line("*Traceback*")
+
+
+@pytest.mark.parametrize(
+    ("module", "line"),
+    [
+        ("import nothing_of_the_kind", "ModuleNotFoundError: No module named 'nothing_of_the_kind'"),
+        ("raise ValueError('two\\nlines')", "ValueError: two"),
+    ],
+)
+def test_an_installed_generator_that_cannot_be_imported_is_one_line_at_collection(asked, module, line):
+    project = asked("generator='theirs'")
+    installed = project.pytester.path / "theirs-1.dist-info"
+    installed.mkdir()
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1\n")
+    (installed / "entry_points.txt").write_text("[pytest_lem.workloads]\ntheirs = their_module:make\n")
+    (project.pytester.path / "their_module.py").write_text(module.replace("\\n", "\n") if False else module)
+    project.pytester.syspathinsert()
+    result = project.run("--collect-only")
+    result.stdout.fnmatch_lines(
+        [f"*generator 'theirs': its entry point 'their_module:make' cannot be imported: {line}"]
+    )

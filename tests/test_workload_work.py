@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from itertools import count
+from types import MappingProxyType
 
 import pytest
 from hypothesis import given
@@ -13,7 +15,7 @@ from pytest_lem.model.specs import WorkloadSpec
 from pytest_lem.model.workload import Lengths
 from pytest_lem.workloads import generators
 from pytest_lem.workloads.lengths import build_lengths
-from pytest_lem.workloads.work import build_work, check_workload
+from pytest_lem.workloads.work import Request, build_work, check_workload
 
 VOCABULARY = 1000
 
@@ -79,7 +81,7 @@ def test_a_histogram_gives_its_lengths_by_their_weights():
     assert found.count(16) / 8000 == pytest.approx(0.75, abs=0.02)
 
 
-@given(st.floats(20, 500), st.floats(0.01, 0.6), st.integers(0, 1000))
+@given(st.integers(20, 500), st.floats(0.01, 0.6), st.integers(0, 1000))
 def test_a_normal_and_a_lognormal_length_have_the_mean_that_was_asked_for(mean, share, seed):
     for kind in ("normal", "lognormal"):
         asked = Lengths(distribution=kind, mean=mean, std=share * mean / 3)
@@ -163,7 +165,7 @@ def test_decoding_is_handed_on_by_its_fields():
 def mine(monkeypatch):
     """Gives a generator of the user's own the name `mine`."""
     monkeypatch.setattr(generators, "_GIVEN", {})
-    return lambda function: generators.give({"mine": function})
+    return lambda function: generators.give([{"mine": function}])
 
 
 def test_a_generator_of_ones_own_makes_the_requests(mine):
@@ -177,8 +179,28 @@ def test_a_generator_may_say_when_its_requests_come(mine):
     assert (made.submission, [request.arrival_s for request in made.requests]) == ("open", [0.0, 0.5, 1.0])
 
 
+def test_a_generator_may_be_endless_where_something_else_bounds_it(mine):
+    mine(lambda *_: ({"prompt": [index]} for index in count()))
+    assert [request.prompt for request in work(generator="mine", requests=3).requests] == [(0,), (1,), (2,)]
+    made = work(generator="mine", traffic={"qps": 1, "arrivals": "constant", "seconds": 4})
+    assert [(request.prompt, request.arrival_s) for request in made.requests] == [((i,), float(i)) for i in range(4)]
+
+
+def test_an_endless_generator_that_nothing_bounds_is_one_line(mine, monkeypatch):
+    monkeypatch.setattr(generators, "MOST", 50)
+    mine(lambda *_: ({"prompt": "a"} for _ in count()))
+    assert refused(generator="mine") == (
+        "generator 'mine': over 50 requests, and nothing bounds them; give requests, or end it earlier"
+    )
+
+
+def test_a_generator_may_give_requests_and_any_mapping(mine):
+    mine(lambda *_: [Request(prompt=(1, 2), output_tokens=3), MappingProxyType({"prompt": "a"})])
+    assert lengths(work(generator="mine", output_tokens=9)) == [(2, 3), (1, 9)]
+
+
 def broken(*_):
-    raise ValueError("no more ideas")
+    raise ValueError("no more ideas\nand a second line")
 
 
 @pytest.mark.parametrize(
@@ -186,13 +208,39 @@ def broken(*_):
     [
         (broken, "generator 'mine': ValueError: no more ideas"),
         (lambda *_: [], "generator 'mine': gave no request"),
-        (lambda *_: [{"prompt": ""}], "generator 'mine': request 0: prompt"),
-        (lambda *_: [{"prompt": "a", "arrival_s": 1}, {"prompt": "b"}], "1 of 2 requests have an arrival_s"),
+        (lambda *_: 7, "generator 'mine': TypeError: 'int' object is not iterable"),
+        (lambda: [], "generator 'mine': TypeError: <lambda>() takes 0 positional arguments but 2 were given"),
+        (
+            lambda *_: [{"prompt": ""}],
+            "generator 'mine': request 0: prompt: expected a text or token ids, and not an empty one (got '')",
+        ),
+        (
+            lambda *_: [{"prompt": "a"}, {"prompt": [1, "b"]}],
+            "generator 'mine': request 1: prompt: expected a text or token ids, and not an empty one (got [1, 'b'])",
+        ),
+        (lambda *_: ["why"], "generator 'mine': request 0: expected a mapping with a prompt, got 'why'"),
+        (
+            lambda *_: [{"prompt": "a", "tokens": 3}],
+            "generator 'mine': request 0: tokens: Extra inputs are not permitted (got 3)",
+        ),
+        (
+            lambda *_: [{"prompt": "a", "arrival_s": float("nan")}],
+            "generator 'mine': request 0: arrival_s: Input should be a finite number (got nan)",
+        ),
+        (
+            lambda *_: [{"prompt": "a", "arrival_s": 1}, {"prompt": "b"}],
+            "generator 'mine': 1 of 2 requests have an arrival_s; give it to all, or to none",
+        ),
+        (
+            lambda *_: [{"prompt": "a", "arrival_s": at} for at in (2, 1)],
+            "generator 'mine': its requests' arrival_s are not in order",
+        ),
+        (lambda *_: [{"prompt": [1000]}], "prompts: token id 1000 of prompt 0 is not in [0, 1000)"),
     ],
 )
 def test_a_generator_that_fails_is_named(mine, function, line):
     mine(function)
-    assert line in refused(generator="mine")
+    assert refused(generator="mine") == line
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,8 @@ def one_line(error: ValidationError) -> str:
     """The first fault of a pydantic error, short."""
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
-    return f"{where}: {first['msg'].removeprefix('Value error, ')} (got {first['input']!r})" if where else first["msg"]
+    said = str(first["msg"]).removeprefix("Value error, ")
+    return f"{where}: {said} (got {first['input']!r})" if where else said
 
 
 def unknown(what: str, name: object, known: Collection[str], place: str) -> UsageError:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from pytest_lem.model.frozen import Frozen
 
@@ -15,7 +15,13 @@ Batching = Literal["static", "dynamic", "sorted_static", "sorted_dynamic"]
 Arrivals = Literal["constant", "poisson", "gamma", "closed", "trace"]
 
 
-class Lengths(Frozen):
+class Asked(Frozen):
+    """What a user asks for: every number of it is finite, as JSON's are."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+
+class Lengths(Asked):
     """A distribution of token counts, from which each request draws its own.
 
     `uniform` lies between `low` and `high`, both included. `normal` and `lognormal` have `mean` and `std` (of the
@@ -74,7 +80,7 @@ def _written_out(text: str) -> dict[str, Any]:
     return {"distribution": found[1], names[0]: found[2], names[1]: found[3]}
 
 
-class DataSpec(Frozen):
+class DataSpec(Asked):
     """Prompts out of a file, a Hugging Face dataset or the package's own set (`builtin:NAME`).
 
     `source` is a path (JSONL, CSV, Parquet, or text with a prompt a line), `hf:NAME`, or `builtin:NAME`. `field` names
@@ -94,7 +100,7 @@ class DataSpec(Frozen):
     too_long: Literal["error", "left", "right", "drop"] = "error"
 
 
-class TrafficSpec(Frozen):
+class TrafficSpec(Asked):
     """When requests come: an open loop at `qps` requests a second, a closed one of `concurrency`, or a trace.
 
     `gamma` gaps have a coefficient of variation of 1/√`burstiness` (vLLM's word: 1 is Poisson, below 1 burstier). The
@@ -146,7 +152,7 @@ _TAKES: Mapping[str, tuple[str, ...]] = {
 """What each kind of arrivals takes; it needs the first."""
 
 
-class DecodingSpec(Frozen):
+class DecodingSpec(Asked):
     """How the next token is drawn. Every request still gets exactly the tokens that were asked for.
 
     `temperature` 0 takes the likeliest token. A field that is None is not asked for: the engine draws without it. A
@@ -189,7 +195,7 @@ SERVICE_LEVELS: Mapping[str, Mapping[str, float]] = {
 """Service levels by name: the latency constraints of MLPerf Inference's server scenario, at its 99th percentile."""
 
 
-class ServiceLevel(Frozen):
+class ServiceLevel(Asked):
     """The service that is promised (SLO): bounds in ms on each request's times, met by `percentile` % of them.
 
     `ttft_ms` counts from when a request was due, `tpot_ms` is its time per output token, `e2el_ms` end to end. A name
@@ -221,13 +227,13 @@ class ServiceLevel(Frozen):
         return self
 
 
-class WorkloadSpec(Frozen):
+class WorkloadSpec(Asked):
     """What one pass asks of the engine: requests, each with exactly its number of new tokens.
 
     There are `requests` of them (None: as many as `data` or `traffic` says, else `batch`). Prompts are `prompt_tokens`
     token ids a request, drawn from `seed`, unless `prompts` gives them (texts, whose tokens the model's tokenizer
     counts, or token ids), or `data` does, or `generator` names an entry point of the group `pytest_lem.workloads`.
-    With fewer prompts than requests they repeat in order.
+    With fewer prompts than requests they repeat in order. One of these, or a trace of `traffic`, gives them.
 
     Without `traffic` they are handed over in groups: `static` ones of `batch` requests in order, or `dynamic` ones of
     at most `max_tokens_per_batch` prompt and output tokens (and `batch` requests); `sorted_…` sorts by length first.
@@ -271,6 +277,22 @@ class WorkloadSpec(Frozen):
     def _one_kind_of_traffic(self) -> Self:
         if self.traffic is not None and self.target_qps is not None:
             raise ValueError("target_qps is short for traffic={'qps': ...}; give one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        traced = self.traffic is not None and self.traffic.trace is not None
+        given = {"prompts": self.prompts, "data": self.data, "generator": self.generator, "traffic.trace": traced}
+        sources = [name for name, value in given.items() if value]
+        if len(sources) > 1:
+            raise ValueError(f"{' and '.join(sources)} each give the prompts; give one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _one_bound(self) -> Self:
+        for name in ("requests", "seconds"):
+            if self.requests is not None and self.traffic is not None and getattr(self.traffic, name) is not None:
+                raise ValueError(f"requests and traffic.{name} both bound a pass; give one of them")
         return self
 
     def __hash__(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from pytest_lem.campaign.matrix import Cell
     from pytest_lem.experiment.experiment import Experiment
     from pytest_lem.model.errors import LemError
+    from pytest_lem.model.specs import EngineSpec, WorkloadSpec
 
 FIXTURES = ("lem_backend", "lem_workload", "lem_energy")
 PARAMETERS = ("lem_backend", "lem_workload", "lem_cycle")
@@ -72,8 +74,16 @@ def _cells(metafunc: pytest.Metafunc, names: Sequence[str]) -> list[Cell] | str:
     )
     if isinstance(found, Emptied):
         return found.reason
-    check_loads(found, registry.check_workload)
+    check_loads(found, partial(_refuse, metafunc.config))
     return found
+
+
+def _refuse(config: pytest.Config, engine: EngineSpec, workload: WorkloadSpec) -> None:
+    from pytest_lem.engines import registry
+    from pytest_lem.plugin.generators import check_generator
+
+    registry.check_workload(engine, workload)
+    check_generator(config, workload)
 
 
 def _told(error: LemError, test: Any) -> str:

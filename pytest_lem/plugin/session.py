@@ -18,6 +18,7 @@ from pytest_lem.plugin import options, resume
 from pytest_lem.plugin.backend import Backend
 from pytest_lem.plugin.breaker import Breaker
 from pytest_lem.plugin.check import allowed_failures
+from pytest_lem.plugin.generators import take_generators
 from pytest_lem.plugin.gpus import Gpus, candidates, command_line, lease_count, visible
 from pytest_lem.plugin.pool import EnginePool
 from pytest_lem.plugin.progress import Progress
@@ -25,7 +26,6 @@ from pytest_lem.plugin.recorder import Recorder
 from pytest_lem.plugin.resume import Recall
 from pytest_lem.plugin.state import GPU_COUNTS
 from pytest_lem.store.environment import Gpu
-from pytest_lem.workloads import generators
 
 
 class LemSession:
@@ -33,8 +33,7 @@ class LemSession:
 
     def __init__(self, config: pytest.Config, plan: Sequence[str]) -> None:
         self.config = config
-        for given in config.hook.pytest_lem_workloads(config=config):
-            generators.give(given)
+        take_generators(config)
         names = options.value(config, "meter")
         self.meter_names: Sequence[str] | None = names
         self.meter_named = bool(names) and list(names) != ["auto"]

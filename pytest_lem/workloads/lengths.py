@@ -16,7 +16,7 @@ Draw = Callable[[], float]
 
 
 def build_lengths(asked: int | Lengths, count: int, seed: str, field: str) -> list[int]:
-    """`count` token counts as `asked`: all the same, or drawn by a generator seeded with `seed`.
+    """`count` token counts as `asked`: all the same, or drawn by a generator seeded with `seed` and rounded.
 
     A normal or lognormal draw outside of `low` and `high` is drawn again. Raises UsageError, which names `field`, where
     next to none lies inside.

@@ -147,7 +147,7 @@ def _traced(workload: WorkloadSpec, name: str, vocab_size: int | None, tokenize:
 
 
 def _generated(workload: WorkloadSpec, vocab_size: int | None, tokenize: Tokenize) -> _Material:
-    made = generate(workload, vocab_size)
+    made = generate(workload, vocab_size, _bound(workload))
     for index, each in enumerate(made):
         check_prompt(index, each.prompt, vocab_size)
     lengths = _outputs(workload, len(made))
@@ -177,16 +177,19 @@ def _read(workload: WorkloadSpec, spec: DataSpec, tokenize: Tokenize) -> _Materi
 
 def _count(workload: WorkloadSpec, found: int | None) -> int:
     """How many requests a pass has; `found` is how many there are to take from. Raises UsageError."""
-    traffic = workload.arriving
-    if traffic is None:
-        return workload.requests or found or workload.batch
-    if traffic.seconds is not None:
-        return len(build_arrivals(traffic, None, workload.seed))
-    short = workload.batch if workload.target_qps is not None else None
-    count = traffic.requests or workload.requests or found or short
+    short = workload.batch if workload.arriving is None or workload.target_qps is not None else None
+    count = _bound(workload) or found or short
     if count is None:
         raise UsageError("traffic: nothing bounds a pass; give traffic requests or seconds, or the workload requests")
     return count
+
+
+def _bound(workload: WorkloadSpec) -> int | None:
+    """How many requests were asked for, whatever there is to take from; None where nothing says it."""
+    traffic = workload.arriving
+    if traffic is not None and traffic.seconds is not None:
+        return len(build_arrivals(traffic, None, workload.seed))
+    return (traffic and traffic.requests) or workload.requests
 
 
 def _outputs(workload: WorkloadSpec, count: int) -> list[int]:
