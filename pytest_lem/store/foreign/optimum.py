@@ -95,7 +95,8 @@ def _plus(first: float | None, second: float | None) -> float | None:
 def _work(targets: Mapping[str, Target], config: Config) -> _Work:
     batch = config.whole("input_shapes", "batch_size") or _volume(targets.get("prefill"), "samples/s")
     batch = batch or _volume(targets.get("forward"), "samples/s")
-    beams = config.whole("generate_kwargs", "num_beams")
+    told = config.whole("generate_kwargs", "num_beams")
+    beams = told or (1 if config.backend.name else None)  # its default, where it was not asked for
     tokens = config.whole("generate_kwargs", "max_new_tokens")
     decoded = _volume(targets.get("decode"), "tokens/s")
     if tokens is None and batch and decoded and decoded % (batch * (beams or 1)) == 0:
