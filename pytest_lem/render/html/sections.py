@@ -10,7 +10,8 @@ from pytest_lem.model.measurement import Measurement, MeterRecord
 from pytest_lem.model.verdict import Verdict
 from pytest_lem.render.found import found_lines
 from pytest_lem.render.html.elements import Html, element, facts, joined, scroller
-from pytest_lem.render.html.summary import WORSE, verdict_word
+from pytest_lem.render.html.summary import verdict_word
+from pytest_lem.render.judged import WORSE
 from pytest_lem.render.reported import Reported, RunFacts
 from pytest_lem.render.verdicts import HEAD, cells
 

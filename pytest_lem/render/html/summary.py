@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from pytest_lem.model.measurement import Measurement
@@ -12,13 +12,12 @@ from pytest_lem.model.verdict import Verdict
 from pytest_lem.render.columns import Grid, Kind, Row, grid
 from pytest_lem.render.configuration import Words, words
 from pytest_lem.render.html.elements import Html, element, hidden, joined, scroller
+from pytest_lem.render.judged import WORSE, Judged, judgements, worst
 from pytest_lem.render.notes import Notes
 from pytest_lem.render.numbers import ABSENT
 from pytest_lem.render.terminal import kinds_of, legend, names_of, title
 
 _MARK = re.compile(r"(\[\d+\])")
-_CYCLE = re.compile(r"-c\d+\]$")
-WORSE = ("failed", "inconclusive", "unavailable", "passed")
 SIGNS = {"failed": "✗", "inconclusive": "?", "unavailable": "–", "passed": "✓"}
 WORDS = {"engine": "engine", "model": "model", "precision": "precision", "load": "load", "tokens": "tokens"}
 WORDS |= {"device": "device"}
@@ -39,14 +38,6 @@ def summary(measurements: Sequence[Measurement], verdicts: Sequence[Verdict]) ->
     return joined([*tables, element("ol", *lines, class_="notes") if lines else Html()])
 
 
-def judgements(verdicts: Iterable[Verdict]) -> dict[tuple[str, str], list[Verdict]]:
-    """Experiment and name → what was judged of it: a verdict is on one of its cycles."""
-    found: dict[tuple[str, str], list[Verdict]] = {}
-    for verdict in verdicts:
-        found.setdefault((_CYCLE.sub("]", verdict.test), verdict.name), []).append(verdict)
-    return found
-
-
 class _Table:
     """One table: measurements of one kind."""
 
@@ -55,7 +46,7 @@ class _Table:
         kind: Kind,
         measurements: Sequence[Measurement],
         found: Grid,
-        judged: Mapping[tuple[str, str], Sequence[Verdict]],
+        judged: Judged,
         places: Mapping[int, int],
         notes: Mapping[str, str],
     ) -> None:
@@ -121,14 +112,13 @@ class _Table:
         return None if found.low is None or found.high is None else found.high - found.low
 
     def _verdict(self, measurement: Measurement) -> Html:
-        found = self._judged.get((measurement.test, measurement.name), ())
-        worst = next((each for status in WORSE for each in found if each.status == status), None)
-        if worst is None:
+        found = worst(measurement, self._judged)
+        if found is None:
             return element(
                 "td", ABSENT, hidden(" nothing was judged"), class_="absent word", title="nothing was judged"
             )
         return element(
-            "td", verdict_word(worst.status), class_="word", title=worst.line, data_v=WORSE.index(worst.status)
+            "td", verdict_word(found.status), class_="word", title=found.line, data_v=WORSE.index(found.status)
         )
 
 
