@@ -72,8 +72,16 @@ def test_a_conftest_gives_a_workload_of_its_own(asked):
     ("keywords", "line"),
     [
         ("traffic={'qps': 0}", "*@pytest.mark.lem: traffic.qps: Input should be greater than 0 (got 0)"),
-        ("traffic={'trace': 'late.jsonl'}", "*late.jsonl, row 2: arrival_s 1 comes after 2; sort the trace*"),
+        ("traffic={'trace': 'late.jsonl'}", "*late.jsonl:2: arrival_s 1 comes after 2; sort the trace*"),
         ("data={'source': 'empty.csv'}", "*data: empty.csv is empty; it needs at least one row"),
+        (
+            "data={'source': 'qa.csv', 'template': '{a'}",
+            "*@pytest.mark.lem: data.template: expected '}' before end of *",
+        ),
+        (
+            "data={'source': 'qa.csv', 'template': '{a} {b}'}",
+            "*data: qa.csv:3: template: no column 'b'; its columns: a, q",
+        ),
         ("slo={'tpt_ms': 3}", "*@pytest.mark.lem: slo: unknown metric 'tpt_ms'; the nearest known one is 'tpot_ms'*"),
         ("decoding='creativ'", "*@pytest.mark.lem: decoding: unknown preset 'creativ'; *'creative'*"),
         ("batching='dynamic'", "*batching='dynamic' fills groups up to max_tokens_per_batch; *"),
@@ -114,6 +122,7 @@ def test_what_cannot_be_asked_is_one_line_at_collection(asked, keywords, line):
     lines = [json.dumps({"arrival_s": at, "prompt_tokens": 1, "output_tokens": 1}) for at in (2, 1)]
     (project.pytester.path / "late.jsonl").write_text("\n".join(lines))
     (project.pytester.path / "empty.csv").write_text("prompt\n")
+    (project.pytester.path / "qa.csv").write_text("a,q\n\n1,2\n")
     result = project.run()
     assert result.ret == pytest.ExitCode.INTERRUPTED
     result.stdout.fnmatch_lines([line])

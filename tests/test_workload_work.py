@@ -209,7 +209,7 @@ def broken(*_):
         (broken, "generator 'mine': ValueError: no more ideas"),
         (lambda *_: [], "generator 'mine': gave no request"),
         (lambda *_: 7, "generator 'mine': TypeError: 'int' object is not iterable"),
-        (lambda: [], "generator 'mine': TypeError: <lambda>() takes 0 positional arguments but 2 were given"),
+        (lambda: [{}], "generator 'mine': TypeError: <lambda>() takes 0 positional arguments but 2 were given"),
         (
             lambda *_: [{"prompt": ""}],
             "generator 'mine': request 0: prompt: expected a text or token ids, and not an empty one (got '')",
@@ -248,8 +248,12 @@ def test_a_generator_that_fails_is_named(mine, function, line):
     [
         ({"data": {"source": "x.jsonl"}}, [], "data: x.jsonl is empty; it needs at least one row"),
         ({"data": {"source": "x.jsonl"}}, ["{"], "data: x.jsonl:1: no JSON"),
-        ({"data": {"source": "x.jsonl"}}, [{"a": "b"}], "data: row 1 has no column prompt or text"),
-        ({"data": {"source": "x.jsonl", "template": "{b}"}}, [{"a": "b"}], "data: template: no column 'b' in row 1"),
+        ({"data": {"source": "x.jsonl"}}, [{"a": "b"}], "data: x.jsonl:1: no column prompt or text or "),
+        (
+            {"data": {"source": "x.jsonl", "template": "{b}"}},
+            [{"a": "b"}],
+            "data: x.jsonl:1: template: no column 'b'; its columns: a",
+        ),
         ({"data": {"source": "y.jsonl"}}, [{}], "data: there is no file 'y.jsonl'"),
         ({"data": {"source": "builtin:chta"}}, [{}], "data: builtin:chta: no such set; the nearest is 'chat'"),
         (
@@ -258,9 +262,9 @@ def test_a_generator_that_fails_is_named(mine, function, line):
                 {"arrival_s": 2, "prompt_tokens": 1, "output_tokens": 1},
                 {"arrival_s": 1, "prompt": "a", "output_tokens": 1},
             ],
-            "traffic: trace: x.jsonl, row 2: arrival_s 1 comes after 2; sort the trace by arrival_s",
+            "traffic: trace: x.jsonl:2: arrival_s 1 comes after 2; sort the trace by arrival_s",
         ),
-        ({"traffic": {"trace": "x.jsonl"}}, [{"arrival_s": 2}], "traffic: trace: x.jsonl, row 1: output_tokens"),
+        ({"traffic": {"trace": "x.jsonl"}}, [{"arrival_s": 2}], "traffic: trace: x.jsonl:1: output_tokens"),
         ({"traffic": {"qps": 2}}, [], "traffic: nothing bounds a pass"),
         ({"batching": "dynamic"}, [], "batching='dynamic' fills groups up to max_tokens_per_batch"),
         (

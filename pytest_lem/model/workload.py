@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from difflib import get_close_matches
+from string import Formatter
 from typing import Any, Literal, Self
 
 from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -98,6 +99,28 @@ class DataSpec(Asked):
     max_tokens: int | None = Field(default=None, ge=1)
     min_tokens: int | None = Field(default=None, ge=1)
     too_long: Literal["error", "left", "right", "drop"] = "error"
+
+    @field_validator("template")
+    @classmethod
+    def _names_columns(cls, template: str | None) -> str | None:
+        if template is None:
+            return None
+        fields = [name for _, name, _, _ in Formatter().parse(template) if name is not None]
+        if not fields:
+            raise ValueError("it names no column; write {column} where the row's text goes")
+        if any(re.match(r"\d*([.\[]|$)", name) for name in fields):
+            raise ValueError("a field has no column's name; write {column}, and {{ and }} for braces themselves")
+        return template
+
+    @model_validator(mode="after")
+    def _one_meaning(self) -> Self:
+        if self.field is not None and self.template is not None:
+            raise ValueError("field and template each say what a prompt is; give one of them")
+        if self.too_long != "error" and self.max_tokens is None:
+            raise ValueError(f"too_long={self.too_long!r} says what becomes of prompts over max_tokens; give it")
+        if self.max_tokens is not None and self.min_tokens is not None and self.min_tokens > self.max_tokens:
+            raise ValueError(f"min_tokens ({self.min_tokens}) is above max_tokens ({self.max_tokens})")
+        return self
 
 
 class TrafficSpec(Asked):

@@ -13,6 +13,7 @@ from typing import Any
 from pytest_lem.model.errors import UsageError
 from pytest_lem.model.workload import DataSpec
 from pytest_lem.workloads.records import Row, fingerprint, read_rows
+from pytest_lem.workloads.templates import fill
 
 PLACE = "data"
 USUAL = ("prompt", "text", "question", "instruction", "input")
@@ -32,10 +33,10 @@ def read_data(spec: DataSpec) -> Data:
     """The prompts that `spec` names, in order. Raises UsageError for what cannot be had, or lacks a column."""
     rows, notes = _rows(spec)
     rows = rows[: spec.limit]
-    texts = tuple(_prompt(spec, row, number) for number, row in enumerate(rows, 1))
+    texts = tuple(_prompt(spec, row) for row in rows)
     outputs = None
     if spec.output_field is not None:
-        outputs = tuple(_whole(spec.output_field, row, number) for number, row in enumerate(rows, 1))
+        outputs = tuple(_whole(spec.output_field, row) for row in rows)
     return Data(texts, outputs, {"source": spec.source, **notes})
 
 
@@ -102,7 +103,7 @@ def _builtin(name: str) -> list[Row]:
     if name not in sets:
         near = get_close_matches(name, sets, n=1, cutoff=0.0)[0]
         raise UsageError(f"{PLACE}: builtin:{name}: no such set; the nearest is {near!r} of {', '.join(sets)}")
-    return [{"prompt": text} for text in sets[name]]
+    return [Row(f"builtin:{name}, row {number}", {"prompt": text}) for number, text in enumerate(sets[name], 1)]
 
 
 def _hub(name: str, spec: DataSpec) -> list[Row]:
@@ -115,37 +116,46 @@ def _hub(name: str, spec: DataSpec) -> list[Row]:
     except Exception as error:  # noqa: BLE001 - the hub raises of everything
         why = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UsageError(f"{PLACE}: hf:{name}, split {spec.split!r}: cannot be loaded: {why}") from None
-    return [dict(row) for row in (found.select(range(min(spec.limit, len(found)))) if spec.limit else found)]
+    rows = found.select(range(min(spec.limit, len(found)))) if spec.limit else found
+    return [Row(f"hf:{name}, row {number}", dict(row)) for number, row in enumerate(rows, 1)]
 
 
-def _prompt(spec: DataSpec, row: Row, number: int) -> str:
+def _prompt(spec: DataSpec, row: Row) -> str:
+    where = f"{PLACE}: {row.where}"
     if spec.template is not None:
-        try:
-            text = spec.template.format_map(row)
-        except (KeyError, IndexError, ValueError) as error:
-            what = f"no column {error.args[0]!r}" if isinstance(error, KeyError) else str(error)
-            raise UsageError(f"{PLACE}: template: {what} in row {number}; its columns: {', '.join(row)}") from None
-    else:
-        text = row[_column(spec, row, number)]
-    if not isinstance(text, str) or not text:
-        raise UsageError(f"{PLACE}: row {number} has no text there (got {text!r})")
-    return text
+        return _text(fill(spec.template, row.cells, where), f"{where}: template")
+    name = _column(spec, row)
+    return _text(row.cells[name], f"{where}: column {name!r}")
 
 
-def _column(spec: DataSpec, row: Row, number: int) -> str:
+def _text(given: object, where: str) -> str:
+    if not isinstance(given, str) or not given:
+        raise UsageError(f"{where}: expected a text, and not an empty one (got {given!r:.80})")
+    try:
+        given.encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(f"{where}: {given[error.start]!r} is half a character; no tokenizer takes it") from None
+    return given
+
+
+def _column(spec: DataSpec, row: Row) -> str:
     wanted = (spec.field,) if spec.field is not None else USUAL
     for name in wanted:
-        if name in row:
+        if name in row.cells:
             return name
-    raise UsageError(f"{PLACE}: row {number} has no column {' or '.join(wanted)}; name one by field: {', '.join(row)}")
+    raise UsageError(
+        f"{PLACE}: {row.where}: no column {' or '.join(wanted)}; name one by field (it has {', '.join(row.cells)})"
+    )
 
 
-def _whole(name: str, row: Row, number: int) -> int:
+def _whole(name: str, row: Row) -> int:
+    given = row.cells.get(name, "no such column")
     try:
-        found = int(row[name])
-    except (KeyError, TypeError, ValueError):
+        found = int(given)
+    except (TypeError, ValueError, OverflowError):
         found = 0
-    if found < 1:
-        got = repr(row[name]) if name in row else "no such column"
-        raise UsageError(f"{PLACE}: output_field {name!r}: row {number}: expected a whole number from 1, got {got}")
+    if found < 1 or isinstance(given, bool) or (isinstance(given, float) and found != given):
+        raise UsageError(
+            f"{PLACE}: {row.where}: output_field {name!r}: expected a whole number from 1 (got {given!r:.80})"
+        )
     return found

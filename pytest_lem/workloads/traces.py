@@ -14,10 +14,10 @@ from pytest_lem.workloads.records import read_rows
 class Arrival(Frozen):
     """A request of a trace: seconds after its beginning, tokens of the prompt (or its text), tokens of the answer."""
 
-    arrival_s: float = Field(ge=0)
+    arrival_s: float = Field(ge=0, allow_inf_nan=False)
     prompt_tokens: int | None = Field(default=None, ge=1)
     output_tokens: int = Field(ge=1)
-    prompt: str | None = None
+    prompt: str | None = Field(default=None, min_length=1)
 
 
 def read_trace(name: str, most: int | None = None) -> tuple[Arrival, ...]:
@@ -28,18 +28,19 @@ def read_trace(name: str, most: int | None = None) -> tuple[Arrival, ...]:
     path = Path(name)
     place = "traffic: trace"
     found: list[Arrival] = []
-    for number, row in enumerate(read_rows(path, place)[:most], 1):
+    for row in read_rows(path, place)[:most]:
+        where, cells = f"{place}: {row.where}", row.cells
         try:
-            arrival = Arrival.model_validate({name: row[name] for name in Arrival.model_fields if name in row})
+            arrival = Arrival.model_validate({name: cells[name] for name in Arrival.model_fields if name in cells})
         except ValidationError as error:
             first = error.errors()[0]
-            field = ".".join(map(str, first["loc"]))
-            raise UsageError(f"{place}: {path.name}, row {number}: {field}: {first['msg']}") from None
+            got = "" if first["type"] == "missing" else f" (got {first['input']!r:.80})"
+            raise UsageError(f"{where}: {first['loc'][0]}: {first['msg']}{got}") from None
         if arrival.prompt is None and arrival.prompt_tokens is None:
-            raise UsageError(f"{place}: {path.name}, row {number}: prompt_tokens: give a number, or a prompt")
+            raise UsageError(f"{where}: prompt_tokens: give a number, or a prompt")
         if found and arrival.arrival_s < found[-1].arrival_s:
             raise UsageError(
-                f"{place}: {path.name}, row {number}: arrival_s {arrival.arrival_s:g} comes after "
+                f"{where}: arrival_s {arrival.arrival_s:g} comes after "
                 f"{found[-1].arrival_s:g}; sort the trace by arrival_s"
             )
         found.append(arrival)
