@@ -111,5 +111,5 @@ def _of_tool(file: Foreign, row: ForeignRow) -> Entry:
         "notes": "; ".join((*file.means, *row.notes)) or None,
     }
     source = f"{file.tool} {file.version}".rstrip()
-    says = [f"measured by {source}, not by pytest-lem: {note}" for note in (*file.means, *row.notes)]
+    says = [f"measured by {source}, not by {OURS}: {'; '.join(file.means)}", *row.notes]
     return Entry(told, row.metrics, absent=f"{file.tool} does not tell it", foreign=file.tool, says=says)
