@@ -1,4 +1,4 @@
-"""After the report: the run goes into a baseline, and its verdicts into a comment, where that was asked for."""
+"""After the report: the run goes into a baseline, its verdicts into a comment, and it into a summary, as asked for."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from pytest_lem.model.errors import UsageError
 from pytest_lem.plugin import options
-from pytest_lem.render.verdicts import Price, comment
+from pytest_lem.render.comment import Price, comment, summary
 from pytest_lem.store.files import write_atomic
 from pytest_lem.store.report import Report
 
@@ -38,6 +38,11 @@ def write_comment(config: pytest.Config, report: Report) -> None:
     if asked:
         text = comment(report.verdicts, report.measurements, price_of(config), run=report.run.id)
         write_atomic(Path(config.invocation_params.dir, asked), text)
+
+
+def summary_of(config: pytest.Config, report: Report) -> str:
+    """The run as Markdown, for `--lem-markdown` and GitHub's summary of a step. Raises UsageError."""
+    return summary(report, price_of(config))
 
 
 def _tariff(asked: str | None) -> tuple[float | None, str]:

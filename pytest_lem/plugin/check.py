@@ -93,7 +93,7 @@ def ini_origin(config: pytest.Config, name: str) -> str:
 
 
 def _check_copies(config: pytest.Config) -> None:
-    for name in ("json", "html"):
+    for name in ("json", "html", "markdown", "comment"):
         copy = options.value(config, name)
         target = Path(config.invocation_params.dir, copy) if copy else None
         if target is not None and target.is_dir():

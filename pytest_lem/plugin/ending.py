@@ -20,7 +20,7 @@ from pytest_lem.store.run import Run
 
 
 def finished_report(config: pytest.Config, folder: Path, outcomes: dict[str, str]) -> Report:
-    """Write `report.json` (and what `--lem-json` and `--lem-html` ask for) and return it. Raises StoreError.
+    """Write `report.json`, and what `--lem-json`, `--lem-html` and `--lem-markdown` ask for. Raises StoreError.
 
     `outcomes` maps a test to how it ended; what was planned, not skipped, and has no whole measurement is missing.
     """
@@ -45,6 +45,11 @@ def finished_report(config: pytest.Config, folder: Path, outcomes: dict[str, str
         from pytest_lem.render.html.page import report_page
 
         write_atomic(Path(config.invocation_params.dir, page), report_page([report]))
+    said = options.value(config, "markdown")
+    if said:
+        from pytest_lem.plugin.accepting import summary_of
+
+        write_atomic(Path(config.invocation_params.dir, said), summary_of(config, report))
     with suppress(StoreError):  # it only makes the next plan a better one
         remember(options.results(config), report.measurements)
     return report

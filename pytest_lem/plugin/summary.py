@@ -11,8 +11,12 @@ from pytest_lem.plugin import options
 from pytest_lem.plugin.state import REPORT, SAVED
 
 if TYPE_CHECKING:
-    from pytest_lem.model.measurement import Measurement
+    from rich.console import Console
 
+    from pytest_lem.model.measurement import Measurement
+    from pytest_lem.store.report import Report
+
+STEP_SUMMARY = "GITHUB_STEP_SUMMARY"
 ANNOTATOR = "pytest_github_actions_annotate_failures"
 HEADLINE = ("joules_per_token", "tokens_per_second", "ttft_ms", "tpot_ms", "power_w", "peak_memory_bytes")
 
@@ -25,37 +29,67 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     from pytest_lem.render.cheapest import cheapest_line, has_configurations
     from pytest_lem.render.closing import closing
     from pytest_lem.render.found import found_lines
-    from pytest_lem.render.terminal import console_for, print_table
+    from pytest_lem.render.terminal import print_table
 
     terminalreporter.section("lem: energy of inference")
     if report.measurements:
-        writer = terminalreporter._tw
-        console = console_for(writer._file, width=writer.fullwidth, colour=writer.hasmarkup)
-        print_table(report.measurements, console)
+        print_table(report.measurements, _console(terminalreporter))
     for line in found_lines(report.searches, report.phases):
         terminalreporter.write_line(line)
     if any(verdict.kind == "gate" for verdict in report.verdicts):
-        from pytest_lem.render.verdicts import error_lines, print_verdicts
-
-        writer = terminalreporter._tw
-        terminalreporter.write_line("")
-        print_verdicts(report.verdicts, console_for(writer._file, width=writer.fullwidth, colour=writer.hasmarkup))
-        # Written once, by the process that reports; the plugin that annotates failures does it for all tests.
-        if os.environ.get("GITHUB_ACTIONS") == "true" and not config.pluginmanager.hasplugin(ANNOTATOR):
-            for line in error_lines(report.verdicts, _failed(terminalreporter)):
-                terminalreporter.write_line(line)
-    for line in closing(report.verdicts, report.missing):
+        _gates(terminalreporter, config, report)
+    for line in [*closing(report.verdicts, report.missing), *_places(config, report)]:
         terminalreporter.write_line(line)
-    saved = config.stash.get(SAVED, None)
-    if saved:
-        terminalreporter.write_line(saved)
-    folder = options.results(config) / "runs" / report.run.id
-    terminalreporter.write_line(f"report: {folder / 'report.json'}")
-    page = options.value(config, "html")
-    if page:
-        terminalreporter.write_line(f"page: {page}")
+    for line in _shown_on_github(config, report):
+        terminalreporter.write_line(line)
     if has_configurations(report.measurements):
         terminalreporter.write_line(cheapest_line(report.measurements))
+
+
+def _console(terminalreporter: pytest.TerminalReporter) -> Console:
+    from pytest_lem.render.terminal import console_for
+
+    writer = terminalreporter._tw
+    return console_for(writer._file, width=writer.fullwidth, colour=writer.hasmarkup)
+
+
+def _gates(terminalreporter: pytest.TerminalReporter, config: pytest.Config, report: Report) -> None:
+    from pytest_lem.render.verdicts import error_lines, print_verdicts
+
+    terminalreporter.write_line("")
+    print_verdicts(report.verdicts, _console(terminalreporter))
+    # Written once, by the process that reports; the plugin that annotates failures does it for all tests.
+    if os.environ.get("GITHUB_ACTIONS") == "true" and not config.pluginmanager.hasplugin(ANNOTATOR):
+        for line in error_lines(report.verdicts, _failed(terminalreporter)):
+            terminalreporter.write_line(line)
+
+
+def _places(config: pytest.Config, report: Report) -> list[str]:
+    """Where the run was put, and each of its copies for people."""
+    saved = config.stash.get(SAVED, None)
+    folder = options.results(config) / "runs" / report.run.id
+    told = [f"report: {folder / 'report.json'}"]
+    copies = (("page", "html"), ("summary", "markdown"))
+    told += [f"{what}: {place}" for what, name in copies if (place := options.value(config, name))]
+    return [saved, *told] if saved else told
+
+
+def _shown_on_github(config: pytest.Config, report: Report) -> list[str]:
+    """Append the summary to that of the step, which GitHub's runner names; what stopped that, if anything did.
+
+    Only the process that reports comes here: under xdist the summary is there once.
+    """
+    place = os.environ.get(STEP_SUMMARY)
+    if not place:
+        return []
+    from pytest_lem.plugin.accepting import summary_of
+
+    try:
+        with open(place, "a", encoding="utf-8") as file:
+            file.write(f"{summary_of(config, report)}\n")
+    except OSError as error:  # the run itself is whole
+        return [f"{STEP_SUMMARY}: cannot write {place}: {error.strerror}"]
+    return []
 
 
 def _failed(terminalreporter: pytest.TerminalReporter) -> dict[str, tuple[str, int]]:

@@ -9,8 +9,8 @@ from pytest_lem.render.brief import Brief, Head, Name, Number, Words, brief
 from pytest_lem.render.entries import Entry
 
 NOTHING = "No measurement was made.\n"
-# Every sign that CommonMark or GitHub's tables give a meaning; a backslash before each is always allowed.
-_SIGNS = re.compile(r"([\\`*_{}\[\]<>#!~|&])")
+# Signs that CommonMark or GitHub's tables give a meaning; an underscore has none within a word.
+_SIGNS = re.compile(r"([\\`*\[\]<>#~|&]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9]))")
 _SPACES = re.compile(r"[\s\x00-\x1f\x7f\u2028\u2029]+")
 _PLAIN_CODE = re.compile(r"[^`|\\]+")
 

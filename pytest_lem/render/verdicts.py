@@ -1,32 +1,18 @@
-"""Verdicts of gates as people read them: a table for the terminal, and a comment for a pull request."""
+"""Verdicts of gates as people read them: a table for the terminal, and annotations for GitHub."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from rich.cells import cell_len
 from rich.console import Console
 
-from pytest_lem.model.measurement import Measurement
 from pytest_lem.model.verdict import Verdict
 from pytest_lem.render.terminal import print_line
 
-JOULES_PER_WH = 3600.0
-MILLION = 1e6
-SIGNS = {"REGRESSED": "✗", "IMPROVED": "↓", "OK": "✓", "INCONCLUSIVE": "?"}
 STYLES = {"REGRESSED": "bold red", "IMPROVED": "green", "OK": "green", "INCONCLUSIVE": "yellow"}
 WORDS = 2
 HEAD = ("test", "metric", "verdict", "change", "range", "threshold", "could see", "vs")
-
-
-@dataclass(frozen=True)
-class Price:
-    """What a kWh costs (`amount` of `currency`) and emits (grams of CO2); None where it was not said."""
-
-    amount: float | None = None
-    currency: str = ""
-    grams: float | None = None
 
 
 def gates(verdicts: Sequence[Verdict]) -> list[Verdict]:
@@ -85,70 +71,6 @@ def signed(change: float) -> str:
 def share(value: float) -> str:
     """A share without a sign: `5 %`, `7.5 %`."""
     return f"{100 * value:.2g} %" if value < 1 else f"{100 * value:.0f} %"
-
-
-def comment(verdicts: Sequence[Verdict], measurements: Sequence[Measurement], price: Price, *, run: str) -> str:
-    """The verdicts as Markdown for a pull request: what changed, what a million tokens take, which is cheapest."""
-    found = gates(verdicts)
-    return "\n".join(
-        [f"### {_headline(found)}", "", *_rows(found), *_means(measurements, price), *_lines(found), _foot(run)]
-    )
-
-
-def _headline(found: Sequence[Verdict]) -> str:
-    if not found:
-        return "Energy of inference: nothing was compared"
-    counts: dict[str, int] = {}
-    for verdict in found:
-        word = verdict.comparison.outcome if verdict.comparison else "not judged"
-        counts[word] = counts.get(word, 0) + 1
-    return "Energy of inference: " + ", ".join(f"{count} {word}" for word, count in counts.items())
-
-
-def _rows(found: Sequence[Verdict]) -> list[str]:
-    if not found:
-        return []
-    lines = [f"| | {' | '.join(HEAD)} |", f"|---|{'---|' * len(HEAD)}"]
-    for verdict in found:
-        sign = SIGNS[verdict.comparison.outcome] if verdict.comparison else "–"
-        row = [cell.replace("|", "\\|") for cell in cells(verdict)]
-        lines.append(f"| {sign} | `{row[0]}` | {' | '.join(row[1:])} |")
-    return [*lines, ""]
-
-
-def _means(measurements: Sequence[Measurement], price: Price) -> list[str]:
-    known = [(each, value) for each in measurements if (value := _joules(each)) is not None]
-    if not known:
-        return []
-    extra = ["CO2"] * (price.grams is not None) + ["cost"] * (price.amount is not None)
-    head = ["configuration", "J/output token", "Wh per million output tokens", *extra]
-    cheapest = min(known, key=lambda pair: pair[1])[0].id
-    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
-    for each, joules in sorted(known, key=lambda pair: pair[1]):
-        wh = joules * MILLION / JOULES_PER_WH
-        row = [f"`{each.id.rpartition('::')[2]}`" + (" (cheapest)" if each.id == cheapest and len(known) > 1 else "")]
-        row += [f"{joules:.4g}", f"{wh:.4g}"]
-        row += [f"{wh / 1000 * price.grams:.3g} g"] if price.grams is not None else []
-        row += [f"{wh / 1000 * price.amount:.3g} {price.currency}".rstrip()] if price.amount is not None else []
-        lines.append("| " + " | ".join(row) + " |")
-    return [*lines, ""]
-
-
-def _joules(measurement: Measurement) -> float | None:
-    value = measurement.metrics.get("joules_per_token")
-    return value.value if value is not None and value.source == "measured" else None
-
-
-def _lines(found: Sequence[Verdict]) -> list[str]:
-    lines = [f"- {verdict.line}" for verdict in found if verdict.status != "passed"]
-    return [*lines, ""] if lines else []
-
-
-def _foot(run: str) -> str:
-    return (
-        f"<sub>Run `{run}`. Change and range are of the metric; a range that crosses 0 may be no change at all; "
-        "“could see” is the change that such a run calls REGRESSED in 8 of 10 cases.</sub>\n"
-    )
 
 
 def error_lines(verdicts: Sequence[Verdict], failed: Mapping[str, tuple[str, int]]) -> list[str]:

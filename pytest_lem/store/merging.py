@@ -20,7 +20,7 @@ ABOUT_WHERE_AND_WHEN = frozenset(
     f"lem_{name}"
     for name in (
         # which part of the whole, and where its files go
-        *("shard", "results", "json", "html"),
+        *("shard", "results", "json", "html", "markdown"),
         # where it is measured: a cycle names its GPUs and how many measured beside it
         *("gpus", "gpus_per_worker", "lanes"),
         # when: a cycle tells its gap
