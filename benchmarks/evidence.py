@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.accuracy import summary as accuracy
 from benchmarks.campaigns import lanes
-from benchmarks.engines import kills, starts
+from benchmarks.engines import kills, served, starts
 from benchmarks.engines import summary as engines
 from benchmarks.gates import launches, verdicts
 from benchmarks.gates import summary as gates
@@ -48,6 +48,7 @@ GENERATORS: dict[str, Callable[[dict[str, Any]], str]] = {
     "overhead-startup": overhead.render_startup,
     "physics": physics.render,
     "reference": reference.render,
+    "served": served.render,
     "starts": starts.render,
     "verdicts": verdicts.render,
 }
