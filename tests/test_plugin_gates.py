@@ -271,6 +271,14 @@ def test_github_shows_a_regression_at_the_line_of_its_test(accepted, monkeypatch
     )
 
 
+@pytest.mark.xdist
+def test_github_is_told_once_of_what_a_worker_found(accepted, monkeypatch):
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    write(accepted, 0.0056)
+    result = accepted.subprocess(*ROUNDS, "--lem-baseline=main", "-n2")
+    assert sum(line.startswith("::error") for line in result.outlines) == 1
+
+
 def test_github_shows_what_was_failed_for_being_unsure(project, monkeypatch):
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     write(project)
