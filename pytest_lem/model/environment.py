@@ -21,10 +21,19 @@ class Gpu(Frozen):
     clocks_mhz: dict[str, int] = Field(default_factory=dict)
 
 
+class Checkout(Frozen):
+    """The commit that was checked out, its branch if it was on one, and whether any of its files had been changed."""
+
+    commit: str
+    branch: str | None = None
+    changed: bool = False
+
+
 class Environment(Frozen):
     """The host that measured, as the report shows it. `packages` are those of pytest's own interpreter.
 
     `cpu` is the processor's name with the count of logical cores that pytest may use; empty where nothing tells it.
+    `git` is what pytest ran from; null where that is no repository.
     """
 
     host: str
@@ -33,3 +42,4 @@ class Environment(Frozen):
     cpu: str = ""
     gpus: tuple[Gpu, ...] = ()
     packages: dict[str, str] = Field(default_factory=dict)
+    git: Checkout | None = None

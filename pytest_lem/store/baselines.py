@@ -6,7 +6,6 @@ Each run has a file of its own, so that branches which accept runs never conflic
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 from pytest_lem.model.baseline import BaselineEntry, BaselineRun
 from pytest_lem.model.errors import StoreError, UsageError
 from pytest_lem.store.acceptance import Acceptance, entries_of, entry_of, refusal
+from pytest_lem.store.checkout import checkout
 from pytest_lem.store.files import from_json, slug, to_json, unique_slug, write_atomic
 from pytest_lem.store.history import FIRST, Baseline, Matched, Warmup, lacking
 from pytest_lem.store.report import REPORT, Report, read_report
@@ -38,7 +38,6 @@ __all__ = [
 ]
 FOLDER = "baselines"
 _OPTION = "--lem-baseline"
-GIT_SECONDS = 10
 
 
 class MissingBaseline(UsageError):
@@ -91,7 +90,8 @@ def save_run(results: Path, name: str, report: Report, *, new_epoch: bool = Fals
         raise UsageError(f"run {report.run.id} is of epoch {held[1].epoch} of {name}, which is over; measure a new one")
     path = held[0] if held else folder / f"{_file_name(report.run.id)}.json"
     _make(folder, results)
-    run = _run(report, accepted.entries, saved=datetime.now(UTC), commit=_commit(), epoch=epoch)
+    here = checkout()
+    run = _run(report, accepted.entries, saved=datetime.now(UTC), commit=here.commit if here else None, epoch=epoch)
     write_atomic(path, to_json(run) + "\n")
     return path
 
@@ -196,13 +196,3 @@ def _run(report: Report, entries: Sequence[BaselineEntry], **more: Any) -> Basel
 def _why(accepted: Acceptance) -> str:
     first, *others = accepted.left_out or ("it measured nothing",)
     return f"{first} (and {len(others)} more)" if others else first
-
-
-def _commit() -> str | None:
-    """What is checked out where we are; None where there is no git, or no repository."""
-    command = ["git", "rev-parse", "HEAD"]
-    try:
-        found = subprocess.run(command, capture_output=True, text=True, timeout=GIT_SECONDS, stdin=subprocess.DEVNULL)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return found.stdout.strip() if found.returncode == 0 else None

@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from pytest_lem.model.environment import Environment, Gpu
+from pytest_lem.store.checkout import checkout
 
 __all__ = ["Environment", "Gpu", "collect_environment", "installed"]
 
@@ -41,6 +42,7 @@ def collect_environment(gpus: Iterable[Gpu] = ()) -> Environment:
         cpu=_cpu(),
         gpus=tuple(gpus),
         packages=installed(_PACKAGES),
+        git=checkout(),
     )
 
 

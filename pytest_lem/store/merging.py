@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 from pydantic import BaseModel
 
 from pytest_lem.campaign.lanes import parse_shard
+from pytest_lem.model.environment import Checkout
 from pytest_lem.model.measurement import Measurement
 from pytest_lem.store.environment import Environment, Gpu
 from pytest_lem.store.experiments import experiment_of, whole_tests
@@ -266,4 +267,13 @@ def _environment(all_of_them: Sequence[Environment]) -> Environment:
         host=", ".join(dict.fromkeys(environment.host for environment in all_of_them)),
         platform=", ".join(dict.fromkeys(environment.platform for environment in all_of_them)),
         gpus=tuple(boards.values()),
+        git=_git([environment.git for environment in all_of_them]),
     )
+
+
+def _git(checkouts: Sequence[Checkout | None]) -> Checkout | None:
+    """The one commit of all of them; None where there are several, or one has none."""
+    known = [each for each in checkouts if each is not None]
+    if len(known) < len(checkouts) or len({each.commit for each in known}) > 1:
+        return None
+    return known[0].replace(changed=any(each.changed for each in known))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from pytest_lem.model.environment import Environment, Gpu
+from pytest_lem.model.environment import Checkout, Environment, Gpu
 from pytest_lem.model.measurement import Measurement, MeterRecord
 from pytest_lem.model.verdict import Verdict
 from pytest_lem.render.found import found_lines
@@ -56,6 +56,7 @@ def environment_section(report: Reported) -> Html:
     host = report.environment
     pairs: list[tuple[str, str | Html]] = [("host", host.host), ("CPU", host.cpu or "not told")]
     pairs += [(f"GPU {place}", _gpu(gpu)) for place, gpu in enumerate(host.gpus)] or [("GPU", "none seen")]
+    pairs += [("commit", _commit(host.git))] if host.git else []
     pairs += [("system", host.platform), ("Python", host.python), ("packages", _packages(host))]
     pairs += [(f"meter {record.name}", _meter(record)) for record in _meters(report.measurements)]
     pairs += [("asked for", asked) for asked in _asked(report.run)]
@@ -67,6 +68,11 @@ def _gpu(gpu: Gpu) -> str:
     limit = f"limit {gpu.power_limit_w:g} W" if gpu.power_limit_w is not None else ""
     driver = f"driver {gpu.driver}" if gpu.driver else ""
     return " · ".join(filter(None, (gpu.name, driver, limit, clocks, gpu.uuid)))
+
+
+def _commit(git: Checkout) -> str:
+    branch = f" on {git.branch}" if git.branch else ""
+    return f"{git.commit}{branch}{', with changes' if git.changed else ''}"
 
 
 def _packages(host: Environment) -> str:
