@@ -38,7 +38,7 @@ def served_round(
     lengths = tuple(len(request.prompt) for request in work.requests)
     span = ((start - result.start_ns) / NS, (end - result.start_ns) / NS)
     done = done_between(requests, lengths, *span) if edges else _all(result)
-    devices = tuple(trail.reading(start, end) for trail in trails) if edges else tuple(whole)
+    devices = tuple(_stated(trail.reading(start, end), whole) for trail in trails) if edges else tuple(whole)
     refused = refusal(devices, whole)
     fault = dispatch_fault(requests, work)
     return Round(
@@ -83,6 +83,12 @@ def refusal(*readings: Sequence[DeviceReading]) -> str | None:
     """Why the meters' guards make a round invalid, or None where none spoke."""
     faults = [f"{reading.device}: {fault}" for group in readings for reading in group for fault in reading.faults]
     return "; ".join(dict.fromkeys(faults)) or None
+
+
+def _stated(reading: DeviceReading, whole: Sequence[DeviceReading]) -> DeviceReading:
+    """`reading` with its device's states beside the pass: inside of it nothing is asked."""
+    states = next((each for each in whole if each.device == reading.device), reading)
+    return reading.replace(before=states.before, after=states.after)
 
 
 def _steady_edges(result: PassResult, trails: Sequence[Trail], ramp_seconds: float) -> tuple[int, int] | None:

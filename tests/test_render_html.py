@@ -30,6 +30,7 @@ from builders import (
 from benchmarks.pages import simulated
 from pytest_lem.model.measurement import DeviceState
 from pytest_lem.model.phases import PhasePart, Phases
+from pytest_lem.render.configuration import provenance
 from pytest_lem.render.html import rounds
 from pytest_lem.render.html.data import page_data
 from pytest_lem.render.html.packing import Texts, packed_value, short, unpacked
@@ -211,6 +212,19 @@ def test_what_was_asked_of_the_engine_stands_beside_what_was_observed():
     assert ["options.use_cache", "yes", "yes"] in told
     assert ["options.kernel", None, "sdpa"] in told
     assert ["python", "not said", None] in told
+
+
+@pytest.mark.parametrize(
+    ("observed", "told"),
+    [
+        (["GPU-1", "GPU-2"], [["gpus", "2", "2"], ["gpu_uuids", None, "GPU-1, GPU-2"]]),
+        ([], [["gpus", None, "none"]]),
+    ],
+    ids=["gpus", "cpu"],
+)
+def test_gpus_asked_by_number_are_no_different_when_seen_by_name(observed, told):
+    engine = an_engine(gpus=2).model_copy(update={"observed": {"gpus": observed}})
+    assert [list(field) for field in provenance(engine) if field[0].startswith("gpu")] == told
 
 
 def test_phases_keep_the_reason_of_what_cannot_be_resolved():

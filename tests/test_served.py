@@ -6,7 +6,7 @@ import pytest
 
 from pytest_lem.engines.protocol import PassResult
 from pytest_lem.meters.trail import Mark, Trail
-from pytest_lem.model.measurement import DeviceReading, RequestTimes
+from pytest_lem.model.measurement import DeviceReading, DeviceState, RequestTimes
 from pytest_lem.served import served_round, submission_notes
 from pytest_lem.workloads.work import Request, Work
 
@@ -67,6 +67,13 @@ def test_the_round_is_the_steady_window_between_ticks():
     assert found.requests == pytest.approx(44)
     assert found.prompt_tokens == pytest.approx(44 * 20)
     assert [reading.joules for reading in found.devices] == pytest.approx([880.0])
+
+
+def test_clock_and_temperature_are_those_from_beside_the_pass():
+    cold = DeviceState(time_ns=START - 5 * MS, sm_clock_mhz=345, temperature_c=31)
+    warm = DeviceState(time_ns=START + 6000 * MS, sm_clock_mhz=1755, temperature_c=52)
+    found = the_round(readings=[whole(before=cold, after=warm)])
+    assert [(reading.before, reading.after) for reading in found.devices] == [(cold, warm)]
 
 
 def test_the_whole_pass_is_kept_beside_its_window():

@@ -73,11 +73,19 @@ def device(measurement: Measurement) -> str:
 
 
 def provenance(engine: EngineRecord | None) -> list[tuple[str, str | None, str | None]]:
-    """Each of the engine's fields, as it was asked for and as it was observed; None where a side says nothing."""
+    """Each of the engine's fields, as it was asked for and as it was observed; None where a side says nothing.
+
+    GPUs are asked for by number and observed by name: their number stands under `gpus`, their names under `gpu_uuids`.
+    Of an engine on a CPU none are asked.
+    """
     if engine is None:
         return []
     asked = dict(_flat(engine.requested.model_dump(mode="json")))
     seen = dict(_flat(engine.observed))
+    if uuids := engine.observed.get("gpus"):
+        seen |= {"gpus": str(len(uuids)), "gpu_uuids": seen["gpus"]}
+    elif "gpus" in seen:
+        del asked["gpus"]
     return [(key, asked.get(key), seen.get(key)) for key in dict.fromkeys([*asked, *seen])]
 
 
