@@ -20,6 +20,7 @@ MEANS = (
     "GPU joules are of NVML's counter; CPU and memory may be CodeCarbon's model, so they are marked estimated",
     "time and energy are of different calls, and no interval is kept: mean power and ± are absent",
 )
+_MOST = 1e12
 _WHOLE = 0.01  # how far from a whole number a count may lie that was worked out from rounded means
 
 
@@ -109,7 +110,7 @@ def _volume(target: Target | None, unit: str) -> int | None:
     if target is None or target.latency is None or target.throughput is None or target.throughput.unit != unit:
         return None
     volume = target.throughput.value * target.latency.mean
-    return round(volume) if volume >= 1 and abs(volume - round(volume)) < _WHOLE else None
+    return round(volume) if 1 <= volume < _MOST and abs(volume - round(volume)) < _WHOLE else None
 
 
 def _device(config: Config, energy: Energy | None) -> str:

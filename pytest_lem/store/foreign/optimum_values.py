@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import isfinite
+
 from pytest_lem.model.measurement import MetricValue, Source
 from pytest_lem.model.metrics import METRICS, PERCENTILES
 from pytest_lem.store.foreign.optimum_file import Energy, Latency, Memory
@@ -18,7 +20,7 @@ def known(key: str, value: float, n: int = 0, source: Source = "measured") -> Me
 
     Differences of two of the tool's measurements may be below 0 too.
     """
-    if value <= 0:
+    if value <= 0 or not isfinite(value):
         return absent(key, _NOT_ABOVE)
     return MetricValue(value=value, unit=METRICS[key].unit, n=n, source=source)
 
