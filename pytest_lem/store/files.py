@@ -41,15 +41,15 @@ def first_fault(error: ValidationError) -> str:
     return f"{place}: {fault['msg']}" if place else fault["msg"]
 
 
-def write_atomic(path: Path, text: str) -> None:
-    """Put `text` at `path` so that a reader sees the old file or the new one, also after a power cut.
+def write_atomic(path: Path, text: str | bytes) -> None:
+    """Put `text` (bytes as they are) at `path`: a reader sees the old file or the new one, also after a power cut.
 
     Raises StoreError that names the path; the old file then still stands and no temporary one is left.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
+        with temporary.open("wb") as file:
+            file.write(text.encode() if isinstance(text, str) else text)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
