@@ -40,5 +40,6 @@ def from_shelf(name: str, results: Path) -> Foreign | None:
 def fitting_name(tool: str, path: Path) -> str:
     """A name for a file that was given none: its folder's or its own, whichever tells more, after its tool's."""
     told = path.parent.resolve().name if path.stem.startswith("benchmark") else path.stem
-    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", f"{tool}-{told}").strip("-.")
+    named = told if told.startswith(tool) else f"{tool}-{told}"
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", named).strip("-.")
     return plain[:100]
