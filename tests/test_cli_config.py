@@ -52,6 +52,16 @@ def test_a_fault_is_a_line_and_the_others_are_looked_at_all_the_same():
     ]
 
 
+def test_prompts_longer_than_the_model_are_named_by_their_line():
+    Path("long.lem.yaml").write_text("model_name: synthetic:tiny\nprompt_tokens: 131072\noutput_tokens: 1\n")
+    done = lem("validate", "long.lem.yaml")
+    assert (done.exit_code, done.stdout) == (
+        1,
+        "long.lem.yaml:2: prompt_tokens: request 0 has 131072 prompt and 1 output tokens, more than the 131072 "
+        "positions of 'synthetic:tiny' on pytorch; ask for fewer tokens\n",
+    )
+
+
 def test_a_campaign_is_its_files():
     done = lem("validate", "--json", "night.lem.yaml")
     assert done.exit_code == 1

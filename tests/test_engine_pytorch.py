@@ -121,8 +121,14 @@ def test_a_text_for_a_model_without_a_tokenizer_is_refused_in_one_line(engine):
 
 
 def test_more_tokens_than_the_model_has_positions_are_refused(engine):
-    with pytest.raises(EngineError, match=r"= 131073 is more than the 131072 positions of the model"):
-        engine.prepare(WorkloadSpec(prompt_tokens=131_000, output_tokens=73))
+    prompts = ((1,), (2,) * 131_000)
+    with pytest.raises(EngineError) as caught:
+        engine.prepare(WorkloadSpec(batch=2, prompts=prompts, output_tokens=73))
+    assert str(caught.value) == (
+        "engine 'pytorch': prompts: prompt 1 has 131000 tokens; prompt_tokens + output_tokens = 131073 is more than "
+        "the 131072 positions of the model; ask for fewer tokens, or cut prompts by data={'max_tokens': …}"
+    )
+    assert engine.alive
 
 
 def test_the_mixture_of_experts_runs_in_half_precision_with_eager_attention(tmp_path):

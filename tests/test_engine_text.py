@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from engine_starts import spec, started
 
+from pytest_lem.model.errors import EngineError
 from pytest_lem.model.specs import WorkloadSpec
 
 pytestmark = pytest.mark.torch
@@ -50,3 +52,15 @@ def test_the_dequantised_model_runs_in_the_precision_that_was_asked_for(smollm2)
     assert smollm2.observed["parameters"] == 134_515_008
     assert smollm2.observed["weights_bytes"] == 2 * 134_515_008
     assert smollm2.observed["tokenizer"]
+
+
+def test_a_text_of_more_tokens_than_the_model_has_positions_is_refused_in_one_line(smollm2):
+    with pytest.raises(EngineError) as caught:
+        smollm2.prepare(WorkloadSpec(batch=2, prompts=(QUESTION, "word " * 9000), output_tokens=3))
+    found = re.fullmatch(
+        r"engine 'pytorch': prompts: prompt 1 has (\d+) tokens; prompt_tokens \+ output_tokens = (\d+) is more than "
+        r"the 8192 positions of the model; ask for fewer tokens, or cut prompts by data=\{'max_tokens': …\}",
+        str(caught.value),
+    )
+    assert 9000 <= int(found[1]) == int(found[2]) - 3
+    assert smollm2.prepare(WorkloadSpec(prompts=(QUESTION,), output_tokens=3)).prompt_tokens == (5,)

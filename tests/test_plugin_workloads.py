@@ -168,3 +168,74 @@ def test_an_installed_generator_that_cannot_be_imported_is_one_line_at_collectio
     result.stdout.fnmatch_lines(
         [f"*generator 'theirs': its entry point 'their_module:make' cannot be imported: {line}"]
     )
+
+
+SMALL = """
+import pytest
+
+@pytest.mark.lem(backend="pytorch", model={model!r}, output_tokens=32, {keywords})
+def test_it(lem_backend, lem_workload, lem_energy):
+    lem_energy.measure(lem_backend, lem_workload)
+"""
+TEXT_CONFIG = '{"max_position_embeddings": 9, "text_config": {"max_position_embeddings": 512}}'
+ONE = '{"arrival_s": 0, "prompt_tokens": 8, "output_tokens": 2}\n'
+LONG = '{"arrival_s": 0, "prompt_tokens": 500, "output_tokens": 13}\n'
+
+
+@pytest.mark.parametrize(
+    ("keywords", "line"),
+    [
+        ("prompt_tokens=481", "prompt_tokens: request 0 has 481 prompt and 32 output tokens"),
+        ("prompt_tokens='uniform(470, 490)', batch=9, seed=1", "prompt_tokens: request 3 has 484 prompt and 32 output"),
+        ("prompts=[[1], [2] * 500], batch=2", "prompts: request 1 has 500 prompt and 32 output tokens"),
+        ("traffic={'trace': 'long.jsonl'}", "traffic: trace: request 1 has 500 prompt and 13 output tokens"),
+    ],
+)
+def test_prompts_longer_than_the_model_are_one_line_at_collection(project, keywords, line):
+    (project.pytester.path / "small").mkdir()
+    (project.pytester.path / "small" / "config.json").write_text(TEXT_CONFIG)
+    (project.pytester.path / "long.jsonl").write_text(ONE + LONG)
+    project.write(SMALL.format(model="./small", keywords=keywords))
+    result = project.run()
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    told = f"*: {line}*, more than the 512 positions of './small' on pytorch; ask for fewer tokens"
+    result.stdout.fnmatch_lines([told])
+    result.stdout.no_fnmatch_line("*Traceback*")
+    assert project.runs() == []
+
+
+@pytest.mark.parametrize(
+    "keywords",
+    [
+        "prompt_tokens=480",
+        "prompts=['a text of unknown tokens', [1] * 480]",
+        "traffic={'trace': 'long.jsonl', 'requests': 1}",
+        "data={'source': 'builtin:chat'}",
+    ],
+)
+def test_prompts_that_fit_or_are_counted_later_are_collected(project, keywords):
+    (project.pytester.path / "small").mkdir()
+    (project.pytester.path / "small" / "config.json").write_text('{"max_position_embeddings": 512}')
+    (project.pytester.path / "long.jsonl").write_text(ONE + LONG)
+    project.write(SMALL.format(model="./small", keywords=keywords))
+    assert ids(project.run("--collect-only", "-q"))[0].startswith("pytorch-bf16-")
+
+
+def test_vllms_own_limit_is_known_before_it_starts(project):
+    served = SMALL.format(model="synthetic:tiny", keywords="vllm={'max_model_len': 100}, prompt_tokens=69")
+    project.write(served.replace("pytorch", "vllm"))
+    project.run("--collect-only").stdout.fnmatch_lines(
+        ["*: prompt_tokens: request 0 has 69 prompt and 32 output tokens, more than the 100 positions of * on vllm; *"]
+    )
+
+
+@pytest.mark.torch
+def test_prompts_that_only_the_engine_can_count_are_one_line_when_it_has_started(project):
+    project.pytester.makeconftest(
+        "def pytest_lem_workloads():\n    return {'long': lambda *_: [{'prompt': [1]}, {'prompt': [2] * 131_072}]}\n"
+    )
+    project.write(SMALL.format(model="synthetic:tiny", keywords="generator='long'"))
+    result = project.subprocess()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*engine 'pytorch': prompts: prompt 1 has 131072 tokens; *131104 is more than *"])
+    result.stdout.no_fnmatch_line("*Traceback*")

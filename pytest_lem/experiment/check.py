@@ -11,6 +11,7 @@ from pytest_lem.campaign.layers import Layers, protocol
 from pytest_lem.campaign.loads import check_loads
 from pytest_lem.campaign.matrix import Cell, Emptied, cells
 from pytest_lem.engines import registry
+from pytest_lem.engines.positions import check_positions
 from pytest_lem.experiment.campaign import Campaign, read_campaign
 from pytest_lem.experiment.experiment import Experiment, read_experiment
 from pytest_lem.experiment.explanation import Row, cycle_row, engine_rows, explained, load_rows, protocol_rows
@@ -117,3 +118,4 @@ def _installed(spec: EngineSpec) -> EngineSpec:
 def _answered(spec: EngineSpec, workload: WorkloadSpec) -> None:
     if not _away(spec):
         registry.check_workload(spec, workload)
+        check_positions(spec, workload)

@@ -79,10 +79,12 @@ def _cells(metafunc: pytest.Metafunc, names: Sequence[str]) -> list[Cell] | str:
 
 
 def _refuse(config: pytest.Config, engine: EngineSpec, workload: WorkloadSpec) -> None:
-    from pytest_lem.engines import registry
+    from pytest_lem.engines.positions import check_positions
+    from pytest_lem.engines.registry import check_workload
     from pytest_lem.plugin.generators import check_generator
 
-    registry.check_workload(engine, workload)
+    check_workload(engine, workload)
+    check_positions(engine, workload)
     check_generator(config, workload)
 
 

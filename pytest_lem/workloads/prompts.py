@@ -25,8 +25,12 @@ def build_prompts(workload: WorkloadSpec, vocab_size: int | None, count: int | N
         for index, prompt in enumerate(workload.prompts):
             check_prompt(index, prompt, vocab_size)
         return tuple(workload.prompts[index % len(workload.prompts)] for index in range(count))
-    lengths = build_lengths(workload.prompt_tokens, count, f"prompt lengths {workload.seed}", "prompt_tokens")
-    return drawn_prompts(lengths, vocab_size, workload.seed)
+    return drawn_prompts(prompt_lengths(workload, count), vocab_size, workload.seed)
+
+
+def prompt_lengths(workload: WorkloadSpec, count: int) -> list[int]:
+    """How long prompts are that are drawn."""
+    return build_lengths(workload.prompt_tokens, count, f"prompt lengths {workload.seed}", "prompt_tokens")
 
 
 def drawn_prompts(lengths: Sequence[int], vocab_size: int | None, seed: int) -> tuple[tuple[int, ...], ...]:

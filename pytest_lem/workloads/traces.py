@@ -19,6 +19,11 @@ class Arrival(Frozen):
     output_tokens: int = Field(ge=1)
     prompt: str | None = Field(default=None, min_length=1)
 
+    @property
+    def least(self) -> int:
+        """Its prompt's tokens as far as they are known: of a text there is one at least."""
+        return 1 if self.prompt is not None else self.prompt_tokens or 1
+
 
 def read_trace(name: str, most: int | None = None) -> tuple[Arrival, ...]:
     """The first `most` arrivals of a JSONL, CSV or Parquet file; other columns are left alone.

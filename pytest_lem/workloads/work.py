@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +18,7 @@ from pytest_lem.workloads.batching import Size, groups, overrun, padding
 from pytest_lem.workloads.data import fit, read_data
 from pytest_lem.workloads.generators import generate
 from pytest_lem.workloads.lengths import build_lengths
-from pytest_lem.workloads.prompts import Prompt, build_prompts, check_prompt, drawn_prompts
+from pytest_lem.workloads.prompts import Prompt, build_prompts, check_prompt, drawn_prompts, prompt_lengths
 from pytest_lem.workloads.records import fingerprint
 from pytest_lem.workloads.traces import read_trace
 
@@ -108,6 +108,25 @@ def check_workload(workload: WorkloadSpec) -> None:
         _count(workload, None)
     if workload.data is not None and not workload.data.source.startswith("hf:"):
         read_data(workload.data)
+
+
+def known_lengths(workload: WorkloadSpec) -> Iterator[tuple[str, int, int]]:
+    """Each request's prompt and output tokens, as far as they are known before a tokenizer counts, led by their field.
+
+    Of a text it is 1 token, of data and of a generator nothing at all. Raises UsageError for what cannot be.
+    """
+    if workload.data is not None or workload.generator is not None:
+        return
+    traffic = workload.traffic
+    if traffic is not None and traffic.trace is not None:
+        arrivals = read_trace(traffic.trace, traffic.requests or workload.requests)
+        yield from (("traffic: trace", each.least, each.output_tokens) for each in arrivals)
+        return
+    count = _count(workload, None)
+    given = [1 if isinstance(prompt, str) else len(prompt) for prompt in workload.prompts]
+    prompts = [given[index % len(given)] for index in range(count)] if given else prompt_lengths(workload, count)
+    for prompt, output in zip(prompts, _outputs(workload, count), strict=True):
+        yield "prompts" if given else "prompt_tokens", prompt, output
 
 
 @dataclass(frozen=True)

@@ -49,9 +49,7 @@ class Adapter:
         check_decoding(work["decoding"])
         limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
         for wave in work["waves"] or possible_batches(work, self.traffic):
-            together = [work["requests"][place] for place in wave]
-            longest = max(len(request["prompt"]) for request in together)
-            check_length(longest, max(request["output_tokens"] for request in together), limit)
+            check_length(work["requests"], wave, limit)
         with memory_faults():
             if work["submission"] == "waves":
                 self.driver = Waves(self.model, work, self.device, use_cache=self.use_cache)

@@ -40,12 +40,14 @@ class Tokenizer:
         return texts
 
 
-def check_length(longest: int, output_tokens: int, limit: int | None) -> None:
-    """Raise Refused where a prompt and its answer take more positions than the model has."""
-    if limit is not None and longest + output_tokens > limit:
+def check_length(requests: list[dict[str, Any]], together: list[int], limit: int | None) -> None:
+    """Raise Refused where requests that run together, padded to the longest, take more positions than the model has."""
+    longest = max(together, key=lambda place: len(requests[place]["prompt"]))
+    prompt, output = len(requests[longest]["prompt"]), max(requests[place]["output_tokens"] for place in together)
+    if limit is not None and prompt + output > limit:
         raise Refused(
-            f"prompt_tokens + output_tokens = {longest + output_tokens} is more than the {limit} positions of "
-            "the model; ask for fewer tokens"
+            f"prompts: prompt {longest} has {prompt} tokens; prompt_tokens + output_tokens = {prompt + output} is more "
+            f"than the {limit} positions of the model; ask for fewer tokens, or cut prompts by data={{'max_tokens': …}}"
         )
 
 

@@ -54,8 +54,8 @@ class Adapter:
         config = self.driver.config
         if work["submission"] != "waves" and not self.driver.served:
             raise Refused("traffic: requests that come one by one need vllm={'served': True}")
-        for request in work["requests"]:
-            check_length(len(request["prompt"]), request["output_tokens"], config.model_config.max_model_len)
+        for place in range(len(work["requests"])):
+            check_length(work["requests"], [place], config.model_config.max_model_len)
         check_sampling(work["decoding"], speculative=config.speculative_config is not None)
         self.work = work
         return [len(request["prompt"]) for request in work["requests"]]
