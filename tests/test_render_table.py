@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 import pytest
 from builders import a_cycle, a_measurement, a_metric, a_verdict, a_window, an_environment, metrics
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
@@ -287,6 +287,7 @@ def test_latex_writes_large_numbers_and_estimates_in_its_own_way():
 
 
 @given(PRINTED)
+@example("a--b,,c")
 def test_latex_has_no_live_sign_of_a_text(name):
     told = latex.text(name)
     known = re.sub(r"\\[a-z]+\{\}|\\[{}$&#%_]|(?<=[-,])\{\}(?=[-,])", "", told)

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pytest_lem.model.errors import StoreError, UsageError
@@ -204,6 +204,8 @@ PATHS = [
 
 
 @given(st.sampled_from(PATHS), st.sampled_from(["unit", "mean", "value", "cpu", "total", "p99", "count"]), JSON)
+@example(("generate", "latency"), "mean", 5e-324)
+@example(("decode", "throughput"), "value", 1e308)
 def test_whatever_a_field_holds_it_is_read_or_refused_in_a_line(tmp_path_factory, place, key, held):
     data = told()
     data[place[0]][place[1]][key] = held
