@@ -12,11 +12,13 @@ from jsonschema import Draft202012Validator
 from pytest_lem.model.measurement import Recorded
 from pytest_lem.store.baselines import save_run
 from pytest_lem.store.durations import remember
+from pytest_lem.store.foreign.reading import read_foreign
+from pytest_lem.store.foreign.shelf import shelve
 from pytest_lem.store.report import read_report
 from pytest_lem.store.run import Run
 from pytest_lem.store.schema import FOLDER, schemas, text
 
-KINDS = ("run", "sample", "raw", "report", "durations", "baseline")
+KINDS = ("run", "sample", "raw", "report", "durations", "baseline", "foreign")
 
 
 def shipped(kind: str) -> dict:
@@ -44,14 +46,16 @@ def run(tmp_path) -> Run:
     samples.recorded(measured.id, 0, Recorded(metric="quality", value=0.9, better="higher"), a_metric(value=0.9))
     report = read_report(run.write_report([measured, a_window()], [a_verdict()], ["test_b: interrupted"]))
     save_run(tmp_path, "main", report)
+    shelve(read_foreign(Path(__file__).parent / "foreign" / "pytest-benchmark.json"), "other", tmp_path)
     return run
 
 
 def documents(run: Run, kind: str) -> list[dict]:
     names = {"run": "run.json", "sample": "samples-main.jsonl", "raw": "raw/*.json"}
     names |= {"report": "report.json", "durations": "durations.json"}
-    names |= {"baseline": "baselines/main/*.json"}
-    folders = {"durations": run.directory.parent, "baseline": run.directory.parents[1]}
+    names |= {"baseline": "baselines/main/*.json", "foreign": "imports/*.json"}
+    results = run.directory.parents[1]
+    folders = {"durations": run.directory.parent, "baseline": results, "foreign": results}
     folder = folders.get(kind, run.directory)
     paths: list[Path] = list(folder.glob(names[kind]))
     texts = [path.read_text() for path in paths]

@@ -11,6 +11,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import core_schema
 
 from pytest_lem.model.baseline import BaselineRun
+from pytest_lem.model.foreign import Foreign
 from pytest_lem.store.durations import Durations
 from pytest_lem.store.raw import RawDevice
 from pytest_lem.store.report import Report
@@ -25,6 +26,7 @@ _MODELS: dict[str, type[BaseModel]] = {
     "report": Report,
     "durations": Durations,
     "baseline": BaselineRun,
+    "foreign": Foreign,
 }
 
 
