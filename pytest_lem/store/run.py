@@ -19,6 +19,7 @@ from pytest_lem.model.phases import Phases
 from pytest_lem.model.search import Search
 from pytest_lem.model.specs import Frozen
 from pytest_lem.model.verdict import Verdict
+from pytest_lem.store.alive import ALIVE, is_alive
 from pytest_lem.store.environment import Environment
 from pytest_lem.store.files import from_json, slug, to_json, write_atomic
 from pytest_lem.store.finite import plain
@@ -27,9 +28,9 @@ from pytest_lem.store.raw import write_raw
 from pytest_lem.store.report import REPORT, Report, RunInfo, save_report
 from pytest_lem.store.samples import Samples
 
+__all__ = ["DEFAULT_RESULTS", "RECORD", "Run", "RunRecord", "ignore_runs", "is_alive", "unwritable"]
 DEFAULT_RESULTS = Path(".lem")
 RECORD = "run.json"
-_ALIVE = ".alive"
 
 
 class RunRecord(Frozen):
@@ -111,11 +112,13 @@ class Run:
         Raises StoreError where the run cannot be written. A file system without locks cannot tell: nothing is marked.
         """
         try:
-            held = os.open(self.directory / _ALIVE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            held = os.open(self.directory / ALIVE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
-            raise StoreError(f"cannot write {self.directory / _ALIVE}: {error.strerror}") from error
+            raise StoreError(f"cannot write {self.directory / ALIVE}: {error.strerror}") from error
         with suppress(OSError):
             fcntl.flock(held, fcntl.LOCK_SH)
+        with suppress(OSError):
+            os.utime(self.directory)  # to whoever keeps an index, a run that is continued has changed
         return held
 
     def samples(self, worker: str = "main") -> Samples:
@@ -168,23 +171,6 @@ class Run:
     def write_record(self) -> None:
         """Write `run.json`. Raises StoreError."""
         write_atomic(self.directory / RECORD, to_json(self.record, indent=1) + "\n")
-
-
-def is_alive(directory: Path) -> bool:
-    """Whether a process that lives holds the run in `directory`; the kernel lets go of one that died."""
-    try:
-        fd = os.open(directory / _ALIVE, os.O_RDWR | os.O_CLOEXEC)
-    except OSError:  # nobody ever held it, or we could not go on with it anyway
-        return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:  # locks are not to be had here
-        return False
-    finally:
-        os.close(fd)
-    return False
 
 
 def ignore_runs(results: Path) -> None:
