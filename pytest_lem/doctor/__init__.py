@@ -1,0 +1,1 @@
+"""What keeps this machine from measuring well, and how to mend it. Nothing here sets anything or starts an engine."""
