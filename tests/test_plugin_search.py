@@ -7,14 +7,14 @@ import pytest
 SEARCH = """
 import pytest
 
-@pytest.mark.lem(backend="fake", batch=1, output_tokens=4, {lem})
+@pytest.mark.lem(batch=1, output_tokens=4, {lem})
 @pytest.mark.lem_search({search})
 def test_cheapest(lem_backend, lem_workload, lem_energy):
     found = lem_energy.search(lem_backend, lem_workload)
     print("FOUND", found.value, found.measurement.name, float(lem_energy.joules_per_token) > 0)
 """
 # A step takes 2 ms, and 0.25 ms more for each other request: joules a token fall with the batch, times rise.
-CROWD = "fake={'traffic': True, 'token_seconds': 0.002, 'crowd_seconds': 0.00025}"
+CROWD = "backend='fake', fake={'traffic': True, 'token_seconds': 0.002, 'crowd_seconds': 0.00025}"
 
 
 @pytest.fixture
@@ -72,19 +72,86 @@ def test_a_concurrency_is_searched_in_the_traffic(project, searched):
     assert record(project)["best"] == 4
 
 
+def test_a_search_keeps_the_workloads_own_service_level_where_it_names_none(project, searched):
+    searched("over='batch', values=[1, 8, 32]", lem=f"{CROWD}, slo={{'tpot_ms': 4.5}}").assert_outcomes(passed=1)
+    found = record(project)
+    assert (found["best"], found["slo"]) == (8, {"slo_met": 1})
+    assert {point["value"]: point["why"] for point in found["points"]}[32] == "0 % of requests met the service level"
+
+
+def test_bounds_of_the_search_are_taken_instead_of_the_workloads(project, searched):
+    lem = f"{CROWD}, slo={{'tpot_ms': 4.5}}"
+    searched("over='batch', values=[1, 8, 32], slo={'tpot_ms': 20}", lem=lem).assert_outcomes(passed=1)
+    assert (record(project)["best"], record(project)["slo"]) == (32, {"tpot_ms": 20})
+
+
+def test_no_bounds_are_no_bounds(project, searched):
+    lem = f"{CROWD}, slo={{'tpot_ms': 4.5}}"
+    searched("over='batch', values=[8, 32], slo={}", lem=lem).assert_outcomes(passed=1)
+    assert (record(project)["best"], record(project)["slo"]) == (32, {})
+
+
+def test_a_traffic_that_the_test_gives_itself_is_searched(project):
+    body = SEARCH.format(lem=CROWD, search="over='traffic.concurrency', values=[1, 4], objective='tokens_per_second'")
+    given = "lem_workload.replace(traffic={'concurrency': 1, 'requests': 8})"
+    project.write(body.replace("lem_backend, lem_workload)\n    print", f"lem_backend, {given})\n    print"))
+    project.run("--lem-rounds=3").assert_outcomes(passed=1)
+    assert record(project)["best"] == 4
+
+
+def test_a_search_over_a_traffic_that_nobody_gives_is_one_line(searched):
+    result = searched("over='traffic.qps', values=[1, 2]")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        ["*@pytest.mark.lem_search: over='traffic.qps': the workload has no traffic; give it by lem(traffic={...})*"]
+    )
+
+
+TINY = "backend='pytorch', model='synthetic:tiny'"
+CLOSED = f"{CROWD}, traffic={{'concurrency': 1, 'requests': 12}}"
+
+
 @pytest.mark.parametrize(
-    ("search", "line"),
+    ("search", "lem", "line"),
     [
-        ("over='btch'", "*@pytest.mark.lem_search: over: unknown field 'btch'; the nearest known one is 'batch'*"),
-        ("over='batch', slo={'tpt_ms': 3}", "*lem_search: slo: unknown metric 'tpt_ms'; the nearest known one is*"),
-        ("over='batch', slo={'tpot_ms': 'low'}", "*lem_search: slo: tpot_ms: expected a number, got 'low'*"),
-        ("over='batch', values=[0]", "*lem_search: over='batch': batch: Input should be greater than or equal to 1*"),
-        ("over='batch', values='all'", "*lem_search: values: expected a list of numbers, got 'all'*"),
-        ("objective='seconds'", "*lem_search: over names a field of the workload, such as 'batch' or 'traffic.qps'*"),
-        ("over='batch', goal='x'", "*lem_search: unknown keyword 'goal'; the nearest known one is*"),
+        ("over='btch'", CROWD, "over: unknown field 'btch'; the nearest known one is 'batch'"),
+        ("over='traffic.concurency'", CLOSED, "over: unknown field 'traffic.concurency'; *'traffic.concurrency'"),
+        ("over='vllm.max_num_seqs'", CROWD, "over: unknown field 'vllm.max_num_seqs'; the nearest known one is *"),
+        ("over='traffic.qps', values=[3]", CLOSED, "over='traffic.qps': closed arrivals take no qps; they take conc*"),
+        ("over='batch', slo={'tpt_ms': 3}", CROWD, "slo: unknown metric 'tpt_ms'; the nearest known one is 'tpot_ms'"),
+        ("over='batch', slo={'tpot_ms': 'low'}", CROWD, "slo: tpot_ms: expected a number, got 'low'"),
+        ("over='batch', slo={'tpot_ms': float('nan')}", CROWD, "slo: tpot_ms: expected a number, got nan"),
+        ("over='batch', slo='interactive'", CROWD, "slo: expected bounds on metrics, such as *, got 'interactive'"),
+        ("over='batch', slo={3: 3}", CROWD, "slo: expected the name of a metric, got 3"),
+        ("over='batch', objective='joules'", CROWD, "objective: unknown metric 'joules'; the nearest known one is *"),
+        ("over='batch', objective=['seconds']", CROWD, "objective: expected the name of a metric, got [[]'seconds'[]]"),
+        (
+            "over='batch', latency='power_w'",
+            CROWD,
+            "latency: power_w is in W; name a metric in ms, such as tpot_p99_ms",
+        ),
+        ("over='batch', values=[0]", CROWD, "over='batch': batch: Input should be greater than or equal to 1 (got 0)"),
+        ("over='batch', values=[1, 1.5]", CROWD, "over='batch': batch: Input should be a valid integer, *"),
+        ("over='batch', values='all'", CROWD, "values: expected a list of numbers, got 'all'"),
+        ("over='batch', values=range(8, 1)", CROWD, "values: expected a list of numbers, got range(8, 1)"),
+        ("over='batch', values=[1, float('inf')]", CROWD, "values: expected a list of numbers, got [[]1, inf[]]"),
+        ("over='max_tokens_per_batch', values=[8]", CROWD, "max_tokens_per_batch=8: max_tokens_per_batch*"),
+        (
+            "over='pytorch.num_threads', values=[0]",
+            TINY,
+            "pytorch.num_threads=0: pytorch: option num_threads=0: Input *",
+        ),
+        (
+            "over='prompt_tokens', values=[8, 131072]",
+            TINY,
+            "prompt_tokens=131072: prompt_tokens: request 0 has 131072 *",
+        ),
+        ("objective='seconds'", CROWD, "over names a field of the workload, such as 'batch' or 'traffic.qps'"),
+        ("over='batch', goal='x'", CROWD, "unknown keyword 'goal'; the nearest known one is *"),
     ],
 )
-def test_a_search_that_cannot_be_is_one_line(searched, search, line):
-    result = searched(search)
-    result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines([line])
+def test_a_search_that_cannot_be_is_one_line_at_collection(project, searched, search, lem, line):
+    result = searched(search, lem=lem)
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    result.stdout.fnmatch_lines([f"test_it.py::test_cheapest: @pytest.mark.lem_search: {line}"])
+    assert project.runs() == []

@@ -74,7 +74,13 @@ def _cells(metafunc: pytest.Metafunc, names: Sequence[str]) -> list[Cell] | str:
     )
     if isinstance(found, Emptied):
         return found.reason
-    check_loads(found, partial(_refuse, metafunc.config))
+    refuse = partial(_refuse, metafunc.config)
+    check_loads(found, refuse)
+    if metafunc.definition.get_closest_marker("lem_search"):
+        from pytest_lem.plugin.aims import check_aim
+
+        asked = {(cell.engine.key, cell.workload.key): (cell.engine, cell.workload) for cell in found}
+        check_aim(metafunc.definition, asked.values() if "lem_workload" in names else (), refuse)
     return found
 
 

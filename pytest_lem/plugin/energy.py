@@ -13,7 +13,6 @@ import pytest
 
 from pytest_lem.aggregate import metrics
 from pytest_lem.device_joules import Context
-from pytest_lem.engines import registry
 from pytest_lem.meters.host_clock import HostClock
 from pytest_lem.model.errors import EngineError, LemError, UsageError
 from pytest_lem.model.measurement import Cycle, DeviceReading, EngineRecord, Measurement, Round
@@ -21,13 +20,14 @@ from pytest_lem.model.metrics import METRICS
 from pytest_lem.model.phases import Phases
 from pytest_lem.model.quantity import Quantity
 from pytest_lem.model.specs import EngineSpec, ProtocolSpec, WorkloadSpec
+from pytest_lem.plugin.aims import aim_of
 from pytest_lem.plugin.backend import Backend
 from pytest_lem.plugin.check import protocol_of
 from pytest_lem.plugin.collection import known_as
 from pytest_lem.plugin.distribution import lanes
 from pytest_lem.plugin.phasing import phases_of
 from pytest_lem.plugin.recording import added, checked
-from pytest_lem.plugin.searching import Found, aim_of, none_kept, search
+from pytest_lem.plugin.searching import Found, none_kept, search
 from pytest_lem.plugin.session import LemSession
 from pytest_lem.runner import Bench, CycleLog, Phase
 from pytest_lem.served import refusal
@@ -75,8 +75,7 @@ class Energy:
         aim = aim_of(self._item)
 
         def measure(engine: EngineSpec, work: WorkloadSpec, own: str) -> Measurement:
-            spec = engine if engine == backend.spec else registry.validate(engine)
-            return self.measure(self._session.backend(spec, backend.cycle, self._item.nodeid), work, name=own)
+            return self.measure(self._session.backend(engine, backend.cycle, self._item.nodeid), work, name=own)
 
         record, measured = search(self._item, aim, backend.spec, workload, measure, name)
         self._session.recorder.searched(record)
