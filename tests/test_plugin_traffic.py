@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 from fake_meter import WATTS
 
+from pytest_lem.model.workload import Lengths, TrafficSpec
 from pytest_lem.store.schema import schemas
+from pytest_lem.workloads.arrivals import build_arrivals
+from pytest_lem.workloads.lengths import build_lengths
 
 TEST = """
 import pytest
@@ -29,7 +32,7 @@ def test_serve(lem_backend, lem_workload, lem_energy):
 CONSTANT = {"arrivals": "constant", "qps": 20.0, "requests": 30}
 
 
-def serve(project, *args, traffic=None, output=5, step=0.005, options="", more="", rounds=1):
+def serve(project, *args, traffic=None, output=5, step=0.005, options="", more="", rounds=1, tests=1):
     """One request every 50 ms, each of which takes 5 tokens of 5 ms: half load. The report's one measurement."""
     project.write(
         TEST.format(
@@ -42,7 +45,7 @@ def serve(project, *args, traffic=None, output=5, step=0.005, options="", more="
         )
     )
     result = project.run(*args)
-    result.assert_outcomes(passed=1)
+    result.assert_outcomes(passed=tests)
     return result, project.report()["measurements"][0]
 
 
@@ -105,6 +108,41 @@ def test_percentiles_agree_with_numpy_on_the_stamps_in_the_report(project):
         for percent in (50, 90, 95, 99):
             assert value(found, f"{stem}_p{percent}_ms") == pytest.approx(np.percentile(times, percent)), stem
         assert value(found, f"{stem}_ms") == pytest.approx(np.mean(times)), stem
+
+
+def test_arrivals_are_drawn_once_from_the_seed_and_stored_with_what_came_of_them(project):
+    traffic = {"qps": 60.0, "burstiness": 0.5, "requests": 30}
+    _, found = serve(project, traffic=traffic, output="'uniform(2, 6)'", more="seed=7, cycles=2", rounds=2, tests=2)
+    drawn = build_arrivals(TrafficSpec(**traffic), None, seed=7)
+    outputs = build_lengths(Lengths.model_validate("uniform(2, 6)"), 30, "output lengths 7", "output_tokens")
+    stored = [
+        {"arrival_s": at, "prompt_tokens": 16, "output_tokens": tokens}
+        for at, tokens in zip(drawn, outputs, strict=True)
+    ]
+    assert [cycle["work"]["arrivals"] for cycle in found["cycles"]] == [stored, stored]
+    passes = [round_["latency"]["requests"] for cycle in found["cycles"] for round_ in cycle["rounds"]]
+    assert len(passes) == 4
+    for requests in passes:
+        by_place = sorted(requests, key=lambda each: each["index"])
+        begun = by_place[0]["due_ms"]
+        assert [each["due_ms"] - begun for each in by_place] == pytest.approx([1e3 * at for at in drawn], abs=0.01)
+        assert all(each["sent_ms"] >= each["due_ms"] for each in by_place)
+        assert [len(each["gaps_ms"]) + 1 for each in by_place] == outputs
+
+
+def test_the_arrivals_of_a_report_are_a_trace_of_the_same_traffic(project):
+    _, found = serve(project, traffic={"qps": 60.0, "requests": 20})
+    stored = found["cycles"][0]["work"]["arrivals"]
+    (project.pytester.path / "again.jsonl").write_text("\n".join(map(json.dumps, stored)))
+    _, again = serve(project, traffic={"trace": "again.jsonl"}, output=99)
+    assert again["cycles"][0]["work"]["arrivals"] == stored
+    assert again["cycles"][0]["work"]["source"] == "again.jsonl"
+
+
+def test_a_closed_loop_has_no_arrivals_to_store(project):
+    _, found = serve(project, traffic={"concurrency": 2, "requests": 12})
+    assert found["cycles"][0]["work"] == {}
+    assert [each["due_ms"] <= each["sent_ms"] for each in the_round(found)["latency"]["requests"]] == [True] * 12
 
 
 def test_goodput_counts_requests_that_met_every_bound(project):

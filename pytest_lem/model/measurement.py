@@ -220,8 +220,8 @@ class Cycle(Frozen):
     the wait before the engine's start, on the first measurement of that engine. `seconds` is all of it from preparing
     the work to the last round, without the engine's start. `lanes` counts the engines that may have run on this host
     at the same time: above 1 the host's joules are not this engine's alone. `recorded` are the user's own values.
-    `work` says how its work was made: what was cut, filled up or left out of the data, groups and their padding.
-    `notes` say what a reader has to know of how it was done.
+    `work` says how its work was made: what was cut, filled up or left out of the data, groups and their padding; of an
+    open loop, its `arrivals` as they were drawn. `notes` say what a reader has to know of how it was done.
     """
 
     index: int

@@ -38,7 +38,8 @@ class Work(Frozen):
 
     `waves`: groups of their indices, one after the other, each request in one. `open`: each at its `arrival_s`.
     `closed`: in order, `concurrency` of them at a time. `batch` bounds how many an engine without continuous batching
-    runs together. `decoding` holds the fields of a DecodingSpec that are asked for. `notes` say what was cut or filled.
+    runs together. `decoding` holds the fields of a DecodingSpec that are asked for. `notes` say what was cut or filled,
+    and of an open loop when each request arrives and how long it is, as a trace has it.
     """
 
     submission: Literal["waves", "open", "closed"]
@@ -85,13 +86,21 @@ def build_work(workload: WorkloadSpec, vocab_size: int | None, tokenize: Tokeniz
         "decoding": workload.decoding.model_dump(exclude_none=True),
     }
     if arrivals is not None:
-        return Work(submission="open", notes=found.notes, **common)
+        return Work(submission="open", notes={**found.notes, "arrivals": _arrivals(requests)}, **common)
     if traffic is not None:
         return Work(submission="closed", concurrency=traffic.concurrency, notes=found.notes, **common)
     sizes = [Size(len(request.prompt), request.output_tokens) for request in requests]
     waves = groups(sizes, workload.batching, workload.batch, workload.max_tokens_per_batch)
     notes = {"groups": len(waves), "padding_tokens": padding(waves, sizes), "overrun_tokens": overrun(waves, sizes)}
     return Work(submission="waves", waves=waves, notes={**found.notes, **notes}, **common)
+
+
+def _arrivals(requests: Sequence[Request]) -> list[dict[str, Any]]:
+    """The requests as a trace has them: their lines in a JSONL file are the same traffic again."""
+    return [
+        {"arrival_s": each.arrival_s, "prompt_tokens": len(each.prompt), "output_tokens": each.output_tokens}
+        for each in requests
+    ]
 
 
 def check_workload(workload: WorkloadSpec) -> None:
