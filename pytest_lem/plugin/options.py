@@ -84,7 +84,7 @@ OPTIONS = (
     Option("--lem-results", "text", "DIR", "where runs are kept (default: .lem)"),
     Option("--lem-json", "text", "FILE", "write a copy of report.json to FILE"),
     Option("--lem-html", "text", "FILE", "write the report as a page to FILE: tables and charts, all in one file"),
-    Option("--lem-markdown", "text", "FILE", "write the summary as Markdown to FILE; in GitHub's it comes by itself"),
+    Option("--lem-markdown", "text", "FILE", "write the summary as Markdown to FILE; a step on GitHub shows it anyway"),
 )
 _BY_DEST = {option.dest: option for option in OPTIONS}
 _TYPES = {"number": float, "count": int}
