@@ -67,6 +67,38 @@ def test_ctrl_c_keeps_what_was_measured(project):
     result.stdout.fnmatch_lines(["*incomplete*"])
 
 
+def test_sigterm_lets_the_round_end_and_keeps_it(project):
+    """As a service manager stops a run: here 0.2 s into a round of a second, which no kill would have left."""
+    project.write(
+        TEST.replace("[1, 8]", "1").replace(
+            "    lem_energy.measure(lem_backend, lem_workload)",
+            """    import os, signal, threading
+    from pytest_lem.engines.host import Engine
+    run, ends = Engine.run, []
+    def told(engine, passes, **how):
+        if len(ends) == 5:
+            threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        ends.append(run(engine, passes, **how))
+        return ends[-1]
+    Engine.run = told
+    try:
+        lem_energy.measure(lem_backend, lem_workload)
+    finally:
+        Engine.run = run
+        print("runs that ended:", len(ends))""",
+        )
+    )
+    result = project.subprocess("--lem-rounds=30", "--lem-round-seconds=1", "-s")
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    # Two to find the round's length, a warm-up, then twice a round and the pass beside it that times tokens.
+    result.stdout.fnmatch_lines(["*runs that ended: 7*"])
+    report = project.report()
+    (cycle,) = report["measurements"][0]["cycles"]
+    assert cycle["stopped"] == "interrupted"
+    assert [round_["end_ns"] - round_["start_ns"] >= 1e9 for round_ in cycle["rounds"]] == [True, True]
+    assert report["run"]["complete"] is False
+
+
 def test_a_full_disk_fails_the_test_and_what_was_written_is_readable(project):
     project.write(TEST.replace("[1, 8]", "[1]"))
     conftest = project.pytester.path / "conftest.py"

@@ -113,7 +113,8 @@ class Energy:
         self._session.recorder.begin(begun, log.cycle())
         bench = Bench(log, meters, workload, spec, context, _Listener(self._session, begun, backend.cycle))
         try:
-            bench.measure()
+            with self._session.stopping.rounds():
+                bench.measure()
             self._session.breaker.worked()
         except EngineError as error:
             log.stopped = "failed"
@@ -249,8 +250,9 @@ class _Listener:
         self._session.show(text)
 
     def round_done(self, phase: Phase, round_: Round) -> None:
-        """Append it to the samples."""
+        """Append it to the samples. Raises KeyboardInterrupt where the run was told to end after it."""
         self._session.recorder.round(self._measurement, self._cycle, phase, round_)
+        self._session.stopping.round_ended()
 
 
 def _window_round(start: int, end: int, readings: tuple[DeviceReading, ...]) -> Round:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -24,7 +25,7 @@ from pytest_lem.plugin.state import (
     open_session,
     worker_name,
 )
-from pytest_lem.store.names import new_name
+from pytest_lem.store.names import RUN_VARIABLE, new_name
 
 if TYPE_CHECKING:
     from pytest_lem.plugin.session import LemSession
@@ -155,7 +156,8 @@ class Lifecycle:
             known = None if worker_name(self.config) else resume.resumed_name(self.config)
         except LemError as error:
             raise pytest.UsageError(str(error)) from None
-        return known or new_name(datetime.now(UTC))
+        given = os.environ.pop(RUN_VARIABLE, None)  # for this run: those that a test starts are their own
+        return known or given or new_name(datetime.now(UTC))
 
     def _write(self, session: pytest.Session, folder: Path) -> None:
         from pytest_lem.plugin.ending import finished_report

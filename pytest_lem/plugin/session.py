@@ -25,6 +25,7 @@ from pytest_lem.plugin.progress import Progress
 from pytest_lem.plugin.recorder import Recorder
 from pytest_lem.plugin.resume import Recall
 from pytest_lem.plugin.state import GPU_COUNTS
+from pytest_lem.plugin.stopping import Stopping
 from pytest_lem.store.environment import Gpu
 
 
@@ -58,6 +59,8 @@ class LemSession:
         logs = self.recorder.run.directory / "logs"
         self.pool = EnginePool(self._gpus, logs, self.show, self.progress.say, self._cooling())
         self._carbon = self._grams_per_joule()
+        self.stopping = Stopping()
+        self.stopping.take()
 
     def meters(self, gpus: Sequence[str]) -> MeterSet:
         """The meters over these GPUs and the host, opened once. Raises MeterError for a named one that can't work."""
@@ -145,6 +148,7 @@ class LemSession:
         self._meters.clear()
         self._gpus.release()
         self.recorder.close()
+        self.stopping.give_back()
 
     def _described(self) -> list[Gpu]:
         found = visible(self.config)
