@@ -8,18 +8,16 @@ import shutil
 from importlib.util import find_spec
 
 import pytest
-import typer
 from project import ROOT
 from typer.testing import CliRunner
 
-from pytest_lem.cli.export import ENDINGS, FORMATS, add_to
+from pytest_lem.cli import app
+from pytest_lem.cli.export import ENDINGS, FORMATS
 from pytest_lem.render.table import ABOUT, table
 
 PAGE = (ROOT / "docs" / "exports.md").read_text()
 COMMANDS = [line.partition("#")[0].strip() for line in re.findall(r"^    (\S.*)$", PAGE, re.M)]
 FOREIGN = ROOT / "tests" / "foreign"
-APP = typer.Typer()
-add_to(APP)
 
 
 def test_its_commands_are_those_that_are_tried_here():
@@ -44,9 +42,9 @@ def test_its_commands_write_the_tables_that_they_name(project, monkeypatch):
     said = []
     for command in COMMANDS[:-1]:
         names = iter(runs)
-        words = [next(names) if word == "RUN" else word for word in shlex.split(command)[2:]]
+        words = [next(names) if word == "RUN" else word for word in shlex.split(command)[1:]]
         if "table.parquet" not in words or find_spec("pyarrow"):
-            result = CliRunner().invoke(APP, words)
+            result = CliRunner().invoke(app, words)
             assert result.exit_code == 0, result.output
             said.append(result.output)
     assert said[0].splitlines()[1].startswith("pytest-lem,")

@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from pytest_lem.cli import baseline, config, schedule
+from pytest_lem.cli import baseline, config, results, schedule
 from pytest_lem.cli.badge import badge
 from pytest_lem.cli.doctor import DOCTOR, doctor
 from pytest_lem.cli.experiment import CAMPAIGN, EXPERIMENT, campaign, experiment
@@ -28,6 +28,7 @@ app.command(epilog=ENGINES)(engines)
 app.command(epilog=METERS)(meters)
 app.add_typer(baseline.app, name="baseline")
 app.add_typer(config.app, name="config")
+app.add_typer(results.app, name="results")
 app.add_typer(schedule.app, name="schedule")
 
 
