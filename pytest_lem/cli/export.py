@@ -118,12 +118,12 @@ def _named(names: list[str] | list[None], results: Path) -> tuple[list[Report], 
     """The runs and imports that were named, each once. Raises UsageError and StoreError."""
     from pytest_lem.store.foreign.shelf import from_shelf
     from pytest_lem.store.report import REPORT, read_report
-    from pytest_lem.store.runs import RUNS, run_place
+    from pytest_lem.store.runs import LATEST, RUNS, run_place
 
     reports: dict[str, Report] = {}
     foreign: dict[str, Foreign] = {}
     for name in names:
-        is_run = name is None or (results / RUNS / name / REPORT).is_file()
+        is_run = name in (None, LATEST) or (results / RUNS / str(name) / REPORT).is_file()
         shelf = None if is_run or name is None else from_shelf(name, results)
         if shelf is not None and name is not None:
             foreign[name] = shelf
