@@ -9,12 +9,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-import typer
 from builders import a_measurement, an_environment, metrics
 from typer.testing import CliRunner
 
-from pytest_lem.cli import app as lem_app
-from pytest_lem.cli.export import add_to
+from pytest_lem.cli import app
 from pytest_lem.store.report import Report, RunInfo, save_report
 
 OPTIMUM = Path(__file__).parent / "foreign" / "tiny-gpt2" / "benchmark_report.json"
@@ -23,9 +21,7 @@ RUNS = ("20260105Z-a", "20260106Z-a")
 
 
 def lem(*arguments):
-    app = typer.Typer(rich_markup_mode=None)
-    add_to(app)
-    return CliRunner().invoke(app, list(map(str, arguments)))
+    return CliRunner().invoke(app, ["results", *map(str, arguments)])
 
 
 @pytest.fixture
@@ -126,6 +122,12 @@ def test_what_cannot_be_is_one_line_and_nothing_is_written(results, tmp_path, mo
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.parametrize("command", ["export", "import"])
+def test_help_has_examples(command):
+    result = lem(command, "--help")
+    assert (result.exit_code, f"lem results {command} " in result.stdout) == (0, True)
+
+
 # Other tools' files
 
 
@@ -164,7 +166,7 @@ def test_an_import_is_never_taken_for_a_run(results, command):
     lem("import", OPTIMUM, "--name", "optimum", "--results", results)
     names = ["main"] if command[0] == "baseline" else []
     place = str(results / "imports" / "optimum.json")
-    result = CliRunner().invoke(lem_app, [*command, *names, place, "--results", str(results)])
+    result = CliRunner().invoke(app, [*command, *names, place, "--results", str(results)])
     assert result.exit_code == 2
     assert len(result.stderr.splitlines()) == 1
     assert not (results / "baselines").exists()
