@@ -72,6 +72,17 @@ def test_the_newest_run_is_taken_unless_another_is_named(tmp_path):
     assert [run.id for run in all_runs(tmp_path, "main")] == [second.id, first.id, third.id]
 
 
+def test_other_programs_read_what_was_done_as_json(tmp_path):
+    first, second = runs(tmp_path, 2)
+    told = [json.loads(lem("add", "main", run.id, "--results", tmp_path, "--json").stdout) for run in (first, second)]
+    assert [len(each["runs"]) for each in told] == [1, 2]
+    assert told[0]["lacking"]
+    shown = json.loads(lem("show", "main", "--results", tmp_path, "--json").stdout)
+    assert [run["id"] for run in shown["runs"]] == [first.id, second.id]
+    gone = json.loads(lem("prune", "main", "--keep", "1", "--results", tmp_path, "--json").stdout)
+    assert gone == {"baseline": "main", "deleted": 0, "kept": 2}
+
+
 def test_an_artifact_of_ci_is_found_in_its_folder(tmp_path):
     run = a_run(tmp_path / "artifact")
     assert lem("add", "main", tmp_path / "artifact", "--results", tmp_path).exit_code == 0

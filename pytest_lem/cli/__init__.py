@@ -8,11 +8,11 @@ import sys
 import typer
 
 from pytest_lem.cli import baseline, config, results, schedule
-from pytest_lem.cli.badge import badge
+from pytest_lem.cli.badge import BADGE, badge
 from pytest_lem.cli.doctor import DOCTOR, doctor
 from pytest_lem.cli.experiment import CAMPAIGN, EXPERIMENT, campaign, experiment
 from pytest_lem.cli.machine import ENGINES, METERS, engines, meters
-from pytest_lem.cli.merge import merge
+from pytest_lem.cli.merge import MERGE, merge
 from pytest_lem.cli.report import REPORT_EXAMPLES, report
 from pytest_lem.cli.underneath import Passing
 
@@ -20,8 +20,8 @@ from pytest_lem.cli.underneath import Passing
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 app.command(cls=Passing, epilog=EXPERIMENT)(experiment)
 app.command(cls=Passing, epilog=CAMPAIGN)(campaign)
-app.command()(merge)
-app.command()(badge)
+app.command(epilog=MERGE)(merge)
+app.command(epilog=BADGE)(badge)
 app.command(epilog=REPORT_EXAMPLES)(report)
 app.command(epilog=DOCTOR)(doctor)
 app.command(epilog=ENGINES)(engines)

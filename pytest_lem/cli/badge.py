@@ -9,6 +9,11 @@ import typer
 
 from pytest_lem.cli.output import HERE, Results, refusing, say
 
+BADGE = """\b
+Examples:
+  lem badge                      the newest run, as energy.svg
+  lem badge --out docs/energy.svg"""
+
 
 def badge(
     run: Annotated[

@@ -15,6 +15,11 @@ from pytest_lem.cli.output import FOUND, HERE, Results, refusing, say
 if TYPE_CHECKING:
     from pytest_lem.store.report import Report
 
+MERGE = """\b
+Examples:
+  lem merge shard-1/ shard-2/ --results merged   the artifacts of two shards
+  lem merge RUN RUN --json report.json           and a copy of the report"""
+
 
 def merge(
     runs: Annotated[
