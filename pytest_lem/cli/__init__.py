@@ -17,7 +17,7 @@ from pytest_lem.cli.report import REPORT_EXAMPLES, report
 from pytest_lem.cli.underneath import Passing
 
 # Without rich's help, which would take as long to import as all the rest.
-app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
 app.command(cls=Passing, epilog=EXPERIMENT)(experiment)
 app.command(cls=Passing, epilog=CAMPAIGN)(campaign)
 app.command(epilog=MERGE)(merge)
