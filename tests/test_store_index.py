@@ -100,12 +100,12 @@ def test_the_worst_that_was_judged_is_its_outcome(tmp_path, statuses, missing, o
     a_run(tmp_path, verdicts=verdicts, missing=missing, run={"complete": not missing})
     assert row(tmp_path)["outcome"] == outcome
     assert row(tmp_path)["missing"] == len(missing)
-    assert row(tmp_path, "configurations")["outcome"] == of_configuration
+    assert row(tmp_path, "configurations")["verdict"] == of_configuration
 
 
 def test_a_verdict_on_another_measurement_of_the_test_is_not_its_own(tmp_path):
     a_run(tmp_path, verdicts=(a_verdict(test=TEST, name="prefill", status="failed"),))
-    assert (row(tmp_path)["outcome"], row(tmp_path, "configurations")["outcome"]) == ("failed", None)
+    assert (row(tmp_path)["outcome"], row(tmp_path, "configurations")["verdict"]) == ("failed", None)
 
 
 def test_an_empty_folder_has_an_index_without_runs(tmp_path):

@@ -36,7 +36,7 @@ CREATE TABLE runs (
 CREATE INDEX by_start ON runs (started);
 CREATE TABLE configurations (
     folder TEXT, place INTEGER, test TEXT, name TEXT, engine TEXT, model TEXT, precision TEXT, batch INTEGER, load TEXT,
-    gpus INTEGER, outcome TEXT,
+    gpus INTEGER, verdict TEXT,
     joules_per_token REAL, joules_per_token_low REAL, joules_per_token_high REAL, joules_per_token_source TEXT,
     tokens_per_second REAL, tokens_per_second_low REAL, tokens_per_second_high REAL, tokens_per_second_source TEXT,
     ttft_ms REAL, ttft_ms_low REAL, ttft_ms_high REAL, ttft_ms_source TEXT,

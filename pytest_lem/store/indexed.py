@@ -124,7 +124,7 @@ def _configuration(place: int, measurement: Measurement, verdicts: Sequence[Verd
         "batch": _batch(measurement),
         "load": _load(measurement),
         "gpus": max((len(cycle.gpus) for cycle in measurement.cycles), default=0),
-        "outcome": _worst(measurement, verdicts),
+        "verdict": _worst(measurement, verdicts),
     }
     for key in METRICS:
         value = measurement.metrics.get(key)
