@@ -29,7 +29,6 @@ app.command(epilog=METERS)(meters)
 app.add_typer(baseline.app, name="baseline")
 app.add_typer(config.app, name="config")
 app.add_typer(results.app, name="results")
-app.add_typer(results.app, name="results")
 app.add_typer(schedule.app, name="schedule")
 
 

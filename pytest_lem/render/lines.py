@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from pytest_lem.render.numbers import ABSENT
+
 Row = Sequence[str]
 
 
@@ -20,6 +22,6 @@ def said_once(heads: Row, rows: Sequence[Row], names: Collection[str]) -> tuple[
         for place, words in enumerate(zip(*rows, strict=True))
         if len(rows) > 1 and heads[place] in names and len(set(words)) == 1
     }
-    told = [f"{heads[place].lower()}: {rows[0][place]}" for place in sorted(alike) if rows[0][place]]
+    told = [f"{heads[place].lower()}: {rows[0][place]}" for place in sorted(alike) if rows[0][place] != ABSENT]
     kept = [place for place in range(len(heads)) if place not in alike]
     return told, [heads[place] for place in kept], [[row[place] for place in kept] for row in rows]

@@ -1,12 +1,14 @@
-"""`lem results`: the runs that are kept, listed, compared, checked, cleared away."""
+"""`lem results`: the runs in a folder of results, listed, compared, checked, cleared away."""
 
 from __future__ import annotations
 
 import typer
 
-from pytest_lem.cli import export
+from pytest_lem.cli.export import add_to
 from pytest_lem.cli.results.listing import LIST, list_runs
 
-app = typer.Typer(help="The runs that are kept.", rich_markup_mode=None, no_args_is_help=True)
+app = typer.Typer(
+    help="Runs that were measured, and what other tools did.", no_args_is_help=True, rich_markup_mode=None
+)
 app.command("list", epilog=LIST)(list_runs)
-export.add_to(app)
+add_to(app)
