@@ -51,9 +51,9 @@ def test_every_combination_of_words_in_sections_and_with_dots(made):
 
 
 def test_what_the_file_says_beside_the_sweep_stays(made):
-    found = made("vllm: {max_model_len: 64, max_num_seqs: 1}\nbackend: vllm\nsweep:\n  vllm.max_num_seqs: [8, 16]\n")
+    found = made("vllm: {max_model_len: 640, max_num_seqs: 1}\nbackend: vllm\nsweep:\n  vllm.max_num_seqs: [8, 16]\n")
     assert [cell.engine.options["max_num_seqs"] for cell in found.cells] == [8, 16]
-    assert {cell.engine.options["max_model_len"] for cell in found.cells} == {64}
+    assert {cell.engine.options["max_model_len"] for cell in found.cells} == {640}
     origins = found.experiment.origins
     assert {path: origins[f"vllm[1]{path}"] for path in ("", ".max_model_len", ".max_num_seqs")} == {
         "": "a.lem.yaml:1",

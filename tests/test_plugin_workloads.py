@@ -7,6 +7,8 @@ import json
 import pytest
 from users_project import CONFTEST
 
+from pytest_lem.model.specs import WorkloadSpec
+
 MEASURED = """
 import pytest
 
@@ -239,3 +241,130 @@ def test_prompts_that_only_the_engine_can_count_are_one_line_when_it_has_started
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*engine 'pytorch': prompts: prompt 1 has 131072 tokens; *131104 is more than *"])
     result.stdout.no_fnmatch_line("*Traceback*")
+
+
+DUMP = """
+import json
+
+def pytest_lem_workloads():
+    return {"mine": lambda *_: [{"prompt": [1]}]}
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        print("SPEC", item.callspec.params["lem_workload"].model_dump_json())
+"""
+PLAIN = """
+import pytest
+
+@pytest.mark.lem({keywords})
+def test_it(lem_backend, lem_workload, lem_energy): ...
+"""
+ENGINE = "backend: fake\nfake: {traffic: true, tokenizer: true}\n"
+
+
+@pytest.fixture
+def specs(project):
+    """The workloads of a test with this marker, in a project with this lem.yaml."""
+
+    def collected(keywords: str, yaml: str) -> list[str]:
+        project.pytester.makeconftest(DUMP)
+        (project.pytester.path / "lem.yaml").write_text(ENGINE + yaml)
+        project.write(PLAIN.format(keywords=keywords))
+        result = project.run("--collect-only", "-q", "-s")
+        assert result.ret == pytest.ExitCode.OK
+        return [line.partition("SPEC ")[2] for line in result.outlines if line.startswith("SPEC ")]
+
+    return collected
+
+
+@pytest.mark.parametrize(
+    ("keywords", "yaml"),
+    [
+        (
+            "traffic={'qps': 4, 'burstiness': 0.5, 'seconds': 60, 'ramp_seconds': 2}",
+            "traffic: {qps: 4, burstiness: 0.5, seconds: 60, ramp_seconds: 2}",
+        ),
+        (
+            "traffic={'arrivals': 'constant', 'qps': 2.5, 'requests': 7}",
+            "traffic:\n  arrivals: constant\n  qps: 2.5\n  requests: 7",
+        ),
+        (
+            "traffic=[{'concurrency': 2, 'requests': 4}, {'concurrency': 4, 'requests': 4}]",
+            "traffic:\n  - {concurrency: 2, requests: 4}\n  - {concurrency: 4, requests: 4}",
+        ),
+        ("traffic={'trace': 'day.jsonl'}", "traffic: {trace: day.jsonl}"),
+        ("target_qps=[1, 2.5], batch=3", "target_qps: [1, 2.5]\nbatch: 3"),
+        (
+            "batching=['dynamic', 'sorted_dynamic'], max_tokens_per_batch=900, requests=8",
+            "batching: [dynamic, sorted_dynamic]\nmax_tokens_per_batch: 900\nrequests: 8",
+        ),
+        (
+            "data={'source': 'builtin:chat', 'limit': 3, 'max_tokens': 20, 'too_long': 'left', 'min_tokens': 4}",
+            "data: {source: 'builtin:chat', limit: 3, max_tokens: 20, too_long: left, min_tokens: 4}",
+        ),
+        (
+            "data={'source': 'qa.csv', 'template': 'Why {q}?', 'output_field': 'n'}",
+            "data:\n  source: qa.csv\n  template: Why {q}?\n  output_field: n",
+        ),
+        ("data={'source': 'qa.csv', 'field': 'q'}", "data: {source: qa.csv, field: q}"),
+        ("prompts=['a b', 'c'], batch=2", "prompts: [a b, c]\nbatch: 2"),
+        ("prompts=[[1, 2], [3]], batch=2", "prompts: [[1, 2], [3]]\nbatch: 2"),
+        (
+            "prompt_tokens='uniform(4, 8)', output_tokens=[2, 'normal(6, 1)']",
+            "prompt_tokens: uniform(4, 8)\noutput_tokens: [2, 'normal(6, 1)']",
+        ),
+        (
+            "prompt_tokens={'distribution': 'lognormal', 'mean': 64, 'std': 32, 'low': 8, 'high': 512}",
+            "prompt_tokens: {distribution: lognormal, mean: 64, std: 32, low: 8, high: 512}",
+        ),
+        ("output_tokens={'histogram': {64: 3, 512: 1}}", "output_tokens: {histogram: {64: 3, 512: 1}}"),
+        ("generator='mine'", "generator: mine"),
+        ("decoding=['factual', {'preset': 'creative', 'seed': 3}]", "decoding: [factual, {preset: creative, seed: 3}]"),
+        ("decoding={'temperature': 0.5, 'top_k': 5}", "decoding: {temperature: 0.5, top_k: 5}"),
+        ("slo='interactive'", "slo: interactive"),
+        ("slo={'ttft_ms': 200, 'e2el_ms': 900, 'percentile': 95}", "slo: {ttft_ms: 200, e2el_ms: 900, percentile: 95}"),
+        ("seed=7", "seed: 7"),
+    ],
+)
+def test_a_project_file_asks_for_what_the_marker_asks_for(project, specs, keywords, yaml):
+    (project.pytester.path / "day.jsonl").write_text(ONE)
+    (project.pytester.path / "qa.csv").write_text("q,n\nso,3\n")
+    said_twice = specs(keywords, "")
+    assert specs("", yaml) == said_twice
+    assert len(set(said_twice)) == len(said_twice) > 0
+    assert said_twice[0] != specs("", "")[0]
+
+
+def test_every_keyword_of_a_workload_is_tried_in_both():
+    (cases,) = [
+        mark for mark in test_a_project_file_asks_for_what_the_marker_asks_for.pytestmark if mark.name == "parametrize"
+    ]
+    said = " ".join(yaml for _, yaml in cases.args[1])
+    assert [name for name in WorkloadSpec.model_fields if f"{name}:" not in said] == []
+
+
+@pytest.mark.parametrize(
+    ("yaml", "line"),
+    [
+        ("traffic: {qps: 0}", "*lem.yaml:3: traffic.qps: Input should be greater than 0 (got 0)"),
+        ("data:\n  source: no.csv", "*lem.yaml:3: data: there is no file 'no.csv'"),
+        ("batching: clever", "*lem.yaml:3: batching: Input should be 'static', 'dynamic', *"),
+        ("generator: nobody's", '*lem.yaml:3: generator "nobody\'s": no such generator; *'),
+        (
+            "requests: 3\ntraffic: {qps: 2, requests: 4}",
+            "*lem.yaml:3: requests and traffic.requests both bound a pass; *",
+        ),
+        (
+            "output_tokens: {histogram: {a: 3}}",
+            "*lem.yaml:3: output_tokens: histogram.a.[[]key[]]: Input should be a *",
+        ),
+        ("output_tokens: {histogram: {64: 3, '64': 1}}", "*lem.yaml:3: '64' is given twice, first in line 3; keep one"),
+        ("output_tokens: {histogram: {true: 3}}", "*lem.yaml:3: a keyword is a name, got 'true'"),
+    ],
+)
+def test_what_a_project_file_cannot_ask_is_one_line(project, yaml, line):
+    (project.pytester.path / "lem.yaml").write_text(ENGINE + yaml)
+    project.write(PLAIN.format(keywords=""))
+    result = project.run("--collect-only")
+    assert result.ret in (pytest.ExitCode.INTERRUPTED, pytest.ExitCode.USAGE_ERROR)
+    pytest.LineMatcher([*result.outlines, *result.errlines]).fnmatch_lines([line])

@@ -16,6 +16,8 @@ from pytest_lem.model.errors import UsageError
 
 MOST_VALUES = 100_000
 MOST_BYTES = 256 * 1024
+NUMBERED = "histogram"
+"""The keyword below which keys are whole numbers: token counts and their weights."""
 _PLAIN = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 
 
@@ -119,7 +121,7 @@ class _Reader:
         found: dict[str, Any] = {}
         lines: dict[str, int] = {}
         for key_node, entry in node.value:
-            key = self._key(key_node)
+            key = self._key(key_node, path)
             if key in lines:
                 raise UsageError(f"{self._at(key_node)}: {key!r} is given twice, first in line {lines[key]}; keep one")
             lines[key] = key_node.start_mark.line + 1
@@ -128,10 +130,12 @@ class _Reader:
             found[key] = self._value(entry, inner)
         return found
 
-    def _key(self, node: yaml.Node) -> str:
+    def _key(self, node: yaml.Node, path: str) -> str:
         if node.tag == "tag:yaml.org,2002:merge":
             raise UsageError(f"{self._at(node)}: '<<' is not read here; write the keywords out")
         key = self._scalar(node) if isinstance(node, yaml.ScalarNode) else None
+        if path.rpartition(".")[2] == NUMBERED and isinstance(key, int) and not isinstance(key, bool):
+            return str(key)
         if not isinstance(key, str) or not key:
             raise UsageError(f"{self._at(node)}: a keyword is a name, got {_shown(node)}")
         return key

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-from pytest_lem.campaign.grid import origins
-from pytest_lem.campaign.matrix import Cell
+from pytest_lem.campaign.matrix import Cell, places
 from pytest_lem.model.errors import UsageError
 from pytest_lem.model.specs import EngineSpec, WorkloadSpec
 from pytest_lem.workloads.work import check_workload
@@ -27,7 +26,7 @@ def check_loads(cells: Sequence[Cell], refuse: Callable[[EngineSpec, WorkloadSpe
 
 
 def _placed(error: UsageError, cell: Cell) -> UsageError:
-    """Led by the line that says the field which the error begins with, where the marker stands in a file."""
+    """Led by the line that says the field which the error begins with, where that stands in a file."""
     field = re.match(r"\w*", str(error))
-    origin = origins(cell.point).get(field[0]) if field and cell.point.layers.written_down else None
-    return UsageError(f"{origin}: {error}") if origin else error
+    place = places(cell.point).get(field[0]) if field else None
+    return UsageError(f"{place}: {error}") if place else error

@@ -115,7 +115,7 @@ class _Maker:
         if name not in self._engines:
             python = point.layers.pythons.get(point.setup["backend"])
             fields = {**point.setup, "options": dict(point.options), "python": python}
-            spec = validated(EngineSpec, fields, point.layers.place, _places(point))
+            spec = validated(EngineSpec, fields, point.layers.place, places(point))
             try:
                 self._engines[name] = self._checked(spec)
             except UsageError as error:
@@ -127,7 +127,7 @@ class _Maker:
             return NO_WORKLOAD
         name = (*self._names.load_words(point), str(point.load["batch"]))
         if name not in self._workloads:
-            self._workloads[name] = validated(WorkloadSpec, point.load, point.layers.place, _places(point))
+            self._workloads[name] = validated(WorkloadSpec, point.load, point.layers.place, places(point))
         return self._workloads[name]
 
     def _count(self, point: Point) -> int:
@@ -151,6 +151,7 @@ def blamed(message: str, point: Point) -> str:
     return message
 
 
-def _places(point: Point) -> dict[str, str]:
-    """Where each keyword is said, for a marker whose errors name lines."""
-    return origins(point) if point.layers.written_down else {}
+def places(point: Point) -> dict[str, str]:
+    """Where each keyword is said that stands in a file, whose lines errors name: the project's, or a written marker."""
+    said, lines = origins(point), set(point.layers.origins.get("project", {}).values())
+    return said if point.layers.written_down else {name: place for name, place in said.items() if place in lines}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from typing import Any, TypeVar
@@ -27,8 +28,8 @@ def validated(kind: type[T], fields: Mapping[str, Any], place: str, places: Mapp
     try:
         return kind.model_validate(fields)
     except ValidationError as error:
-        first = error.errors()[0]["loc"]
-        raise UsageError(f"{places.get(str(first[0]), place) if first else place}: {one_line(error)}") from None
+        said = one_line(error)  # what concerns several fields begins with one of them
+        raise UsageError(f"{places.get(re.split(r'[^a-z_]', said, maxsplit=1)[0], place)}: {said}") from None
 
 
 def one_line(error: ValidationError) -> str:
