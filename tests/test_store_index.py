@@ -8,31 +8,17 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from builders import a_cycle, a_measurement, a_verdict, a_window, an_engine, an_environment, metrics
+from results_lab import TEST, a_run
 
 from pytest_lem.model.environment import Checkout
 from pytest_lem.model.specs import WorkloadSpec
 from pytest_lem.reporting import late_metrics
 from pytest_lem.store.index import FILE, Index, open_index
-from pytest_lem.store.report import Report, RunInfo, save_report
 from pytest_lem.store.run import Run
-
-TEST = "test_it.py::test_decode[b8]"
-STARTED = datetime(2026, 1, 5, 9, tzinfo=UTC)
-
-
-def a_run(results: Path, name: str = "20260105T090000000Z-aaaaaa", *measurements, started=STARTED, **changes) -> Path:
-    """A run with its report, as pytest leaves it."""
-    info = {"id": name, "started": started, "ended": started, "complete": True, "quick": False}
-    changes = {"environment": an_environment(), "measurements": measurements or (a_measurement(TEST),)} | changes
-    folder = results / "runs" / name
-    folder.mkdir(parents=True, exist_ok=True)
-    report = Report(run=RunInfo(**info | changes.pop("run", {})), **changes)
-    return save_report(report, folder / "report.json").parent
 
 
 def opened(results: Path, **changes) -> Index:

@@ -14,7 +14,7 @@ _COMMIT = 8
 _PRECISIONS = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}
 
 
-def of_run(row: Mapping[str, Any]) -> dict[str, str]:
+def of_run(row: dict[str, Any]) -> dict[str, str]:
     """A run as a row, by the heads of its columns."""
     return {
         "RUN": row["folder"],
@@ -29,7 +29,7 @@ def of_run(row: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def of_configuration(row: Mapping[str, Any]) -> dict[str, str]:
+def of_configuration(row: dict[str, Any]) -> dict[str, str]:
     """A configuration as a row, by the heads of its columns."""
     test = row["test"].rpartition("::")[2]
     metrics = {"J/TOKEN": "joules_per_token", "TOKENS/S": "tokens_per_second", "TTFT": "ttft_ms", "TPOT": "tpot_ms"}
@@ -43,7 +43,7 @@ def of_configuration(row: Mapping[str, Any]) -> dict[str, str]:
         "PRECISION": _PRECISIONS.get(row["precision"], row["precision"] or ABSENT),
         "LOAD": f"batch {row['batch']}" if row["batch"] else row["load"] or ABSENT,
         **{head: metric(row, key) for head, key in metrics.items()},
-        "OUTCOME": row["verdict"] or _outcome(row),
+        "OUTCOME": _outcome(row | {"outcome": row["verdict"] or _unjudged(row["outcome"])}),
     }
 
 
@@ -84,6 +84,10 @@ def _range(least: float | None, most: float | None) -> str:
 
 def _outcome(row: Mapping[str, Any]) -> str:
     return f"{row['outcome']}, quick" if row["quick"] else str(row["outcome"])
+
+
+def _unjudged(outcome: str) -> str:
+    return outcome if outcome in ("running", "cut short") else "measured"
 
 
 def _list(names: str | None) -> str:
