@@ -178,3 +178,66 @@ def test_no_run_is_no_error(tmp_path):
     done = lem(tmp_path, "list")
     assert (done.exit_code, done.output) == (0, f"no run in {tmp_path / 'runs'} is like that\n")
     assert of_json(tmp_path) == []
+
+
+# One run
+
+
+def test_a_run_is_shown_with_where_it_was_measured_what_it_cost_and_how_it_was_judged(results):
+    git = Checkout(commit="c0ffee12" * 5, branch="tuning", changed=True)
+    late = a_verdict(test=TEST, status="failed", line="joules_per_token 0.4 J/tok breaks its budget")
+    folder = on_day(results, 8, cheap(0.4), environment=an_environment(git=git), verdicts=(late,))
+    lines = lem(results, "show").output.splitlines()
+    assert lines[:5] == [
+        f"run {name_of(8)}: failed",
+        "measured: 2026-01-08 09:00 to 09:00 UTC",
+        "machine: bench-1 · 1 × NVIDIA H100 80GB HBM3",
+        f"commit: {'c0ffee12' * 5} on tuning, with changes",
+        f"files: {folder}",
+    ]
+    assert lines[5] == "1 measurement"
+    assert any("400 ±2.0 %" in line for line in lines)
+    assert lines[-2:] == [
+        "joules_per_token 0.4 J/tok breaks its budget",
+        "cheapest configuration: test_decode[b8] with 400 mJ/tok",
+    ]
+
+
+@pytest.mark.parametrize("named", ["20260106", "latest", "path"])
+def test_a_run_is_named_by_its_beginning_or_as_the_latest_or_by_its_place(results, named):
+    day = 7 if named == "latest" else 6
+    asked = results / "runs" / name_of(6) / "report.json" if named == "path" else named
+    assert lem(results, "show", asked).output.startswith(f"run {name_of(day)}: ")
+
+
+def test_a_killed_run_is_shown_as_far_as_it_came(tmp_path):
+    run = Run.create(tmp_path, options={}, environment=an_environment(), quick=False, plan=[TEST, B16])
+    run.samples().measurement(cheap(0.4))
+    lines = lem(tmp_path, "show").output.splitlines()
+    assert lines[0] == f"run {run.id}: cut short"
+    assert any("400 ±2.0 %" in line for line in lines)
+    assert f"  {B16}: planned, never measured" in lines
+
+
+def test_other_programs_get_a_run_without_its_rounds(results):
+    told = json.loads(lem(results, "show", "20260106", "--json").output)
+    assert (told["run"]["id"], told["outcome"]) == (name_of(6), "passed")
+    assert told["place"] == str(results / "runs" / name_of(6))
+    first, second = told["measurements"]
+    assert (first["test"], first["metrics"]["joules_per_token"]["value"]) == (TEST, 0.4)
+    assert (second["workload"]["batch"], second["engine"]["requested"]["backend"]) == (16, "pytorch")
+    (cycle,) = first["cycles"]
+    assert (cycle["rounds"], cycle["valid_rounds"], cycle["warmup_rounds"]) == (2, 2, 1)
+
+
+@pytest.mark.parametrize(
+    ("named", "line"),
+    [
+        ("2026", f"2026: 3 runs begin so ({name_of(5)}, {name_of(6)}, {name_of(7)}); name more of it"),
+        ("2031", "2031: there is no such run in {results}/runs, and no such file"),
+    ],
+)
+def test_a_run_that_is_not_there_is_one_line(results, named, line):
+    done = lem(results, "show", named)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr == f"lem results show: {line.format(results=results)}\n"

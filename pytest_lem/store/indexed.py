@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -38,7 +38,7 @@ def indexed(folder: Path, aggregate: Aggregate) -> Indexed | None:
     try:
         report = current_report(folder)
         if report is not None:
-            return Indexed(_run(report, "measured"), _configurations(report), is_alive(folder))
+            return Indexed(_run(report, outcome(report)), _configurations(report), is_alive(folder))
         if not (folder / RECORD).exists():
             return None
         rebuilt = rebuild(folder, aggregate=aggregate)
@@ -73,12 +73,9 @@ def _last_times(samples: Path) -> Iterator[datetime]:
             continue
 
 
-def _run(report: Report, outcome: str) -> dict[str, Any]:
+def _run(report: Report, came_to: str) -> dict[str, Any]:
     environment, run = report.environment, report.run
     git = environment.git
-    statuses = {verdict.status for verdict in report.verdicts}
-    if outcome == "measured":
-        outcome = next(filter(None, _outcomes(statuses, complete=run.complete)), outcome)
     return {
         "id": run.id,
         "started": utc(run.started),
@@ -92,15 +89,18 @@ def _run(report: Report, outcome: str) -> dict[str, Any]:
         "changed": git.changed if git else None,
         "quick": run.quick,
         "missing": len(report.missing),
-        "outcome": outcome,
+        "outcome": came_to,
     }
 
 
-def _outcomes(statuses: Collection[str], *, complete: bool) -> Iterator[str | None]:
-    yield "failed" if "failed" in statuses else None
-    yield None if complete else "incomplete"
-    yield "inconclusive" if "inconclusive" in statuses else None
-    yield "passed" if "passed" in statuses else None
+def outcome(report: Report) -> str:
+    """How a run came out, in a word: the worst that was judged of it, unless something is missing."""
+    statuses = {verdict.status for verdict in report.verdicts}
+    if "failed" in statuses:
+        return "failed"
+    if not report.run.complete:
+        return "incomplete"
+    return next((status for status in ("inconclusive", "passed") if status in statuses), "measured")
 
 
 def utc(moment: datetime) -> str:

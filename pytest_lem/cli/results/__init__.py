@@ -6,9 +6,11 @@ import typer
 
 from pytest_lem.cli.export import add_to
 from pytest_lem.cli.results.listing import LIST, list_runs
+from pytest_lem.cli.results.showing import SHOW, show
 
 app = typer.Typer(
     help="Runs that were measured, and what other tools did.", no_args_is_help=True, rich_markup_mode=None
 )
 app.command("list", epilog=LIST)(list_runs)
+app.command(epilog=SHOW)(show)
 add_to(app)
