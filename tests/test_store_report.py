@@ -27,7 +27,7 @@ def test_the_report_has_the_shape_that_other_programs_read(run):
     assert list(report) == ["schema", "run", "environment", "measurements", "verdicts", "searches", "phases", "missing"]
     assert report["schema"] == "lem.report/1"
     assert set(report["run"]) == {"id", "started", "ended", "complete", "quick", "options"}
-    assert set(report["environment"]) == {"host", "cpu", "python", "platform", "gpus", "packages"}
+    assert set(report["environment"]) == {"host", "git", "cpu", "python", "platform", "gpus", "packages"}
     assert set(report["environment"]["gpus"][0]) == {"uuid", "name", "driver", "power_limit_w", "clocks_mhz"}
     (measurement,) = report["measurements"]
     keys = {"id", "test", "name", "known_as", "engine", "workload", "protocol", "meters", "cycles", "metrics"}
