@@ -13,6 +13,7 @@ from pytest_lem.model.errors import Unavailable
 from pytest_lem.model.measurement import Measurement
 from pytest_lem.model.metrics import Metric
 from pytest_lem.model.verdict import Comparison, Verdict
+from pytest_lem.render.numbers import percent, plain_percent
 from pytest_lem.stats.effect import detectable_effect
 from pytest_lem.stats.history import BOARD_SD, FEWEST, history_gate
 from pytest_lem.stats.verdict import Direction, Reason, inconclusive
@@ -171,17 +172,6 @@ def _against(found: Comparison) -> str:
         return f"with {found.candidate} vs {found.baseline} ({rests})"
     rests = ", ".join((_count(found.runs, "run"), _count(found.launches, "launch"), _count(found.rounds, "round")))
     return f"vs {found.baseline} ({rests})"
-
-
-def percent(change: float) -> str:
-    """A relative change as people read it: `+4.1 %`, `−12 %`."""
-    digits = 0 if abs(change) >= 0.1995 else 1
-    return f"{'−' if change < 0 else '+'}{abs(100 * change):.{digits}f} %"
-
-
-def plain_percent(share: float) -> str:
-    """A share without a sign: `5 %`, `7.5 %`."""
-    return f"{100 * share:.2g} %" if share < 1 else f"{100 * share:.0f} %"
 
 
 def _refused(metric: Metric, measurement: Measurement) -> str | None:

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
+from math import fsum
+from typing import TYPE_CHECKING
 
 from pytest_lem.device_joules import PARTS, Context, engine_joules, whole_pass
 from pytest_lem.model.errors import Unavailable
 from pytest_lem.model.measurement import Cycle, RequestTimes, Round, Source
 from pytest_lem.model.metrics import LATENCIES, Metric
 from pytest_lem.service import Kept, kept
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 NO_WORK = "a window has no tokens or requests"
 
@@ -54,6 +57,12 @@ def launch_value(metric: Metric, cycle: Cycle, context: Context) -> Value:
 
 def token_times(key: str, requests: Sequence[RequestTimes]) -> NDArray[np.float64]:
     """The times (ms) that the latency metric `key` is made of; none where the engine does not tell them."""
+    import numpy as np  # slow to import, and means of rounds do without
+
+    return np.asarray(_times(key, requests), dtype=float)
+
+
+def _times(key: str, requests: Sequence[RequestTimes]) -> list[float]:
     stem = stem_of(key)
     values: list[float] = []
     for times in requests:
@@ -61,7 +70,7 @@ def token_times(key: str, requests: Sequence[RequestTimes]) -> NDArray[np.float6
             values += list(times.gaps_ms) * times.count
         elif (value := _TIMES[stem](times)) is not None:
             values += [value] * times.count
-    return np.asarray(values, dtype=float)
+    return values
 
 
 def stem_of(key: str) -> str:
@@ -77,6 +86,8 @@ def percent_of(key: str) -> float | None:
 
 def middle(times: NDArray[np.float64], percent: float | None) -> float:
     """The mean of the times, or their percentile."""
+    import numpy as np
+
     return float(np.mean(times) if percent is None else np.percentile(times, percent))
 
 
@@ -141,10 +152,12 @@ def _imbalance(metric: Metric, round_: Round, context: Context) -> Value:
 def _latency(metric: Metric, round_: Round, _: Context) -> Value:
     if round_.latency is None or not round_.latency.requests:
         raise Unavailable(metric.key, "token times were not recorded")
-    times = token_times(metric.key, round_.latency.requests)
-    if not times.size:
+    times, percent = _times(metric.key, round_.latency.requests), percent_of(metric.key)
+    if not times:
         raise Unavailable(metric.key, no_times(metric.key))
-    return Value(middle(times, percent_of(metric.key)))
+    if percent is None:
+        return Value(fsum(times) / len(times))
+    return Value(middle(token_times(metric.key, round_.latency.requests), percent))
 
 
 def service_kept(metric: Metric, round_: Round, context: Context) -> Kept:

@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from pytest_lem.flow import is_timed, shares_inside
 from pytest_lem.model.measurement import RequestTimes, Round
 from pytest_lem.model.workload import ServiceLevel
 
@@ -49,6 +46,10 @@ def kept(round_: Round, requests: Sequence[RequestTimes], slo: ServiceLevel) -> 
 
     In a window that was cut out of traffic each counts by its part inside, as in `Round.requests`.
     """
+    import numpy as np  # slow to import, and gates on joules do without
+
+    from pytest_lem.flow import is_timed, shares_inside
+
     weights = np.array([times.count for times in requests], dtype=float)
     if round_.served is not None and is_timed(requests):
         begin = round_.served.start_ns

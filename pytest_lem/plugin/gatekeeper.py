@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_lem.gate import Gate, Judged, foreseen, judge, plain_percent
+from pytest_lem.gate import Gate, Judged, foreseen, judge
 from pytest_lem.model.measurement import Measurement
 from pytest_lem.model.verdict import Verdict
 from pytest_lem.plugin import options, resume
 from pytest_lem.plugin.duels import Duels, side_of
 from pytest_lem.plugin.gate_rules import DEFAULT, choice, gates_of, open_for
 from pytest_lem.plugin.state import RUN_NAME, known_session, open_session
+from pytest_lem.render.numbers import plain_percent
 from pytest_lem.reporting import late_metrics
 from pytest_lem.stats.effect import false_alarm_chance
 from pytest_lem.store.experiments import joined

@@ -93,6 +93,17 @@ def interval_with_unit(value: float, low: float, high: float, unit: str) -> str:
     return f"{bounds(value * scale.factor, low * scale.factor, high * scale.factor)} {scale.unit}"
 
 
+def percent(change: float) -> str:
+    """A relative change as people read it: `+4.1 %`, `−12 %`."""
+    digits = 0 if abs(change) >= 0.1995 else 1
+    return f"{'−' if change < 0 else '+'}{abs(100 * change):.{digits}f} %"
+
+
+def plain_percent(share: float) -> str:
+    """A share without a sign: `5 %`, `7.5 %`."""
+    return f"{100 * share:.2g} %" if share < 1 else f"{100 * share:.0f} %"
+
+
 def _si_step(size: float, largest: float) -> tuple[float, str]:
     fitting = [row for row in _SI if row[0] <= 1.0 and row[0] <= size] or _SI[:1]
     if size >= largest:

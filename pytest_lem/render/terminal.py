@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import IO
 
@@ -12,8 +11,10 @@ from rich.text import Text
 from pytest_lem.model.measurement import Measurement
 from pytest_lem.render.columns import ENGINES, SERVED, WINDOWS, Grid, Kind, grid
 from pytest_lem.render.layout import lay_out, wrapped
+from pytest_lem.render.names import names_of
 from pytest_lem.render.notes import Notes
 
+__all__ = ["console_for", "is_served", "kinds_of", "legend", "names_of", "print_line", "print_table", "table", "title"]
 _PLAIN = {"–": "-", " ±": "+-", "±": "+-", "µ": "u", "─": "-", "·": "|", "−": "-", "×": "x", "✗": "x", "✓": "v"}
 
 
@@ -127,21 +128,6 @@ def _footnotes(notes: Notes, width: int | None) -> list[Text]:
         for mark, text in notes.lines()
         for line in wrapped(f"{mark} {text}", width, " " * (len(mark) + 1))
     ]
-
-
-def names_of(measurements: Sequence[Measurement]) -> list[str]:
-    """What tells the measurements apart: the test without its file, where that is enough, and the name within it."""
-    short = [_named(each.test.rpartition("::")[2] or each.test, each.name) for each in measurements]
-    files = {(name, each.test) for name, each in zip(short, measurements, strict=True)}
-    seen = Counter(name for name, _ in files)
-    return [
-        name if seen[name] == 1 else _named(each.test, each.name)
-        for name, each in zip(short, measurements, strict=True)
-    ]
-
-
-def _named(test: str, name: str) -> str:
-    return f"{test} · {name}" if name else test
 
 
 def _legible(text: str, encoding: str) -> str:

@@ -48,8 +48,9 @@ CREATE TABLE configurations (
 
 @dataclass(frozen=True)
 class Index:
-    """The index, up to date, with `read` runs that it did not know, and `gone` ones; `saved` where it is on disk."""
+    """The index, up to date, with `read` runs that it did not know and `gone` ones; `saved` if it is at its `place`."""
 
+    place: Path
     connection: sqlite3.Connection
     read: int
     gone: int
@@ -79,13 +80,13 @@ def _up_to_date(known: sqlite3.Connection | None, runs: Path, aggregate: Aggrega
     changed = [folder for folder, stamp in seen.items() if folder not in stamps or stamps[folder][0] != stamp]
     gone = [folder for folder in stamps if folder not in seen]
     if known and not changed and not gone:
-        return Index(known, 0, 0, saved=True)
+        return Index(runs / FILE, known, 0, 0, saved=True)
     memory = _in_memory(known)
     for folder in [*changed, *gone]:
         _forget(memory, folder)
     read = sum(_take(memory, runs / folder, seen[folder], aggregate) for folder in changed)
     memory.commit()
-    return Index(memory, read, len(gone), saved=_save(memory, runs))
+    return Index(runs / FILE, memory, read, len(gone), saved=_save(memory, runs))
 
 
 def _on_disk(path: Path) -> sqlite3.Connection | None:
