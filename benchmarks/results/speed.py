@@ -33,7 +33,12 @@ Json = dict[str, Any]
 RUNS = 10_000
 VARIANTS = 40
 TIMES = 15
-GOALS = {"list": ("listing the newest of them", 1.0), "compare": ("comparing two", 0.5)}
+GOALS = {
+    "list": ("listing the newest of them", 1.0),
+    "list-all": ("listing all of them", 1.0),
+    "compare": ("comparing two", 0.5),
+}
+HELP = ("`lem --help`", 0.3)
 COMMANDS = {
     "list": ["list"],
     "list-all": ["list", "--limit", "0"],
@@ -107,6 +112,7 @@ def render(data: Json) -> str:
         ]
         for key, (what, limit) in GOALS.items()
     ]
+    goals.append([f"{HELP[0]} ≤ {HELP[1]:g} s, the worst of {len(data['python_s'])}", f"{max(data['python_s']):.2f} s"])
     start, first, fresh = data["python_s"], data["first_s"], data["one_more_s"]
     said = (
         f"{data['machine']}. {data['runs']:,} runs, {data['bytes'] / 1e6:,.0f} MB of reports with two configurations "
