@@ -16,6 +16,7 @@ from pytest_lem.model.verdict import Comparison, Verdict
 from pytest_lem.render.numbers import percent, plain_percent
 from pytest_lem.stats.effect import detectable_effect
 from pytest_lem.stats.history import BOARD_SD, FEWEST, history_gate
+from pytest_lem.stats.runs import change
 from pytest_lem.stats.verdict import Direction, Reason, inconclusive
 from pytest_lem.stats.verdict import Verdict as Found
 from pytest_lem.store.environment import Environment
@@ -59,7 +60,7 @@ def judge(
     try:
         metric = metric_of(measurement, gate.key)
         mine = launches(measurement, gate.key)
-        refused = _refused(metric, measurement)
+        refused = _refused(metric, measurement, mine)
     except Unavailable as error:
         return Judged(unavailable(gate, measurement, baseline.name, error.reason))
     if refused:
@@ -174,10 +175,10 @@ def _against(found: Comparison) -> str:
     return f"vs {found.baseline} ({rests})"
 
 
-def _refused(metric: Metric, measurement: Measurement) -> str | None:
+def _refused(metric: Metric, measurement: Measurement, mine: Sequence[Launch]) -> str | None:
     if measurement.protocol.quick and metric.is_joules:
         return "joules of a quick run (--lem-quick) are not gateable"
-    return ungateable(measurement, metric.key)
+    return ungateable(measurement, metric.key, mine)
 
 
 def _compared(
@@ -224,12 +225,9 @@ def _creep(gate: Gate, direction: Direction, history: Sequence[BaselineMetric], 
     """The change since the first runs of the epoch, where there are later ones and it is over the threshold."""
     if len(history) <= FIRST:
         return None
-    first = [run.launches for run in history[:FIRST]]
-    found = history_gate(
-        first, [launch.values for launch in mine], threshold=gate.threshold, direction=direction, fewest=1
-    )
-    worse = found.estimate is not None and (found.estimate > 0) == (direction == "lower")
-    return found.estimate if worse and found.estimate is not None and abs(found.estimate) > gate.threshold else None
+    found = change([run.launches for run in history[:FIRST]], [launch.values for launch in mine])
+    worse = found is not None and (found > 0) == (direction == "lower")
+    return found if worse and found is not None and abs(found) > gate.threshold else None
 
 
 def _better(gate: Gate, measurement: Measurement) -> Direction:

@@ -185,13 +185,31 @@ def test_what_cannot_be_gated_is_refused_before_anything_runs(project, options, 
     result.stderr.fnmatch_lines([line])
 
 
+def means(text):
+    """What a million output tokens take, by configuration, as the comment has it."""
+    lines = text.splitlines()
+    begin = lines.index("| configuration | J/output token | Wh per million output tokens | CO2 | cost |")
+    rows = [[cell.strip(" `") for cell in line.strip("|").split("|")] for line in lines[begin + 2 :] if line[:1] == "|"]
+    return {name: cells for name, *cells in rows}
+
+
 def test_the_comment_for_a_pull_request_tells_deltas_and_what_they_mean(accepted):
     write(accepted, 0.0056)
     accepted.run(*ROUNDS, "--lem-baseline=main", "--lem-comment=out.md", "--lem-tariff=0.30EUR", "--lem-carbon=400")
     text = (accepted.pytester.path / "out.md").read_text()
     assert text.startswith("### Energy of inference: 1 REGRESSED")
     assert "| ✗ | `test_decode[fake-bf16-b1-gate-joules_per_token]` | joules_per_token | REGRESSED |" in text
-    assert "Wh per million output tokens | CO2 | cost |" in text
+    joules, wh, grams, cost = (cell.split()[0] for cell in means(text)["test_decode[fake-bf16-b1]"])
+    measured = accepted.metric("joules_per_token")["value"]
+    assert float(joules) == pytest.approx(measured, rel=1e-3)
+    assert float(wh) == pytest.approx(1e6 * measured / 3600, rel=1e-3)
+    assert float(grams) == pytest.approx(400 * 1e3 * measured / 3600, rel=0.01)
+    assert float(cost) == pytest.approx(0.30 * 1e3 * measured / 3600, rel=0.01)
+    change, low, high = (gate(accepted)["comparison"][key] for key in ("estimate", "low", "high"))
+    assert f"+{100 * change:.0f} %" in text
+    assert f"+{100 * low:.0f} %" in text
+    assert f"+{100 * high:.0f} %" in text
+    assert text.splitlines()[-1].startswith("**cheapest configuration: test_decode")
 
 
 def test_two_configurations_are_settled_side_by_side(project):

@@ -164,7 +164,7 @@ def test_an_installed_generator_that_cannot_be_imported_is_one_line_at_collectio
     installed.mkdir()
     (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1\n")
     (installed / "entry_points.txt").write_text("[pytest_lem.workloads]\ntheirs = their_module:make\n")
-    (project.pytester.path / "their_module.py").write_text(module.replace("\\n", "\n") if False else module)
+    (project.pytester.path / "their_module.py").write_text(module)
     project.pytester.syspathinsert()
     result = project.run("--collect-only")
     result.stdout.fnmatch_lines(

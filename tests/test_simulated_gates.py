@@ -130,7 +130,7 @@ def test_a_gate_too_slow_is_told() -> None:
     data = answered() | {"gate_s": 0.0012, "report_s": 3.1}
     assert [goal.name for goal in summary.goals(data) if not goal.met] == [
         "one gate, 10 runs of 30 rounds",
-        "2,000 gates",
+        "2,000 gates, their statistics",
     ]
 
 

@@ -201,3 +201,66 @@ def test_any_bytes_are_prompts_or_one_line(tmp_path_factory, content, suffix):
         said = str(error)
     assert said.startswith("data: x")
     assert "\n" not in said
+
+
+@pytest.fixture
+def table(tmp_path, monkeypatch):
+    """A folder with a Parquet file of two questions, their answers' lengths, and a column that is nested."""
+    import pyarrow
+    from pyarrow import parquet
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "chat").mkdir()
+    columns = {"question": ["why", "how so"], "n": [3, 4], "turns": [[{"text": "a"}], [{"text": "b"}]]}
+    parquet.write_table(pyarrow.table(columns), tmp_path / "chat" / "train.parquet")
+    return "chat/train.parquet"
+
+
+@pytest.mark.neighbours("pyarrow")
+def test_a_parquet_file_is_read_by_its_columns(table):
+    found = read_data(DataSpec(source=table, output_field="n"))
+    assert (found.texts, found.output_tokens) == (("why", "how so"), (3, 4))
+    assert len(found.notes["sha256"]) == 64
+    assert read_data(DataSpec(source=table, template="{turns[0][text]}: {question}?", limit=1)).texts == ("a: why?",)
+    assert refused(source=table, field="prompt") == (
+        "data: train.parquet, row 1: no column prompt; name one by field (it has question, n, turns)"
+    )
+
+
+@pytest.mark.neighbours("pyarrow")
+def test_a_broken_parquet_file_and_one_without_rows_are_one_line(table, tmp_path):
+    import pyarrow
+    from pyarrow import parquet
+
+    parquet.write_table(pyarrow.table({"prompt": pyarrow.array([], pyarrow.string())}), tmp_path / "none.parquet")
+    assert refused(source="none.parquet") == "data: none.parquet is empty; it needs at least one row"
+    whole = (tmp_path / table).read_bytes()
+    (tmp_path / "cut.parquet").write_bytes(whole[: len(whole) // 2])
+    assert refused(source="cut.parquet").startswith("data: cut.parquet: no Parquet file: ")
+
+
+@pytest.mark.neighbours("pyarrow")
+def test_a_trace_may_be_a_parquet_file(tmp_path):
+    import pyarrow
+    from pyarrow import parquet
+
+    columns = {"arrival_s": [0.0, 0.5], "prompt_tokens": [4, 8], "output_tokens": [2, 3], "user": ["x", None]}
+    parquet.write_table(pyarrow.table(columns), tmp_path / "day.parquet")
+    found = read_trace(str(tmp_path / "day.parquet"))
+    assert [(each.arrival_s, each.prompt_tokens, each.output_tokens) for each in found] == [(0, 4, 2), (0.5, 8, 3)]
+
+
+@pytest.mark.neighbours("pyarrow", "datasets")
+def test_a_dataset_of_the_hub_is_read_from_a_local_copy(table, tmp_path, monkeypatch):
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    found = read_data(DataSpec(source="hf:chat", output_field="n"))
+    assert (found.texts, found.output_tokens) == (("why", "how so"), (3, 4))
+    assert found.notes == {"source": "hf:chat", "split": "train"}
+    assert read_data(DataSpec(source="hf:chat", template="{question}?", limit=1)).texts == ("why?",)
+    assert refused(source="hf:chat", field="prompt") == (
+        "data: hf:chat, row 1: no column prompt; name one by field (it has question, n, turns)"
+    )
+    assert refused(source="hf:chat", split="test").startswith("data: hf:chat, split 'test': cannot be loaded: ")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from math import fsum, log, sqrt
+from math import expm1, fsum, log, sqrt
 from statistics import fmean, median, variance
 from typing import cast
 
@@ -90,6 +90,22 @@ def run_cost(run: Run, rule: Rule, fewest: int) -> RunCost | None:
     found = sorted((_launch_cost(launch, rule) for launch in fit), key=lambda each: each.cost)
     rest = _together(found[:-1]) if len(found) > 1 else None
     return replace(_together(found), rest=rest)
+
+
+def change(history: Sequence[Run], candidate: Run) -> float | None:
+    """The candidate's relative change from the mean of the runs, with nothing said of how sure it is.
+
+    It is what `history_gate` estimates from as many runs, none of them left out. None where one side has no value.
+    """
+    mine = _level(candidate)
+    levels = [level for run in history if (level := _level(run)) is not None]
+    return None if mine is None or not levels else expm1(mine - fmean(levels))
+
+
+def _level(run: Run) -> float | None:
+    """The mean over launches of the log of each one's median; None where no launch is of costs."""
+    found = [median(map(log, launch)) for launch in launches_of(run) if are_costs(launch)]
+    return fmean(found) if found else None
 
 
 def _launch_cost(launch: Launch, rule: Rule) -> RunCost:
