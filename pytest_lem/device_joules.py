@@ -69,7 +69,8 @@ def _sum(round_: Round, kinds: Sequence[str], context: Context) -> Joules:
     readings = [reading for reading in round_.devices if reading.kind in kinds]
     if not readings:
         return Joules(None, reason=_no_meter(kinds[0], context))
-    return _add([_joules(reading) for reading in readings])
+    parts = [_joules(reading) for reading in readings]
+    return parts[0] if len(parts) == 1 else _add(parts)
 
 
 def _joules(reading: DeviceReading) -> Joules:

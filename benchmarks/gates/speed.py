@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import random
+from pathlib import Path
 from time import perf_counter
 
 import numpy as np
 
 from benchmarks.gates.noise import Noise, launch
+from benchmarks.pages.simulated import report as simulated
+from pytest_lem.gate import Gate, judge
+from pytest_lem.model.baseline import BaselineEntry, BaselineMetric, BaselineRun
 from pytest_lem.stats import history_gate
+from pytest_lem.store.acceptance import entry_of
+from pytest_lem.store.history import Baseline
+from pytest_lem.store.report import Report
 
 REPORT = 2000
+RUNS = 10
+KEY = "joules_per_token"
 Seconds = float
 
 
 def one_gate(repeats: int = 400) -> Seconds:
     """The median time of one gate."""
     rng = np.random.default_rng(0)
-    history = [launch(rng, Noise(), 0.0).tolist() for _ in range(10)]
+    history = [launch(rng, Noise(), 0.0).tolist() for _ in range(RUNS)]
     candidate = [launch(rng, Noise(), 0.05).tolist()]
     taken = []
     for _ in range(repeats):
@@ -26,11 +36,55 @@ def one_gate(repeats: int = 400) -> Seconds:
     return float(np.median(taken))
 
 
-def report() -> Seconds:
-    """Two thousand gates, each of values of its own, one after the other."""
+def statistics() -> Seconds:
+    """The statistics of two thousand gates, each of values of its own, one after the other."""
     rng = np.random.default_rng(0)
-    gates = [[launch(rng, Noise(), 0.0).tolist() for _ in range(11)] for _ in range(REPORT)]
+    gates = [[launch(rng, Noise(), 0.0).tolist() for _ in range(RUNS + 1)] for _ in range(REPORT)]
     began = perf_counter()
     for *history, candidate in gates:
         history_gate(history, [candidate])
     return perf_counter() - began
+
+
+def report(gates: int = REPORT) -> Seconds:
+    """A report with two thousand gates, from its measurements and a baseline of ten runs to every verdict and its line.
+
+    Rounds, fingerprints, warm-up and creep are in it; reading the files is not.
+    """
+    now = _report(gates)
+    baseline = _baseline(now)
+    began = perf_counter()
+    for measurement in now.measurements:
+        judge(Gate(KEY), measurement, baseline, now.environment)
+    return perf_counter() - began
+
+
+def _report(gates: int) -> Report:
+    """As many measurements of three launches of eight rounds: simulated ones, again under other names where there are not so many."""
+    found = simulated(gates, 3)
+    known = len(found.measurements)
+    again = [found.measurements[place % known] for place in range(gates)]
+    named = [
+        each.model_copy(update={"test": f"{each.test}-{place // known}", "id": f"{each.id}-{place // known}"})
+        for place, each in enumerate(again)
+    ]
+    return found.model_copy(update={"measurements": tuple(named)})
+
+
+def _baseline(now: Report) -> Baseline:
+    """Ten accepted runs of the same, each with rounds of its own noise."""
+    draw = random.Random(0)
+    entries = [entry_of(each, now.environment) for each in now.measurements]
+    runs = [
+        BaselineRun(id=f"run-{number}", saved=now.run.started, entries=tuple(_again(each, draw) for each in entries))
+        for number in range(RUNS)
+    ]
+    return Baseline("main", Path("main"), tuple(runs))
+
+
+def _again(entry: BaselineEntry, draw: random.Random) -> BaselineEntry:
+    metric = entry.metrics[KEY]
+    level = draw.gauss(1.0, 0.02)
+    launches = tuple(tuple(value * level * draw.gauss(1.0, 0.01) for value in each) for each in metric.launches)
+    changed: BaselineMetric = metric.model_copy(update={"launches": launches})
+    return entry.model_copy(update={"metrics": {KEY: changed}})

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import exp, fsum, inf, log, sqrt
+from math import exp, fsum, inf, isnan, log, sqrt
 from statistics import median
 
 MAD_TO_SD = 1.4826  # of a normal distribution
@@ -46,7 +46,7 @@ class LaunchSummary:
 
 def are_costs(values: Sequence[float]) -> bool:
     """Whether there are values, all positive and finite."""
-    return len(values) > 0 and all(0 < value < inf for value in values)
+    return len(values) > 0 and not any(map(isnan, values)) and 0 < min(values) and max(values) < inf
 
 
 def summarise(values: Sequence[float]) -> LaunchSummary:
