@@ -9,6 +9,7 @@ import typer
 
 from pytest_lem.cli import baseline, config, results, schedule
 from pytest_lem.cli.badge import BADGE, badge
+from pytest_lem.cli.comment import COMMENT, comment
 from pytest_lem.cli.doctor import DOCTOR, doctor
 from pytest_lem.cli.experiment import CAMPAIGN, EXPERIMENT, campaign, experiment
 from pytest_lem.cli.machine import ENGINES, METERS, engines, meters
@@ -23,6 +24,7 @@ app.command(cls=Passing, epilog=CAMPAIGN)(campaign)
 app.command(epilog=MERGE)(merge)
 app.command(epilog=BADGE)(badge)
 app.command(epilog=REPORT_EXAMPLES)(report)
+app.command(epilog=COMMENT)(comment)
 app.command(epilog=DOCTOR)(doctor)
 app.command(epilog=ENGINES)(engines)
 app.command(epilog=METERS)(meters)
