@@ -140,6 +140,7 @@ def _ask(thread: Thread, method: str, url: str, body: Mapping[str, str] | None =
         with urllib.request.urlopen(request, timeout=_SECONDS) as answer:
             return json.load(answer)
     except urllib.error.HTTPError as error:
+        error.close()
         mend = thread.mend if error.code in (401, 403, 404) else "try it again"
         raise ForgeError(f"{thread.about}: {thread.forge} answered {error.code} {error.reason}; {mend}") from None
     except (OSError, ValueError) as error:

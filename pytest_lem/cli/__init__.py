@@ -12,6 +12,7 @@ from pytest_lem.cli.badge import BADGE, badge
 from pytest_lem.cli.comment import COMMENT, comment
 from pytest_lem.cli.doctor import DOCTOR, doctor
 from pytest_lem.cli.experiment import CAMPAIGN, EXPERIMENT, campaign, experiment
+from pytest_lem.cli.init import INIT, init
 from pytest_lem.cli.machine import ENGINES, METERS, engines, meters
 from pytest_lem.cli.merge import MERGE, merge
 from pytest_lem.cli.report import REPORT_EXAMPLES, report
@@ -19,6 +20,7 @@ from pytest_lem.cli.underneath import Passing
 
 # Without rich's help, which would take as long to import as all the rest.
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
+app.command(epilog=INIT)(init)
 app.command(cls=Passing, epilog=EXPERIMENT)(experiment)
 app.command(cls=Passing, epilog=CAMPAIGN)(campaign)
 app.command(epilog=MERGE)(merge)
