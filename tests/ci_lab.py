@@ -21,7 +21,6 @@ from project import ROOT
 from ruamel.yaml import YAML
 
 
-
 def documents(text: str) -> list[Any]:
     """Of a YAML file, as GitHub and GitLab read it: `on` is a word."""
     return list(YAML(typ="safe", pure=True).load_all(text))

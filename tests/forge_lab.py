@@ -53,7 +53,7 @@ def serving() -> Iterator[Forge]:
     class Handler(BaseHTTPRequestHandler):
         def handle_any(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or "null")
-            known = f"Bearer {TOKEN}" == self.headers.get("Authorization") or TOKEN == self.headers.get("PRIVATE-TOKEN")
+            known = f"Bearer {TOKEN}" == self.headers.get("Authorization") or self.headers.get("PRIVATE-TOKEN") == TOKEN
             status = forge.refuse or (200 if known else 401)
             answer = forge.answer(self.command, self.path, body) if status == 200 else {"message": "no"}
             self.send_response(status)

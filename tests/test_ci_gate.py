@@ -158,7 +158,7 @@ def test_on_github_pip_is_asked_for_words_and_nothing_is_run(project, forge, nam
     given = {"extra": "vllm", "version": "==0.1.0", "requirements": "-e . -r requirements.txt"}
     assert job.step("Install", **given).returncode == 0
     assert (folder / "asked.txt").read_text().split() == [
-        *"-m pip install pytest-lem[vllm]==0.1.0 -e . -r requirements.txt".split()
+        *["-m", "pip", "install", "pytest-lem[vllm]==0.1.0", "-e", ".", "-r", "requirements.txt"]
     ]
     assert (folder / "path.txt").read_text() == f"{folder}/temp/lem/bin\n"
     for text in BAD:
@@ -269,5 +269,3 @@ def test_gitlab_commits_the_accepted_run_though_another_push_came_first(clone, t
     shutil.copytree(tmp_path / "temp" / "lem-accepted" / ".lem", clone / ".lem", dirs_exist_ok=True)
     assert bash("\n".join(job["script"]), clone, {"CI_COMMIT_BRANCH": "main"}).returncode == 0
     assert accepted_in(tmp_path / "origin.git") == RUNS
-
-

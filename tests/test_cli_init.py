@@ -130,9 +130,7 @@ def test_where_one_file_cannot_be_written_none_is(here):
     (here / ".github").write_text("a file where a folder should be\n")
     done = init()
     assert (done.exit_code, done.stdout) == (2, "")
-    assert done.stderr == (
-        f"lem init: {GITHUB} cannot be written (Not a directory), so nothing was; mend that first\n"
-    )
+    assert done.stderr == (f"lem init: {GITHUB} cannot be written (Not a directory), so nothing was; mend that first\n")
     assert [path.name for path in here.iterdir()] == [".github"]
 
 

@@ -48,5 +48,3 @@ def init(
             say(f"kept     {path}: it was there already")
         for number, line in enumerate(then):
             say(f"{'next:' if number == 0 else 'then:'} {line}")
-
-

@@ -67,7 +67,7 @@ jobs:
           python -m pytest FOLDER "$LEM_BASELINE" --lem-comment=lem-report/verdicts.md \\
             --lem-html=lem-report/report.html --lem-json=lem-report/report.json --junitxml=lem-report/junit.xml
 
-      # Unpacked in a clone it puts the accepted run where it belongs:  git add .lem/baselines
+      # To accept a run: copy .lem/baselines from here into a clone, and commit it.
       - name: Keep the report
         if: ${{ !cancelled() && steps.gate.outcome != 'skipped' }}
         uses: actions/upload-artifact@bbbca2ddaa5d8feaa63e36b76fdaad77386f024f # v7.0.0
@@ -114,7 +114,7 @@ energy:
   after_script:
     - if [ -n "$CI_MERGE_REQUEST_IID" ] && [ -n "$GITLAB_TOKEN" ]; then
       .lem-venv/bin/lem comment lem-report/verdicts.md; fi
-  # Unpacked in a clone it puts the accepted run where it belongs:  git add .lem/baselines
+  # To accept a run: copy .lem/baselines from here into a clone, and commit it.
   artifacts:
     when: always
     expire_in: 90 days
