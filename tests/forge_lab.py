@@ -75,11 +75,17 @@ def serving() -> Iterator[Forge]:
         server.server_close()
 
 
+# Whatever the run of these tests is itself a job of, and whatever proxy it has.
+OUTSIDE = {"GITHUB_ACTIONS": "", "GITLAB_CI": "", "CI_MERGE_REQUEST_PROJECT_ID": "", "CI_COMMIT_BRANCH": ""}
+OUTSIDE |= dict.fromkeys(("NO_PROXY", "no_proxy"), "127.0.0.1")
+
+
 def github(forge: Forge, folder: Path) -> dict[str, str]:
     """The environment of a job on pull request 7."""
     event = folder / "event.json"
     event.write_text(json.dumps({"pull_request": {"number": 7}}))
     return {
+        **OUTSIDE,
         "GITHUB_ACTIONS": "true",
         "GITHUB_API_URL": forge.url,
         "GITHUB_SERVER_URL": "https://github.test",
@@ -89,13 +95,13 @@ def github(forge: Forge, folder: Path) -> dict[str, str]:
         "GITHUB_WORKFLOW": "checks",
         "GITHUB_JOB": "energy",
         "GITHUB_TOKEN": TOKEN,
-        "NO_PROXY": "127.0.0.1",
     }
 
 
 def gitlab(forge: Forge) -> dict[str, str]:
     """The environment of a job on merge request 3."""
     return {
+        **OUTSIDE,
         "GITLAB_CI": "true",
         "CI_API_V4_URL": f"{forge.url}/api/v4",
         "CI_PROJECT_ID": "5",
@@ -104,7 +110,6 @@ def gitlab(forge: Forge) -> dict[str, str]:
         "CI_JOB_URL": "https://gitlab.test/jobs/12",
         "CI_DEFAULT_BRANCH": "main",
         "GITLAB_TOKEN": TOKEN,
-        "NO_PROXY": "127.0.0.1",
     }
 
 

@@ -17,8 +17,6 @@ ON = {"github": "pull request 7 of some/project", "gitlab": "merge request 3 of 
 @pytest.fixture(params=["github", "gitlab"])
 def job(request, forge, tmp_path, monkeypatch):
     """In a job of CI, in a folder with verdicts."""
-    for name in ("GITHUB_ACTIONS", "GITLAB_CI", "CI_MERGE_REQUEST_PROJECT_ID"):
-        monkeypatch.delenv(name, raising=False)
     environment = github(forge, tmp_path) if request.param == "github" else gitlab(forge)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)

@@ -7,11 +7,12 @@ import re
 from pathlib import Path
 
 import pytest
-from ci_lab import documents, faults
+from ci_lab import bash, documents, executable, faults
 from typer.testing import CliRunner
 
 from pytest_lem.cli import app
 from pytest_lem.experiment import schema as schemas
+from pytest_lem.plugin.options import OPTIONS
 
 FIRST = ["benchmarks/test_energy.py", "benchmarks/energy.lem.yaml", "benchmarks/lem.schema.json"]
 GITHUB = ".github/workflows/energy.yml"
@@ -152,3 +153,23 @@ def test_below_the_root_of_a_repository_ci_would_not_be_found(here, monkeypatch)
         f"lem init: CI looks in the root of the repository only: run it in {here}, or say --ci none\n",
     )
     assert init("--ci", "none").exit_code == 0
+
+
+@pytest.mark.parametrize("baseline", ["--lem-save=main", "--lem-baseline=main"])
+@pytest.mark.parametrize("ci", ["github", "gitlab"])
+def test_the_gate_that_it_writes_asks_pytest_for_what_there_is(here, ci, baseline):
+    init("--ci", ci)
+    (found,) = documents((here / (GITHUB if ci == "github" else GITLAB[0])).read_text())
+    if ci == "github":
+        script = next(step["run"] for step in found["jobs"]["gate"]["steps"] if step.get("id") == "gate")
+    else:
+        script = "\n".join(found["energy"]["script"])
+    for folder in ("bin", ".lem-venv/bin"):
+        (here / folder).mkdir(parents=True)
+        executable(here / folder / "python", 'printf "%s\\n" "$@" > asked.txt')
+    assert bash(script, here, {"LEM_BASELINE": baseline, "PATH": f"{here}/bin:/usr/bin:/bin"}).returncode == 0
+    module, pytest_, folder, *asked = (here / "asked.txt").read_text().splitlines()[:8]
+    assert (module, pytest_, folder, asked[0]) == ("-m", "pytest", "benchmarks", baseline)
+    flags = [each.partition("=")[0] for each in asked]
+    assert set(flags) - {"--junitxml"} <= {option.flag for option in OPTIONS}
+    assert [each for each in asked[1:] if not each.partition("=")[2].startswith("lem-report/")] == []
