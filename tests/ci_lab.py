@@ -12,6 +12,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,9 @@ from project import ROOT
 from ruamel.yaml import YAML
 
 
+@cache
 def documents(text: str) -> list[Any]:
-    """Of a YAML file, as GitHub and GitLab read it: `on` is a word."""
+    """Of a YAML file, as GitHub and GitLab read it: `on` is a word. For reading only."""
     return list(YAML(typ="safe", pure=True).load_all(text))
 
 
