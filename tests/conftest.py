@@ -11,7 +11,7 @@ import pynvml
 import pytest
 from hypothesis import HealthCheck, settings
 
-pytest_plugins = ["pytester", "no_skips", "users_project", "xdist_campaign", "browser_lab"]
+pytest_plugins = ["pytester", "no_skips", "users_project", "xdist_campaign", "browser_lab", "forge_lab"]
 collect_ignore = ["experiments"]  # files that tests read; pytest would measure them
 
 # A shared or slow machine must not fail a test: hypothesis times nothing. In CI it draws the same cases every time, so

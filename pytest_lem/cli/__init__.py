@@ -9,8 +9,10 @@ import typer
 
 from pytest_lem.cli import baseline, config, results, schedule
 from pytest_lem.cli.badge import BADGE, badge
+from pytest_lem.cli.comment import COMMENT, comment
 from pytest_lem.cli.doctor import DOCTOR, doctor
 from pytest_lem.cli.experiment import CAMPAIGN, EXPERIMENT, campaign, experiment
+from pytest_lem.cli.init import INIT, init
 from pytest_lem.cli.machine import ENGINES, METERS, engines, meters
 from pytest_lem.cli.merge import MERGE, merge
 from pytest_lem.cli.report import REPORT_EXAMPLES, report
@@ -18,11 +20,13 @@ from pytest_lem.cli.underneath import Passing
 
 # Without rich's help, which would take as long to import as all the rest.
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
+app.command(epilog=INIT)(init)
 app.command(cls=Passing, epilog=EXPERIMENT)(experiment)
 app.command(cls=Passing, epilog=CAMPAIGN)(campaign)
 app.command(epilog=MERGE)(merge)
 app.command(epilog=BADGE)(badge)
 app.command(epilog=REPORT_EXAMPLES)(report)
+app.command(epilog=COMMENT)(comment)
 app.command(epilog=DOCTOR)(doctor)
 app.command(epilog=ENGINES)(engines)
 app.command(epilog=METERS)(meters)

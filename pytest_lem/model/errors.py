@@ -22,6 +22,10 @@ class StoreError(LemError):
     """Results cannot be written or read: the message names the path."""
 
 
+class ForgeError(LemError):
+    """GitHub or GitLab cannot be reached, or refuses what was asked of it."""
+
+
 class EngineError(LemError):
     """The engine could not start, died, or answered wrongly.
 
