@@ -25,6 +25,7 @@ from benchmarks.campaigns import lanes
 from benchmarks.engines import kills, served, starts
 from benchmarks.engines import summary as engines
 from benchmarks.gates import launches, verdicts
+from benchmarks.gates import speed as judging
 from benchmarks.gates import summary as gates
 from benchmarks.overhead import summary as overhead
 from benchmarks.pages import speed as pages
@@ -41,6 +42,7 @@ GENERATORS: dict[str, Callable[[dict[str, Any]], str]] = {
     "engines": engines.render,
     "gates": gates.render,
     "html-report": pages.render,
+    "judging": judging.render,
     "kills": kills.render,
     "lanes": lanes.render,
     "launches": launches.render,

@@ -20,7 +20,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from benchmarks.gates.cells import cells
-from benchmarks.gates.speed import one_gate, report
+from benchmarks.gates.speed import one_gate, statistics
 from benchmarks.gates.summary import goals
 from benchmarks.gates.traces import Cell, play
 from benchmarks.graphwork.results import Results, versions
@@ -56,7 +56,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help=f"{QUICK} traces a cell: to see that it runs")
     asked = parser.parse_args(argv)
     results = Results(asked.out / "gates.json", "How often gates are wrong", seed=asked.seed)
-    results.data |= {"versions": versions("numpy", "scipy"), "gate_s": one_gate(), "report_s": report(), "cells": []}
+    results.data |= {
+        "versions": versions("numpy", "scipy"),
+        "gate_s": one_gate(),
+        "report_s": statistics(),
+        "cells": [],
+    }
     todo = list(cells(QUICK if asked.quick else asked.traces))
     for number, (cell, counts) in enumerate(played(todo, asked.seed, asked.jobs), 1):
         results.data["cells"].append(row(cell, counts))

@@ -46,7 +46,7 @@ class LaunchSummary:
 
 def are_costs(values: Sequence[float]) -> bool:
     """Whether there are values, all positive and finite."""
-    return len(values) > 0 and not any(map(isnan, values)) and 0 < min(values) and max(values) < inf
+    return len(values) > 0 and not any(map(isnan, values)) and min(values) > 0 and max(values) < inf
 
 
 def summarise(values: Sequence[float]) -> LaunchSummary:
