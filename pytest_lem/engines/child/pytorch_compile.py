@@ -39,9 +39,9 @@ def check_compile(options: dict[str, Any]) -> None:
     backend = options.get("torch_compile_backend")
     if backend is None:
         return
-    known = torch.compiler.list_backends(exclude_tags=())
-    if backend not in known:
-        raise Refused(f"pytorch: torch_compile_backend={backend!r} is not here; torch has {', '.join(sorted(known))}")
+    if backend not in torch.compiler.list_backends(exclude_tags=()):
+        known = ", ".join(sorted(torch.compiler.list_backends()))
+        raise Refused(f"pytorch: torch_compile_backend={backend!r} is not here; torch has {known}")
     if backend != "inductor" and mode_of(options["torch_compile"]):
         raise Refused(
             f"pytorch: torch_compile={options['torch_compile']!r} is a mode of inductor, not of {backend!r}; "

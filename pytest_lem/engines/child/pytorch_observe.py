@@ -106,6 +106,7 @@ def _compilation(model: Any, options: dict[str, Any], manner: Manner) -> dict[st
     """How the model was compiled: its prompt's pass where the cache grows, a step where it is static."""
     asked = options.get("torch_compile")
     static = manner.fields.get("cache_implementation") == "static"
+    forget_compiled(model)
     compile_model(model, options)
     if asked or (static and asked is None):
         _generate(model, generation({}, 2 if static else 1, manner))
