@@ -24,14 +24,14 @@ def first_cells(title: str) -> list[str]:
 
 
 @pytest.mark.torch
-def test_the_example_measures_a_cache_an_assistant_and_a_quantised_model(pytester, monkeypatch):
+def test_the_example_measures_an_assistant_and_a_quantised_model(pytester, monkeypatch):
     if find_spec("bitsandbytes") is None:
         pytest.skip("bitsandbytes is not installed")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     pytester.makepyfile(test_example=EXAMPLE)
     pytester.makeconftest(CONFTEST)
     short = ("--lem-rounds=1", "--lem-round-seconds=0.1")
-    pytester.runpytest_subprocess(*short).assert_outcomes(passed=3)
+    pytester.runpytest_subprocess(*short).assert_outcomes(passed=2)
 
 
 def test_every_option_is_in_the_table_and_no_other():
