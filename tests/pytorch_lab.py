@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import runpy
+import shutil
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -153,6 +154,8 @@ def kernels(_folder):
     }
     refusals = {
         "flash": refused(request(attention_implementation="flash_attention_3")),
+        "flex": refused(request(attention_implementation="flex_attention")),
+        "compiler": refused(request(torch_compile=True), patch.object(shutil, "which", lambda name: None)),
         "hub": refused(request(attention_implementation="kernels-community/flash-attn2"), missing("kernels")),
         "tf32": refused(request(tf32=True)),
         "backend": refused(request(torch_compile=True, torch_compile_backend="tvn")),
@@ -165,7 +168,13 @@ def kernels(_folder):
         name: pytorch_attention.attention(name, {"sdpa": 2, "flex": 0, "flash": 0})
         for name in ("flex_attention", "flash_attention_2", "flash_attention_3", "eager", "sdpa")
     }
-    return {"cases": cases, "falsified": falsifications, "refused": refusals, "belied": belied}
+    return {"cases": cases, "falsified": falsifications, "refused": refusals, "belied": belied, "modes": modes()}
+
+
+def modes():
+    """What each mode is read back as, from the object that torch makes of it."""
+    asked = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
+    return {mode: pytorch_compile._mode(torch._TorchCompileInductorWrapper(mode, None, None)) for mode in asked}
 
 
 def line(work):
@@ -212,10 +221,9 @@ def compiled(_folder):
 def inductor(_folder):
     both, full = work(SHORT, LONG), {"torch_compile": "default"}
     cases = {
-        "plain": case(request(attention_implementation="eager"), both),
+        "plain": case(request(), both),
         "compiled": case(request(**full), both),
         "static_compiled": case(request(cache_implementation="static", **full), both),
-        "flex": case(request(attention_implementation="flex_attention"), both),
     }
     return {"cases": cases}
 

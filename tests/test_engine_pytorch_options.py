@@ -245,7 +245,7 @@ def test_an_attention_whose_kernel_was_never_called_is_not_taken_at_its_word(ker
     }
 
 
-HERE = "eager, sdpa and flex_attention are here"
+HERE = "eager and sdpa are here"
 
 
 @pytest.mark.torch
@@ -256,6 +256,12 @@ HERE = "eager, sdpa and flex_attention are here"
             "flash",
             f"attention_implementation='flash_attention_3' needs a GPU of compute capability 9.0; {HERE}",
         ),
+        (
+            "flex",
+            "attention_implementation='flex_attention' needs a GPU: torch's code for a CPU does not compile for every "
+            f"shape; {HERE}",
+        ),
+        ("compiler", "torch_compile: inductor needs a C++ compiler for a CPU; install g++, or name it in CXX"),
         (
             "hub",
             "attention_implementation='kernels-community/flash-attn2' comes from the hub by the package 'kernels', "
@@ -282,6 +288,12 @@ def test_what_cannot_be_had_here_is_one_line_before_a_model_is_made(kernels, nam
 
 
 # Compilation.
+
+
+@pytest.mark.torch
+def test_a_mode_is_told_by_the_settings_that_torch_made_of_it(kernels):
+    assert len(kernels["modes"]) == 4
+    assert all(asked == found for asked, found in kernels["modes"].items())
 
 
 @pytest.mark.torch
@@ -317,9 +329,9 @@ def test_a_run_in_which_something_compiles_is_no_run(compiled):
 
 @pytest.mark.torch
 @pytest.mark.slow
-def test_inductor_and_flex_attention_give_the_tokens_of_the_plain_model(tmp_path):
+def test_inductor_gives_the_tokens_of_the_plain_model(tmp_path):
     cases = lab("inductor", tmp_path)["cases"]
-    for name in ("compiled", "static_compiled", "flex"):
+    for name in ("compiled", "static_compiled"):
         assert runs_as_asked(cases[name])
         assert made(cases[name]) == made(cases["plain"])
     assert cases["compiled"]["options"]["torch_compile_backend"] == "inductor"

@@ -33,7 +33,7 @@ class Adapter:
         if options.get("num_threads"):
             torch.set_num_threads(options["num_threads"])
         check_attention(options.get("attention_implementation"), self.device)
-        check_compile(options)
+        check_compile(options, self.device)
         config = pytorch_model.model_config(request)
         check_quantization(request, config, self.device)
         set_arithmetic(options, self.device)

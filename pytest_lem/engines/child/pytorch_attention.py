@@ -29,10 +29,13 @@ KERNELS = {"sdpa": "sdpa", "flex_attention": "flex", "flash_attention_2": "flash
 
 def check_attention(name: str | None, device: torch.device) -> None:
     """Raise Refused for an attention whose package or device is not here: transformers would take another."""
-    if name is None or name in ("eager", "sdpa", "flex_attention"):
+    if name in (None, "eager", "sdpa") or (name == "flex_attention" and device.type == "cuda"):
         return
     asked = f"pytorch: attention_implementation={name!r}"
-    here = "; eager, sdpa and flex_attention are here"
+    here = "; eager, sdpa and flex_attention are here" if device.type == "cuda" else "; eager and sdpa are here"
+    if name == "flex_attention":
+        # With padded prompts, torch 2.13 writes C++ for it that no compiler takes.
+        raise Refused(f"{asked} needs a GPU: torch's code for a CPU does not compile for every shape{here}")
     if name not in FLASH:
         if importlib.util.find_spec("kernels") is None:
             raise Refused(f"{asked} comes from the hub by the package 'kernels', which is not installed{here}")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
+import shutil
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -34,19 +37,28 @@ def mode_of(asked: bool | str) -> str | None:
     return None if asked in (True, "default") else str(asked)
 
 
-def check_compile(options: dict[str, Any]) -> None:
-    """Raise Refused for a backend that torch does not have, before the model is made."""
+def check_compile(options: dict[str, Any], device: torch.device) -> None:
+    """Raise Refused, before the model is made, for a backend that is not here, or whose own compiler is not."""
     backend = options.get("torch_compile_backend")
-    if backend is None:
+    if backend in (None, "inductor"):
+        if options.get("torch_compile"):
+            _check_inductor(device)
         return
     if backend not in torch.compiler.list_backends(exclude_tags=()):
         known = ", ".join(sorted(torch.compiler.list_backends()))
         raise Refused(f"pytorch: torch_compile_backend={backend!r} is not here; torch has {known}")
-    if backend != "inductor" and mode_of(options["torch_compile"]):
+    if mode_of(options["torch_compile"]):
         raise Refused(
             f"pytorch: torch_compile={options['torch_compile']!r} is a mode of inductor, not of {backend!r}; "
             "say torch_compile=True"
         )
+
+
+def _check_inductor(device: torch.device) -> None:
+    if device.type == "cuda" and importlib.util.find_spec("triton") is None:
+        raise Refused("pytorch: torch_compile: inductor needs triton for a GPU, which is not installed; install triton")
+    if device.type == "cpu" and not any(map(shutil.which, (os.environ.get("CXX", "g++"), "g++", "clang++"))):
+        raise Refused("pytorch: torch_compile: inductor needs a C++ compiler for a CPU; install g++, or name it in CXX")
 
 
 def compile_model(model: Any, options: dict[str, Any]) -> None:
