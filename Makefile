@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 RESULTS ?= .lem
 # Tests mostly wait for processes that they start. 0 runs them one by one: for --pdb, and where tests share a GPU.
 WORKERS ?= 2
-EXTRAS := pytorch,carbon,xdist,schedule,test,lint,build
+EXTRAS := pytorch,quantization,carbon,xdist,schedule,test,lint,build
 
 PYTEST := $(BIN)/pytest -n $(WORKERS) --dist worksteal
 # The plugins that our users have beside us are not in this environment: tox's py313 has them.
@@ -28,7 +28,7 @@ help:
 	@echo "make screenshots  take those of the HTML report in docs/ anew"
 
 # Those that compare engines or GPUs want more than any machine has: their own first lines say how to run them.
-LARGE := engines parallel traffic search phases
+LARGE := engines factors parallel traffic search phases
 bench: $(READY)
 	$(BIN)/pytest benchmarks $(LARGE:%=--ignore=benchmarks/test_%.py) --lem-quick --lem-max-seconds=10 --lem-results=$(RESULTS) $(ARGS)
 

@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.accuracy import summary as accuracy
 from benchmarks.campaigns import lanes
-from benchmarks.engines import kills, served, starts
+from benchmarks.engines import factors, kills, served, starts
 from benchmarks.engines import summary as engines
 from benchmarks.gates import launches, verdicts
 from benchmarks.gates import speed as judging
@@ -40,6 +40,7 @@ END = "<!-- end of the generated part -->"
 GENERATORS: dict[str, Callable[[dict[str, Any]], str]] = {
     "accuracy": accuracy.render,
     "engines": engines.render,
+    "factors": factors.render,
     "gates": gates.render,
     "html-report": pages.render,
     "judging": judging.render,

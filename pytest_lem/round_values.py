@@ -109,7 +109,10 @@ def counted(metric: Metric, round_: Round) -> tuple[float, float | None]:
     counter, divisor = _PER.get(metric.key, (metric.key, None))
     if counter not in round_.counters:
         raise Unavailable(metric.key, "the engine does not report it")
-    return round_.counters[counter], divisor(whole_pass(round_)) if divisor else None
+    whole = divisor(whole_pass(round_)) if divisor else None
+    if metric.key == "acceptance_rate" and not whole:
+        raise Unavailable(metric.key, "no token was drafted")
+    return round_.counters[counter], whole
 
 
 def counter_source(metric: Metric) -> Source:
@@ -240,5 +243,6 @@ _PER: dict[str, tuple[str, Callable[[Round], float]]] = {
     "preemptions": ("preemptions", _passes),
     "padding_share": ("padding_tokens", lambda round_: round_.prompt_tokens + round_.counters["padding_tokens"]),
     "wasted_share": ("wasted_tokens", lambda round_: round_.tokens + round_.counters["wasted_tokens"]),
+    "acceptance_rate": ("accepted_tokens", lambda round_: round_.counters["draft_tokens"]),
     "engine_flops_per_token": ("engine_flops", lambda round_: round_.tokens),
 }

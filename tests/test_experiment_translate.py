@@ -129,7 +129,23 @@ def test_the_short_words_of_the_pages_diagram_mean_the_same(said):
         ("num_cycles: 3\nrandom_seed: 42\n", {"cycles": 3, "seed": 42}),
         (
             "pytorch: {attn_implementation: eager, torch_compile: false, low_cpu_mem_usage: true, cache: null}\n",
-            {"pytorch": {"attention_implementation": "eager"}},
+            {"pytorch": {"attention_implementation": "eager", "torch_compile": False}},
+        ),
+        (
+            "pytorch:\n  torch_compile: default\n  torch_compile_backend: eager\n  use_cache: true\n"
+            "  attention_implementation: sdpa\n  assisted_generation: null\n",
+            {
+                "pytorch": {
+                    "torch_compile": "default",
+                    "torch_compile_backend": "eager",
+                    "use_cache": True,
+                    "attention_implementation": "sdpa",
+                }
+            },
+        ),
+        (
+            "pytorch: {assisted_generation: {model: 'synthetic:tiny', num_tokens: 5}}\n",
+            {"pytorch": {"assistant_model": "synthetic:tiny", "num_assistant_tokens": 5}},
         ),
         (
             "vllm: [{max_num_seqs: 8}, {max_num_seqs: 16}]\nbackend: vllm\nstreaming: true\n",
@@ -237,8 +253,20 @@ def test_words_mean_keywords(said, text, found):
             "a.lem.yaml:2: pytorch: unknown option 'use_cash'; the nearest known one is 'use_ca",
         ),
         (
-            "pytorch: {torch_compile: true}\n",
-            "a.lem.yaml:1: pytorch: unknown option 'torch_compile'; the nearest known",
+            "pytorch: {torch_compile: fast}\n",
+            "a.lem.yaml:1: pytorch.torch_compile: Input should be",
+        ),
+        (
+            "pytorch:\n  use_cache: false\n  prompt_lookup_num_tokens: 3\n",
+            "a.lem.yaml:1: pytorch: assisted generation needs the cache; leave use_cache=False out",
+        ),
+        (
+            "pytorch:\n  assisted_generation:\n    modell: synthetic:tiny\n",
+            "a.lem.yaml:3: pytorch.assisted_generation: unknown key 'modell'; the nearest known one is 'model'",
+        ),
+        (
+            "pytorch: {assisted_generation: true}\n",
+            "a.lem.yaml:1: pytorch.assisted_generation: expected a mapping with model, num_tokens; got True",
         ),
         (
             "vllm:\n  seed: 1\n  max_model_len: 0\n",

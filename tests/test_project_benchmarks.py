@@ -17,7 +17,7 @@ from benchmarks.accuracy import run as accuracy_run
 from benchmarks.accuracy import summary as accuracy
 from benchmarks.accuracy import warmth
 from benchmarks.campaigns import lanes
-from benchmarks.engines import asked, kills, starts
+from benchmarks.engines import asked, factors, kills, starts
 from benchmarks.engines import summary as engines
 from benchmarks.graphwork.results import Results, laid_out
 from benchmarks.graphwork.work import GraphWork, Stamps, choose_size
@@ -326,6 +326,38 @@ def test_an_engines_passes_are_told_as_the_work_that_was_metered() -> None:
     work |= {"workload": {"batch": 256, "prompt_tokens": 256, "output_tokens": 128}, "replay_seconds": 1.0}
     told = "vllm 0.26.0, synthetic:tiny in bfloat16, batch 256, 256 tokens in and 128 out, 1.00 s a pass"
     assert overhead._work(work) == told
+
+
+def factor(precision: str, joules: float | None, **options: Any) -> dict[str, Any]:
+    values = {"joules_per_token": joules, "tokens_per_second": 200.0, "weights_bytes": 2.0**30}
+    read = dict.fromkeys(factors.READ) | options
+    return {
+        "engine": {
+            "requested": {"model": "m", "precision": precision, "options": {"use_cache": True, **options}},
+            "observed": {
+                "precision": precision,
+                "options": read,
+                "linear_layers": {"Linear4bit uint8": 14},
+                "versions": {"torch": "2.13"},
+            },
+        },
+        "metrics": {key: {"value": value, "low": None, "high": None} for key, value in values.items()},
+        "cycles": [{"rounds": [{"valid": True}, {"valid": False}]}],
+    }
+
+
+def test_a_factors_row_stands_beside_its_base_with_what_ran() -> None:
+    measured = [factor("bfloat16", 2.0), factor("float16", 1.0, quantization="4bit"), factor("float32", None)]
+    report = {"measurements": measured, "environment": {"gpus": []}, "missing": ["x: no kernel"]}
+    lines = factors.render({"report": report}).splitlines()
+    assert lines[0] == "- no GPU; torch 2.13."
+    assert lines[2] == "- Not measured: x: no kernel"
+    base, quantised, unknown = ([cell.strip() for cell in line.split("|")[1:-1]] for line in lines[-3:])
+    assert base[:8] == ["m", "base", "2", "1.000", "200", "1.000", "1", "1/2"]
+    assert quantised[1:4] == ["float16, quantization=4bit", "1", "0.500"]
+    assert quantised[8].startswith("float16; attention_implementation=None; ")
+    assert quantised[8].endswith("quantization=4bit; matmul_precision=None; 14 Linear4bit uint8")
+    assert unknown[1:4] == ["float32", "–", "–"]
 
 
 def test_boards_are_named_by_uuid_where_cuda_sees_only_some(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -130,6 +130,14 @@ def test_padding_and_waste_are_shares_of_all_that_was_computed():
     assert found(a_round(0))["padding_share"].reason == "the engine does not report it"
 
 
+def test_the_acceptance_rate_is_a_share_of_the_drafts_of_all_rounds_and_absent_without_one():
+    rounds = [a_round(index, counters={"draft_tokens": 100 * index, "accepted_tokens": 30}) for index in (1, 2)]
+    assert found(*rounds)["acceptance_rate"].value == pytest.approx(60 / 300)
+    nothing = found(a_round(0, counters={"draft_tokens": 0, "accepted_tokens": 0}))["acceptance_rate"]
+    assert (nothing.value, nothing.reason) == (None, "no token was drafted")
+    assert found(a_round(0))["acceptance_rate"].reason == "the engine does not report it"
+
+
 def test_counters_and_joules_of_a_pass_are_of_the_whole_pass():
     whole = Served(
         start_ns=0,

@@ -18,7 +18,7 @@ ENGINES = Path(pytest_lem.engines.__file__).parent
 runpy.run_path(str(ENGINES / "child" / "__main__.py"))["load_package"]()
 
 import torch  # noqa: E402 - the child's package has to exist first
-from lem_child import pytorch, pytorch_model, pytorch_observe  # noqa: E402
+from lem_child import pytorch, pytorch_model, pytorch_weights  # noqa: E402
 from transformers import AutoConfig, AutoModelForCausalLM  # noqa: E402
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS  # noqa: E402
 from transformers.models.llama.modeling_llama import eager_attention_forward  # noqa: E402
@@ -47,7 +47,7 @@ def other_precision(model):
 def mixed_precision():
     """Two precisions, as a model that keeps some of its layers in float32 would hold them."""
     layers = torch.nn.Linear(8, 8, dtype=torch.float32), torch.nn.Linear(8, 8, dtype=torch.bfloat16)
-    return pytorch_observe._precision([parameter for layer in layers for parameter in layer.parameters()])
+    return pytorch_weights.precision(torch.nn.Sequential(*layers))
 
 
 def other_attention(model):

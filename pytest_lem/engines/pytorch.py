@@ -2,37 +2,122 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import AliasChoices, Field
+from pydantic import AliasChoices, Field, field_validator, model_validator
 
 from pytest_lem.engines.entry import EngineEntry
+from pytest_lem.engines.models import locate
 from pytest_lem.model.specs import Frozen, WorkloadSpec
+
+ATTENTIONS = ("eager", "sdpa", "flex_attention", "flash_attention_2", "flash_attention_3")
+Quantization = Literal[
+    "4bit",
+    "8bit",
+    "int8_weight_only",
+    "int8_dynamic_activation_int8_weight",
+    "int4_weight_only",
+    "float8_weight_only",
+]
+CompileMode = Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"]
+GRAPHS = ("reduce-overhead", "max-autotune")
+SHAPED = (*GRAPHS, "default", "max-autotune-no-cudagraphs", "static")
+_HUB_KERNEL = re.compile(r"[\w.-]+/[\w.-]+(@[\w.-]+)?(:[\w.-]+)?")
 
 
 class PytorchOptions(Frozen):
-    """The section `pytorch={...}` of a marker: how transformers runs the model.
+    """The section `pytorch={...}` of a marker: how transformers runs the model. `docs/pytorch.md` says what each does.
 
-    `attention_implementation` is a name that transformers knows (`eager`, `sdpa`, `flash_attention_2`, …; also
-    accepted under its own name, `attn_implementation`); None leaves the choice to transformers. `gguf_file` names a
-    GGUF file in the model's folder or repository. `num_threads` fixes torch's CPU threads. `traffic` is how requests
-    are served that come one by one: `continuous` batching, or a `queue`, where all that has come, up to `batch`, is
-    decoded together; None takes the first where the model can.
+    `attention_implementation` is `eager`, `sdpa`, `flex_attention`, `flash_attention_2`, `flash_attention_3` or a hub
+    kernel, `owner/name` (also accepted as `attn_implementation`); None leaves the choice to transformers.
+    `quantization` is what is made of the linear layers while loading; files that are quantised already need no word.
+    `torch_compile` is a mode of torch.compile, or True for its default one; with a static cache None leaves it to
+    transformers, which compiles on a GPU. `prompt_lookup_num_tokens` and `assistant_model` (a model as `model` is one)
+    are assisted generation, for batch 1. `gguf_file` names a GGUF file in the model's folder or repository.
+    `num_threads` fixes torch's CPU threads. `traffic` is how requests are served that come one by one: `continuous`
+    batching, or a `queue`, where all that has come, up to `batch`, is decoded together; None takes the first where the
+    model can.
     """
 
     attention_implementation: str | None = Field(
         default=None, validation_alias=AliasChoices("attention_implementation", "attn_implementation")
     )
     use_cache: bool = True
+    cache_implementation: Literal["dynamic", "static"] | None = None
+    quantization: Quantization | None = None
+    torch_compile: bool | CompileMode | None = None
+    torch_compile_backend: str | None = Field(default=None, min_length=1)
+    prompt_lookup_num_tokens: int | None = Field(default=None, ge=1)
+    assistant_model: str | None = Field(default=None, min_length=1)
+    num_assistant_tokens: int | None = Field(default=None, ge=1)
+    matmul_precision: Literal["highest", "high", "medium"] | None = None
+    tf32: bool | None = None
+    deterministic: bool | None = None
     gguf_file: str | None = None
     num_threads: int | None = Field(default=None, ge=1)
     traffic: Literal["continuous", "queue"] | None = None
 
+    @field_validator("attention_implementation")
+    @classmethod
+    def _known_attention(cls, name: str | None) -> str | None:
+        if name is not None and name not in ATTENTIONS and not _HUB_KERNEL.fullmatch(name):
+            raise ValueError(f"expected {', '.join(ATTENTIONS)}, or a hub kernel's owner/name")
+        return name
 
-def refuses(_options: Mapping[str, Any], workload: WorkloadSpec) -> tuple[str, str] | None:
-    """Which field cannot be asked, and why: ways to draw tokens that transformers does not have."""
+    @field_validator("assistant_model")
+    @classmethod
+    def _known_assistant(cls, name: str | None) -> str | None:
+        if name is not None:
+            locate(name, place="pytorch: option assistant_model")
+        return name
+
+    @model_validator(mode="after")
+    def _go_together(self) -> PytorchOptions:
+        contradiction = _contradiction(self)
+        if contradiction:
+            raise ValueError(contradiction)
+        return self
+
+
+def _contradiction(asked: PytorchOptions) -> str | None:
+    """Two options that cannot be had together, with the mend; or None."""
+    assisted = asked.prompt_lookup_num_tokens or asked.assistant_model
+    static = asked.cache_implementation == "static"
+    compiled = asked.torch_compile not in (None, False)
+    faults = {
+        "prompt_lookup_num_tokens and assistant_model both draft tokens; keep one of them": (
+            asked.prompt_lookup_num_tokens and asked.assistant_model
+        ),
+        "num_assistant_tokens is about an assistant; name assistant_model beside it": (
+            asked.num_assistant_tokens and not asked.assistant_model
+        ),
+        "assisted generation needs the cache; leave use_cache=False out": assisted and not asked.use_cache,
+        "cache_implementation is about a cache; leave use_cache=False out": (
+            asked.cache_implementation and not asked.use_cache
+        ),
+        "assisted generation takes tokens back, which transformers' static cache cannot; "
+        "leave cache_implementation='static' out": assisted and static,
+        "assisted generation has another shape at every step; leave torch_compile out": assisted and compiled,
+        "torch_compile_backend is about torch_compile; say torch_compile=True beside it": (
+            asked.torch_compile_backend and not compiled
+        ),
+        f"torch_compile={asked.torch_compile!r} records CUDA graphs, which want addresses that stay; "
+        "take cache_implementation='static', or another mode": asked.torch_compile in GRAPHS and not static,
+        "tf32 and matmul_precision say the same thing; keep one of them": (
+            asked.tf32 is not None and asked.matmul_precision
+        ),
+        "quantization is made of weights as they are; a gguf_file is dequantised: keep one of them": (
+            asked.quantization and asked.gguf_file
+        ),
+    }
+    return next((words for words, wrong in faults.items() if wrong), None)
+
+
+def refuses(options: Mapping[str, Any], workload: WorkloadSpec) -> tuple[str, str] | None:
+    """Which field cannot be asked, and why: what transformers does not have, or not with these options."""
     decoding = workload.decoding
     for name in ("presence_penalty", "frequency_penalty"):
         if getattr(decoding, name):
@@ -41,6 +126,20 @@ def refuses(_options: Mapping[str, Any], workload: WorkloadSpec) -> tuple[str, s
         return "decoding.seed", (
             "all requests draw from one generator, in an order that depends on when they come; leave the seed out"
         )
+    return _refuses_together(options, workload)
+
+
+def _refuses_together(options: Mapping[str, Any], workload: WorkloadSpec) -> tuple[str, str] | None:
+    """What goes by equal groups, asked of requests that come one by one; what goes one by one, asked of groups."""
+    shaped = [name for name in ("torch_compile", "cache_implementation") if options.get(name) in (True, *SHAPED)]
+    if options.get("attention_implementation") == "flex_attention":
+        shaped.append("attention_implementation")
+    drafting = [name for name in ("prompt_lookup_num_tokens", "assistant_model") if options.get(name)]
+    if workload.arriving is not None and (shaped or drafting):
+        field = "target_qps" if workload.target_qps is not None else "traffic"
+        return field, f"{(shaped + drafting)[0]} is for groups of requests that are known in advance; leave it out"
+    if drafting and (workload.batch != 1 or workload.max_tokens_per_batch is not None):
+        return "batch", f"{drafting[0]}: transformers assists one request at a time; take batch 1"
     return None
 
 

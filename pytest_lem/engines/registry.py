@@ -95,7 +95,8 @@ def _first_fault(fault: ValidationError, options: type[BaseModel]) -> str:
     first = fault.errors()[0]
     name = ".".join(str(part) for part in first["loc"])
     if first["type"] != "extra_forbidden":
-        return f"option {name}={first['input']!r}: {first['msg']}"
+        told = first["msg"].removeprefix("Value error, ")
+        return f"option {name}={first['input']!r}: {told}" if name else told
     known = [field.alias or key for key, field in options.model_fields.items()]
     nearest = difflib.get_close_matches(name, known, 1, 0.0)
     return f"unknown option {name!r}; did you mean {nearest[0]!r}? Known options: {', '.join(known)}"

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from pytest_lem.engines import registry
 from pytest_lem.experiment.kinds import adapter
-from pytest_lem.experiment.words import CAMPAIGN, LATER, NEUTRAL, OFF, OPTIONS, SHADOWED, WORDS, Word
+from pytest_lem.experiment.words import CAMPAIGN, LATER, NEUTRAL, OFF, OPTIONS, SHADOWED, SPELLED, WORDS, Word
 from pytest_lem.model.metrics import METRICS
 
 FILE = Path(__file__).parent / "lem.schema.json"
@@ -124,6 +124,9 @@ def _options(engine: str, options: type[BaseModel], definitions: dict[str, Any])
     described = made.pop("description", "")
     names = {**made.get("properties", {})}
     names |= {other: {"description": f"the same as {name}"} for other, name in OPTIONS.get(engine, {}).items()}
+    for other, inner in SPELLED.get(engine, {}).items():
+        within = {word: {"description": f"the same as {name}"} for word, name in inner.items()}
+        names[other] = {"type": ["object", "null"], "properties": within, "additionalProperties": False}
     names |= {name: _enum(off) for name, off in OFF.get(engine, {}).items() if name not in names}
     open_ended = made.get("additionalProperties", True) is not False
     return {"type": "object", "properties": names, "additionalProperties": open_ended, "description": described}

@@ -14,7 +14,7 @@ from pytest_lem.engines import registry
 from pytest_lem.experiment.rules import RULES
 from pytest_lem.experiment.sayings import Sayings, unsaid
 from pytest_lem.experiment.shape import SECTIONS, check_shape
-from pytest_lem.experiment.words import LATER, OFF, OPTIONS, WORDS
+from pytest_lem.experiment.words import LATER, OFF, OPTIONS, SPELLED, WORDS
 from pytest_lem.model.errors import UsageError
 
 
@@ -73,8 +73,22 @@ def _section(said: Sayings, engine: str, *, installed: bool) -> None:
         said.refuse(engine, f"{engine}: expected options as a mapping, or a list of them; got {given!r}")
     else:
         for name, value in unsaid(given).items():
-            if not _asks_nothing(engine, name, value):
+            if name in SPELLED.get(engine, {}):
+                _spelled(said, engine, name, value)
+            elif not _asks_nothing(engine, name, value):
                 said.put(f"{engine}.{OPTIONS.get(engine, {}).get(name, name)}", value, f"{engine}.{name}")
+
+
+def _spelled(said: Sayings, engine: str, name: str, value: Any) -> None:
+    """Options that stand together under one name."""
+    known, at = SPELLED[engine][name], f"{engine}.{name}"
+    if not isinstance(value, Mapping):
+        said.refuse(at, f"{at}: expected a mapping with {', '.join(known)}; got {value!r}")
+    for inner, each in value.items():
+        if inner not in known:
+            near = get_close_matches(str(inner), known, n=1, cutoff=0.0)[0]
+            said.refuse(f"{at}.{inner}", f"{at}: unknown key {inner!r}; the nearest known one is {near!r}")
+        said.put(f"{engine}.{known[inner]}", each, f"{at}.{inner}")
 
 
 def _asks_nothing(engine: str, name: str, value: object) -> bool:

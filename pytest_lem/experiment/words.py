@@ -217,9 +217,13 @@ OPTIONS: dict[str, dict[str, str]] = {
 }
 """An engine's options by other names."""
 
+SPELLED: dict[str, dict[str, dict[str, str]]] = {
+    "pytorch": {"assisted_generation": {"model": "assistant_model", "num_tokens": "num_assistant_tokens"}},
+}
+"""An engine's options that stand together under one name, and what each is called here."""
+
 OFF: dict[str, dict[str, tuple[Any, ...]]] = {
     "pytorch": {
-        "torch_compile": (False,),
         "use_bettertransformer": (False,),
         "low_cpu_mem_usage": (True, False),
         "output_scores": (False,),

@@ -154,7 +154,8 @@ class Round(Frozen):
     engine's own, over this round: `cached_tokens` (prompt tokens out of the prefix cache), `preemptions`,
     `kv_cache_usage` (peak share), `kv_cache_bytes`, `weights_bytes`, `engine_steps`, `engine_flops`,
     `engine_read_bytes`, `engine_write_bytes`, `padding_tokens` (computed to fill prompts up), `wasted_tokens` (computed
-    beyond what requests asked for); an engine gives those that it has. `notes` are remarks that leave it valid.
+    beyond what requests asked for), `draft_tokens` and `accepted_tokens` (of assisted generation); an engine gives
+    those that it has. `notes` are remarks that leave it valid.
 
     Under traffic a round is cut out of one pass: the steady window between two counter ticks. Requests and tokens that
     lie across its edges count by their part inside, so that they are no whole numbers; `served` tells of the whole

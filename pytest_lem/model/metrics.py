@@ -108,6 +108,13 @@ _TABLE = [
     Metric(
         "wasted_share", "1", "lower", "counter", "output tokens beyond what requests asked for / all that were computed"
     ),
+    Metric(
+        "acceptance_rate",
+        "1",
+        "higher",
+        "counter",
+        "drafted tokens that the model took / all drafted (assisted generation)",
+    ),
     Metric("engine_flops_per_token", "FLOP/tok", "lower", "counter", "the engine's own count, per output token"),
     Metric("load_seconds", "s", "lower", "load", "from the start of the engine's process until it could take work"),
 ]

@@ -52,7 +52,8 @@ class AdapterProtocol(Protocol):
 
         Where requests come one by one, each has an entry with `index`, `due_ms`, `sent_ms` and `e2e_ms`. In an open
         loop it is due at its arrival, in a closed one when its client has its last answer, in a wave when that begins.
-        An engine that pads counts `padding_tokens`, and `wasted_tokens` that it made beyond what was asked.
+        An engine that pads counts `padding_tokens`, and `wasted_tokens` that it made beyond what was asked; one that
+        drafts counts `draft_tokens` and `accepted_tokens`.
         """
         ...
 

@@ -10,9 +10,14 @@ import torch
 
 from . import pytorch_model, pytorch_observe
 from .faults import Refused
+from .pytorch_arithmetic import set_arithmetic
+from .pytorch_assistance import Drafts, load_assistant
+from .pytorch_attention import check_attention
+from .pytorch_compile import check_compile, compile_fields, compiled, compiles, forget_compiled, warm_up
 from .pytorch_continuous import Continuous, reason_against
-from .pytorch_decoding import check_decoding, generation
+from .pytorch_decoding import Manner, check_decoding
 from .pytorch_memory import device_peaks, memory_faults
+from .pytorch_quantization import check_quantization
 from .pytorch_queue import Queue
 from .pytorch_waves import Waves
 from .tokenizer import Tokenizer, check_length
@@ -25,17 +30,27 @@ class Adapter:
         """Load the model and read back what it is; the probe that tells also is the first two tokens it makes."""
         options = request["options"]
         self.device = pytorch_model.find_device(request["device"])
-        self.use_cache = bool(options.get("use_cache", True))
         if options.get("num_threads"):
             torch.set_num_threads(options["num_threads"])
+        check_attention(options.get("attention_implementation"), self.device)
+        check_compile(options, self.device)
+        config = pytorch_model.model_config(request)
+        check_quantization(request, config, self.device)
+        set_arithmetic(options, self.device)
         progress(f"loading {request['model']}")
         with memory_faults():
+            assistant = load_assistant(request, config, self.device)
             self.model = pytorch_model.load_model(request, self.device)
             self.tokenizer = Tokenizer(request)
             self.driver: Waves | Queue | Continuous | None = None
             self.traffic = way_of_traffic(self.model, options)
-            probe = generation({}, 2, use_cache=self.use_cache)
-            observed = pytorch_observe.observe(self.model, {**options, "traffic": self.traffic}, probe)
+            self.manner = Manner({"use_cache": True, **manner_fields(options, self.device)}, assistant)
+            self.drafts = Drafts(self.model) if self.manner.assisted else None
+            told = {**options, "traffic": self.traffic}
+            observed = pytorch_observe.observe(self.model, told, self.manner, self.drafts)
+        self.compiled = observed["options"]["torch_compile"] is not False
+        # These compile their kernels themselves, as often as shapes are new.
+        self.warms_up = self.compiled or observed["options"]["attention_implementation"] == "flex_attention"
         self.weights_bytes = observed["weights_bytes"]
         return {**observed, "tokenizer": self.tokenizer.name}
 
@@ -52,9 +67,9 @@ class Adapter:
             check_length(work["requests"], wave, limit)
         with memory_faults():
             if work["submission"] == "waves":
-                self.driver = Waves(self.model, work, self.device, use_cache=self.use_cache)
+                self.driver = self._waves(work)
             elif self.traffic == "queue":
-                self.driver = Queue(self.model, work, self.device, use_cache=self.use_cache)
+                self.driver = Queue(self.model, work, self.device, self.manner)
             else:
                 self.driver = Continuous(self.model, work, self.device)
         return [len(request["prompt"]) for request in work["requests"]]
@@ -63,6 +78,9 @@ class Adapter:
         """Forget the last run, make the hooks' events, reset the memory peaks, wait for the device."""
         self.passes = passes
         self._ready().arm(passes, hooks)
+        if self.drafts is not None:
+            self.drafts.forget()
+        self.graphs = compiles()
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
             torch.cuda.reset_peak_memory_stats(self.device)
@@ -80,6 +98,11 @@ class Adapter:
     def collect(self) -> dict[str, Any]:
         """Counts, the last pass's new tokens, token times and memory peaks."""
         driver = self._ready()
+        if compiles() != self.graphs:
+            raise RuntimeError(
+                f"torch compiled {compiles() - self.graphs} graphs within a run: its joules are no work's"
+            )
+        drafted = self.drafts.counters() if self.drafts is not None else {}
         ids = driver.token_ids()
         return {
             "tokens": driver.tokens,
@@ -87,7 +110,7 @@ class Adapter:
             "texts": self.tokenizer.texts(ids),
             "request_times": driver.request_times(self.began),
             "memory": device_peaks(self.device),
-            "counters": {"weights_bytes": self.weights_bytes, **driver.counters()},
+            "counters": {"weights_bytes": self.weights_bytes, **driver.counters(), **drafted},
         }
 
     def close(self) -> None:
@@ -102,6 +125,19 @@ class Adapter:
             raise RuntimeError("nothing is prepared yet")
         return self.driver
 
+    def _waves(self, work: dict[str, Any]) -> Waves:
+        """Waves ready to run; where something compiles, all of it has compiled when they are."""
+        if self.manner.assisted and any(len(wave) > 1 for wave in work["waves"]):
+            raise Refused("pytorch: transformers assists one request at a time; take batch 1")
+        waves = Waves(self.model, work, self.device, self.manner)
+        if self.warms_up:
+            forget_compiled(self.model)
+            waves.arm(1, hooks=False)
+            warm_up(waves.run_pass)
+        if self.compiled and compiled(self.model) == (None, None):
+            raise RuntimeError("torch_compile was asked for, but nothing is compiled after the warm-up")
+        return waves
+
     def _let_go(self) -> None:
         """End what served the work before."""
         if self.driver is not None:
@@ -109,9 +145,16 @@ class Adapter:
         self.driver = None
 
 
+def manner_fields(options: dict[str, Any], device: torch.device) -> dict[str, Any]:
+    """The fields of GenerationConfig that every call of `generate` has."""
+    names = ("use_cache", "cache_implementation", "prompt_lookup_num_tokens")
+    asked = {name: options[name] for name in names if options.get(name) is not None}
+    return {**asked, **compile_fields(options, device)}
+
+
 def way_of_traffic(model: Any, options: dict[str, Any]) -> str:
     """`continuous` where the model can, unless `queue` is asked for. Raises Refused where it cannot but must."""
-    against = reason_against(model, use_cache=bool(options.get("use_cache", True)))
+    against = reason_against(model, use_cache=options.get("use_cache", True))
     if options.get("traffic") == "continuous" and against:
         raise Refused(f"pytorch: traffic='continuous': {against}; take 'queue'")
     return "queue" if against or options.get("traffic") == "queue" else "continuous"

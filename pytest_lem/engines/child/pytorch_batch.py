@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from transformers import LogitsProcessorList
 
-from .pytorch_decoding import generation
-from .pytorch_times import TokenClock
+from .pytorch_decoding import Manner, generation
+from .pytorch_times import ChunkClock, TokenClock
 
 
 class Batch:
@@ -19,7 +18,7 @@ class Batch:
     for, until the longest is done.
     """
 
-    def __init__(self, work: dict[str, Any], places: Sequence[int], device: torch.device, *, use_cache: bool) -> None:
+    def __init__(self, work: dict[str, Any], places: Sequence[int], device: torch.device, manner: Manner) -> None:
         self.places = places
         rows = [work["requests"][place]["prompt"] for place in places]
         self.lengths = [work["requests"][place]["output_tokens"] for place in places]
@@ -30,17 +29,22 @@ class Batch:
         self.input_ids = torch.tensor([[0] * (width - len(row)) + row for row in rows], device=device)
         mask = [[0] * (width - len(row)) + [1] * len(row) for row in rows]
         self.attention_mask = torch.tensor(mask, device=device)
-        self.generation = generation(work["decoding"], self.longest, use_cache=use_cache)
+        self.generation = generation(work["decoding"], self.longest, manner)
+        self.assistant = manner.assistant
 
-    def generate(self, model: Any, clock: TokenClock | None) -> torch.Tensor:
+    def generate(self, model: Any, clock: TokenClock | ChunkClock | None) -> torch.Tensor:
         """The new tokens, a row a request, as long as the longest; the device may still be at work on them."""
+        watched: dict[str, Any] = {}
         if clock:
             clock.begin()
+            watched = clock.watching()
+        if self.assistant is not None:
+            watched["assistant_model"] = self.assistant
         made: torch.Tensor = model.generate(
             input_ids=self.input_ids,
             attention_mask=self.attention_mask,
             generation_config=self.generation,
-            logits_processor=LogitsProcessorList([clock]) if clock else None,
+            **watched,
         )
         return made[:, self.input_ids.shape[1] :]
 

@@ -13,7 +13,7 @@ from transformers.generation.configuration_utils import ContinuousBatchingConfig
 
 from .arrivals import Arrivals, Sent
 from .faults import Refused
-from .pytorch_decoding import generation
+from .pytorch_decoding import Manner, generation
 
 # On a GPU transformers takes both from the free memory; on a CPU that would be all of the machine's.
 CPU_BATCH_TOKENS = 512
@@ -55,7 +55,7 @@ class Continuous:
 
     def __init__(self, model: Any, work: dict[str, Any], device: torch.device) -> None:
         self.work = work
-        config = generation(work["decoding"], 1, use_cache=True)
+        config = generation(work["decoding"], 1, Manner())
         config.eos_token_id = -1  # none; without it transformers warns
         config.min_new_tokens = None  # the number is each request's own
         check_processors(model, config)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 
 from transformers import GenerationConfig
@@ -13,6 +14,19 @@ FIELDS = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "seed"
 NEUTRAL_AT_ZERO = ("presence_penalty", "frequency_penalty", "min_p")
 
 
+@dataclass(frozen=True)
+class Manner:
+    """How every call of `generate` is made: cache, compilation, assistance; `fields` are those of GenerationConfig."""
+
+    fields: dict[str, Any] = field(default_factory=lambda: {"use_cache": True})
+    assistant: Any = None
+
+    @property
+    def assisted(self) -> bool:
+        """Whether tokens are drafted, so that several may come at once."""
+        return self.assistant is not None or "prompt_lookup_num_tokens" in self.fields
+
+
 def check_decoding(decoding: dict[str, Any]) -> None:
     """Raise Refused for what transformers cannot draw."""
     for name, asked in decoding.items():
@@ -20,14 +34,14 @@ def check_decoding(decoding: dict[str, Any]) -> None:
             raise Refused(f"decoding.{name}: transformers has no such parameter; it has {', '.join(FIELDS)}")
 
 
-def generation(decoding: dict[str, Any], tokens: int, *, use_cache: bool) -> GenerationConfig:
+def generation(decoding: dict[str, Any], tokens: int, manner: Manner) -> GenerationConfig:
     """Exactly `tokens` new ones: no end token exists, so none can end a request early or pad it."""
     return GenerationConfig(
         max_new_tokens=tokens,
         min_new_tokens=tokens,
-        use_cache=use_cache,
         eos_token_id=None,
         pad_token_id=0,
+        **manner.fields,
         **_drawing(decoding),
     )
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,6 +13,10 @@ import transformers
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
 from .faults import Refused
+from .pytorch_quantization import quantization_config
+
+PREFIX = "synthetic:"
+SYNTHETIC = Path(__file__).parents[1] / "synthetic"
 
 
 def find_device(name: str) -> torch.device:
@@ -27,13 +33,32 @@ def find_device(name: str) -> torch.device:
     return torch.device("cuda", 0)
 
 
+def source_of(name: str) -> dict[str, str]:
+    """The entries `source` and `location` of a load request, for a second model that the parent has looked up."""
+    if name.startswith(PREFIX):
+        return {"source": "synthetic", "location": str(SYNTHETIC / f"{name.removeprefix(PREFIX)}.json")}
+    folder = Path(name).expanduser()
+    return {"source": "folder", "location": str(folder)} if folder.is_dir() else {"source": "hub", "location": name}
+
+
+def model_config(request: dict[str, Any]) -> Any:
+    """The model's configuration, read without its weights."""
+    if request["source"] == "synthetic":
+        with open(request["location"], encoding="utf-8") as file:
+            shape = json.load(file)
+        return AutoConfig.for_model(shape.pop("model_type"), **shape)
+    gguf_file = request["options"].get("gguf_file")
+    return AutoConfig.from_pretrained(request["location"], **({"gguf_file": gguf_file} if gguf_file else {}))
+
+
 def load_model(request: dict[str, Any], device: torch.device) -> Any:
     """The model of a load request, for inference, with none of its files' own sampling defaults."""
-    dtype = getattr(torch, request["precision"])
+    options, dtype = request["options"], getattr(torch, request["precision"])
     keywords: dict[str, Any] = {"dtype": dtype}
-    attention = request["options"].get("attention_implementation")
-    if attention:
-        keywords["attn_implementation"] = attention
+    if options.get("attention_implementation"):
+        keywords["attn_implementation"] = options["attention_implementation"]
+    if options.get("quantization"):
+        keywords["quantization_config"] = quantization_config(options["quantization"], request["precision"])
     make = _random_model if request["source"] == "synthetic" else _stored_model
     transformers.utils.logging.disable_progress_bar()
     model = make(request, device, keywords)
@@ -45,23 +70,41 @@ def load_model(request: dict[str, Any], device: torch.device) -> Any:
 
 
 def _random_model(request: dict[str, Any], device: torch.device, keywords: dict[str, Any]) -> Any:
-    """Random weights, drawn on the device in their own precision: nothing passes through the host's memory."""
-    with open(request["location"], encoding="utf-8") as file:
-        shape = json.load(file)
-    config = AutoConfig.for_model(shape.pop("model_type"), **shape)
+    """Random weights, drawn on the device in their own precision: nothing passes through the host's memory.
+
+    To be quantised, they go the way of a file's weights.
+    """
+    quantised = keywords.pop("quantization_config", None)
+    config = model_config(request)
     torch.manual_seed(request["seed"])
     with device:
-        return AutoModelForCausalLM.from_config(config, **keywords)
+        model = AutoModelForCausalLM.from_config(config, **keywords)
+    if quantised is None:
+        return model
+    return _placed(
+        type(model).from_pretrained,
+        None,
+        device,
+        config=model_config(request),
+        quantization_config=quantised,
+        state_dict=model.state_dict(),
+        **keywords,
+    )
 
 
 def _stored_model(request: dict[str, Any], device: torch.device, keywords: dict[str, Any]) -> Any:
     """Weights from a folder or a hub; a GGUF file's are dequantised, so that the precision asked for is the one run."""
     gguf_file = request["options"].get("gguf_file")
-    if gguf_file:
-        keywords["gguf_file"] = gguf_file
-        # Newer transformers keep the blocks packed where a kernel exists, older ones have no such class and never do.
-        if hasattr(transformers, "GgufConfig"):
-            keywords["quantization_config"] = transformers.GgufConfig(dequantize=True)
-    elif device.type == "cuda":
+    if not gguf_file:
+        return _placed(AutoModelForCausalLM.from_pretrained, request["location"], device, **keywords)
+    # Newer transformers keep the blocks packed where a kernel exists, older ones have no such class and never do.
+    if hasattr(transformers, "GgufConfig"):
+        keywords["quantization_config"] = transformers.GgufConfig(dequantize=True)
+    return AutoModelForCausalLM.from_pretrained(request["location"], gguf_file=gguf_file, **keywords).to(device)
+
+
+def _placed(load: Callable[..., Any], location: str | None, device: torch.device, **keywords: Any) -> Any:
+    """Loaded onto the device itself: a quantised model cannot be moved."""
+    if device.type == "cuda":
         keywords["device_map"] = {"": device}
-    return AutoModelForCausalLM.from_pretrained(request["location"], **keywords).to(device)
+    return load(location, **keywords)

@@ -4,43 +4,49 @@ from __future__ import annotations
 
 import platform
 import sys
-from collections import Counter
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 import transformers
-from torch.nn.functional import scaled_dot_product_attention
-from torch.overrides import TorchFunctionMode
 from transformers import GenerationConfig
 
+from . import pytorch_weights as weights
+from .pytorch_arithmetic import arithmetic
+from .pytorch_assistance import Drafts
+from .pytorch_attention import attention, counted_kernels
+from .pytorch_compile import compile_model, compiled, forget_compiled
+from .pytorch_decoding import Manner, generation
 from .pytorch_memory import gpu_uuid
 
-# A few small tensors that a model keeps in another precision (router biases, norms) do not change what it runs in.
-FOREIGN_SHARE = 0.01
+
+@dataclass
+class Forwards:
+    """What the forward passes of a probe were given: tokens at a time, and the class of the cache."""
+
+    widths: list[int] = field(default_factory=list)
+    caches: set[str] = field(default_factory=set)
 
 
-class KernelWatch(TorchFunctionMode):  # type: ignore[misc]  # torch is not seen by mypy
-    """Counts calls of PyTorch's fused attention while it is entered."""
+def observe(model: Any, options: dict[str, Any], manner: Manner, drafts: Drafts | None) -> dict[str, Any]:
+    """The observed configuration of `model`; runs it, a few tokens at a time, to see cache, kernel and assistance.
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.fused_calls = 0
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Count, and call through."""
-        self.fused_calls += func is scaled_dot_product_attention
-        return func(*args, **(kwargs or {}))
-
-
-def observe(model: Any, options: dict[str, Any], generation: GenerationConfig) -> dict[str, Any]:
-    """The observed configuration of `model`; runs it once, two tokens as `generation` says, to see cache and kernel."""
-    widths, fused_calls = _probe(model, generation)
-    parameters = list(model.parameters())
-    devices = {parameter.device for parameter in parameters}
+    Compiles the model where that is asked for, and leaves nothing compiled behind.
+    """
+    plain: dict[str, Any] = {
+        name: manner.fields[name] for name in ("use_cache", "cache_implementation") if name in manner.fields
+    }
+    forwards, calls = _probe(model, generation({}, 2, Manner(plain | {"disable_compile": True})))
+    devices = {parameter.device for parameter in model.parameters()}
     text_config = model.config.get_text_config()
     read_back = {
-        "attention_implementation": _attention(model.config._attn_implementation, fused_calls),
-        "use_cache": widths[1:] == [1],
+        "attention_implementation": attention(model.config._attn_implementation, calls),
+        "use_cache": forwards.widths[1:] == [1],
+        "cache_implementation": _cache(forwards),
+        "quantization": weights.quantization(model),
+        **_compilation(model, options, manner),
+        **_assistance(model, options, manner, drafts),
+        **arithmetic(),
         "num_threads": torch.get_num_threads(),
         # What serves requests that come one by one; a wave is always one call of generate.
         "traffic": options["traffic"],
@@ -48,15 +54,17 @@ def observe(model: Any, options: dict[str, Any], generation: GenerationConfig) -
         "gguf_file": options.get("gguf_file"),
     }
     return {
-        "precision": _precision(parameters),
+        "precision": weights.precision(model),
         "device": "+".join(sorted({device.type for device in devices})),
         "gpus": sorted(gpu_uuid(device) for device in devices if device.type == "cuda"),
         "options": read_back,
         "attention_class": _attention_class(model),
+        "linear_layers": weights.linear_layers(model),
         "model_class": type(model).__name__,
         "experts_implementation": _experts(text_config),
-        "parameters": sum(parameter.numel() for parameter in parameters),
-        "weights_bytes": sum(parameter.numel() * parameter.element_size() for parameter in parameters),
+        "parameters": weights.parameters(model),
+        "weights_bytes": weights.weights_bytes(model),
+        "assistant_weights_bytes": weights.weights_bytes(manner.assistant) if manner.assistant is not None else None,
         "vocab_size": text_config.vocab_size,
         "versions": {"torch": torch.__version__, "transformers": transformers.__version__, **_python()},
         "executable": sys.executable,
@@ -68,28 +76,58 @@ def _python() -> dict[str, str | None]:
     return {"python": platform.python_version(), "cuda": torch.version.cuda}
 
 
-def _probe(model: Any, generation: GenerationConfig) -> tuple[list[int], int]:
-    """Token widths of each forward pass of a two-token run (one token wide after the first, where a cache works)."""
-    widths: list[int] = []
+def _generate(model: Any, config: GenerationConfig, **keywords: Any) -> None:
+    prompt = torch.zeros((1, 4), dtype=torch.long, device=model.device)
+    model.generate(input_ids=prompt, attention_mask=torch.ones_like(prompt), generation_config=config, **keywords)
+
+
+def _probe(model: Any, config: GenerationConfig) -> tuple[Forwards, dict[str, int]]:
+    """The forward passes of a two-token run (one token wide after the first, where a cache works), kernels by calls."""
+    seen = Forwards()
 
     def note(_module: Any, _args: Any, kwargs: Any, _output: Any) -> None:
-        widths.append(kwargs["input_ids"].shape[1])
+        seen.widths.append(kwargs["input_ids"].shape[1])
+        seen.caches.add(type(kwargs.get("past_key_values")).__name__)
 
     handle = model.register_forward_hook(note, with_kwargs=True)
-    prompt = torch.zeros((1, 4), dtype=torch.long, device=model.device)
-    with KernelWatch() as watch:
-        model.generate(input_ids=prompt, attention_mask=torch.ones_like(prompt), generation_config=generation)
+    with counted_kernels(model.config._attn_implementation) as calls:
+        _generate(model, config)
     handle.remove()
-    return widths, watch.fused_calls
+    return seen, calls
 
 
-def _attention(configured: str, fused_calls: int) -> str:
-    """The implementation's name, unless the calls that it made belie it."""
-    if configured == "sdpa" and not fused_calls:
-        return "no sdpa call, though configured"
-    if configured == "eager" and fused_calls:
-        return "sdpa"
-    return configured
+def _cache(forwards: Forwards) -> str | None:
+    """The kind of cache, by the class that the model was handed; None where it has none."""
+    kinds = {name.removesuffix("Cache").lower() for name in forwards.caches - {"NoneType"}}
+    return "+".join(sorted(kinds)) or None
+
+
+def _compilation(model: Any, options: dict[str, Any], manner: Manner) -> dict[str, Any]:
+    """How the model was compiled: its prompt's pass where the cache grows, a step where it is static."""
+    asked = options.get("torch_compile")
+    static = manner.fields.get("cache_implementation") == "static"
+    forget_compiled(model)
+    compile_model(model, options)
+    if asked or (static and asked is None):
+        _generate(model, generation({}, 2 if static else 1, manner))
+    mode, backend = compiled(model)
+    forget_compiled(model)
+    return {"torch_compile": (asked is True and mode == "default") or mode or False, "torch_compile_backend": backend}
+
+
+def _assistance(model: Any, options: dict[str, Any], manner: Manner, drafts: Drafts | None) -> dict[str, Any]:
+    """Who really drafted, and how many tokens at once."""
+    if drafts is None:
+        return {}
+    keywords = {} if manner.assistant is None else {"assistant_model": manner.assistant}
+    _generate(model, generation({}, 4, manner), **keywords)
+    facts = drafts.facts
+    mine = facts.get("assistant") is manner.assistant
+    return {
+        "prompt_lookup_num_tokens": facts.get("num_output_tokens"),
+        "assistant_model": options.get("assistant_model") if mine else None,
+        "num_assistant_tokens": facts.get("num_assistant_tokens"),
+    }
 
 
 def _attention_class(model: Any) -> str | None:
@@ -101,12 +139,3 @@ def _experts(text_config: Any) -> str | None:
     """How a mixture of experts is computed; None for a dense model."""
     experts = getattr(text_config, "num_experts", None) or getattr(text_config, "num_local_experts", None)
     return getattr(text_config, "_experts_implementation", None) if experts else None
-
-
-def _precision(parameters: list[torch.nn.Parameter]) -> str:
-    """The dtype that holds the weights; several, joined by +, where a second one holds more than its share."""
-    held: Counter[str] = Counter()
-    for parameter in parameters:
-        held[str(parameter.dtype).replace("torch.", "")] += parameter.numel() * parameter.element_size()
-    whole = sum(held.values())
-    return "+".join(name for name, size in held.most_common() if size > FOREIGN_SHARE * whole)

@@ -11,6 +11,7 @@ import torch
 
 from .arrivals import Arrivals, Sent
 from .pytorch_batch import Batch
+from .pytorch_decoding import Manner
 from .pytorch_times import TokenClock
 
 
@@ -30,8 +31,8 @@ class Queue:
 
     way = "queue"
 
-    def __init__(self, model: Any, work: dict[str, Any], device: torch.device, *, use_cache: bool) -> None:
-        self.model, self.work, self.device, self.use_cache = model, work, device, use_cache
+    def __init__(self, model: Any, work: dict[str, Any], device: torch.device, manner: Manner) -> None:
+        self.model, self.work, self.device, self.manner = model, work, device, manner
 
     def arm(self, passes: int, hooks: bool) -> None:
         """Forget the last run; make the clock's marks, enough for batches of one."""
@@ -60,7 +61,7 @@ class Queue:
     def _answer(self, taken: list[Sent], arrivals: Arrivals) -> None:
         begin = time.monotonic()
         places = [sent.place for sent in taken]
-        batch = Batch(self.work, places, self.device, use_cache=self.use_cache)
+        batch = Batch(self.work, places, self.device, self.manner)
         rows = batch.own(batch.generate(self.model, self.clock))  # waits for the device, as an answer does
         done = time.monotonic()
         for sent, row in zip(taken, rows, strict=True):

@@ -7,7 +7,8 @@ from itertools import pairwise
 from typing import Any
 
 import torch
-from transformers import LogitsProcessor
+from transformers import LogitsProcessor, LogitsProcessorList
+from transformers.generation.streamers import BaseStreamer
 
 
 class TokenClock(LogitsProcessor):  # type: ignore[misc]  # transformers is not seen by mypy
@@ -31,6 +32,10 @@ class TokenClock(LogitsProcessor):  # type: ignore[misc]  # transformers is not 
             self.began = time.monotonic()
         self._begins.append(self._next)
         self._mark()
+
+    def watching(self) -> dict[str, Any]:
+        """The keywords by which `generate` calls it."""
+        return {"logits_processor": LogitsProcessorList([self])}
 
     def __call__(self, _input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """Mark a token; the scores pass unchanged."""
@@ -61,3 +66,49 @@ class TokenClock(LogitsProcessor):  # type: ignore[misc]  # transformers is not 
             "ttft_ms": self._milliseconds(begin, begin + 1),
             "gaps_ms": [self._milliseconds(first, second) for first, second in pairwise(marks)],
         }
+
+
+class ChunkClock(BaseStreamer):  # type: ignore[misc]  # transformers is not seen by mypy
+    """Marks the tokens of assisted generation, which come several at once, one request after the other.
+
+    transformers hands them over on the host, so that every mark waits for the device, as assisted generation itself
+    does at every step.
+    """
+
+    def __init__(self) -> None:
+        self._chunks: list[list[tuple[int, int]]] = []
+        self._begins: list[int] = []
+        self.began = 0.0
+
+    def begin(self) -> None:
+        """A request begins."""
+        now = time.monotonic_ns()
+        if not self._begins:
+            self.began = now / 1e9
+        self._begins.append(now)
+        self._chunks.append([])
+
+    def watching(self) -> dict[str, Any]:
+        """The keywords by which `generate` calls it."""
+        return {"streamer": self}
+
+    def put(self, value: torch.Tensor) -> None:
+        """Mark so many new tokens; the prompt comes first."""
+        self._chunks[-1].append((time.monotonic_ns(), value.numel()))
+
+    def end(self) -> None:
+        """A request is answered."""
+
+    def begun_ms(self, batch: int) -> float:
+        """When a request began, in ms after the first of them."""
+        return (self._begins[batch] - self._begins[0]) / 1e6
+
+    def times(self, batch: int, tokens: int) -> dict[str, Any]:  # noqa: ARG002 - they are those that came
+        """`ttft_ms` after a request began, and the `gaps_ms` after it: one between chunks, divided by its tokens."""
+        (before, first), *others = self._chunks[batch][1:]
+        gaps = [0.0] * (first - 1)
+        ttft_ms = (before - self._begins[batch]) / 1e6
+        for stamp, count in others:
+            gaps += [(stamp - before) / count / 1e6] * count
+            before = stamp
+        return {"ttft_ms": ttft_ms, "gaps_ms": gaps}

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 
 from .pytorch_batch import Batch
-from .pytorch_times import TokenClock
+from .pytorch_decoding import Manner
+from .pytorch_times import ChunkClock, TokenClock
 
 
 class Waves:
@@ -16,15 +17,16 @@ class Waves:
 
     way = "waves"
 
-    def __init__(self, model: Any, work: dict[str, Any], device: torch.device, *, use_cache: bool) -> None:
-        self.model, self.device = model, device
-        self.batches = [Batch(work, wave, device, use_cache=use_cache) for wave in work["waves"]]
+    def __init__(self, model: Any, work: dict[str, Any], device: torch.device, manner: Manner) -> None:
+        self.model, self.device, self.assisted = model, device, manner.assisted
+        self.batches = [Batch(work, wave, device, manner) for wave in work["waves"]]
         self.seed = work["decoding"].get("seed")
 
     def arm(self, passes: int, hooks: bool) -> None:
         """Forget the last run; make the clock's marks."""
         marks = passes * sum(batch.longest + 1 for batch in self.batches)
-        self.clock = TokenClock(self.device, marks) if hooks else None
+        clock = ChunkClock() if self.assisted else TokenClock(self.device, marks)
+        self.clock = clock if hooks else None
         self.passes = self.tokens = 0
         self.made: list[torch.Tensor] = []
 

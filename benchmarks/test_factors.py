@@ -1,0 +1,47 @@
+"""One factor at a time from a base: what precision, quantisation, attention, compilation and the cache cost.
+
+    pytest benchmarks/test_factors.py --lem-model=synthetic:llama-3.2-1b
+
+Wants an NVIDIA GPU of compute capability 8.9 or newer, and `pip install "pytest-lem[pytorch,quantization]"`; twelve
+rows a model, about half an hour each. `--lem-model=synthetic:llama-3.2-1b,synthetic:llama-3.1-8b` measures both. A row
+that the machine cannot run fails with what is missing, the others go on. As evidence, which `make evidence` makes a
+table of:
+
+    python benchmarks/engines/keep.py .lem/runs/RUN/report.json factors-h100 --no-gaps \
+        --title "One factor at a time, PyTorch, H100" --command "pytest benchmarks/test_factors.py …"
+"""
+
+import pytest
+
+STATIC = {"cache_implementation": "static"}
+FACTORS = [
+    {},
+    {"precision": "float16"},
+    {"precision": "float32"},
+    {"precision": "float32", "pytorch": {"tf32": True}},
+    {"pytorch": {"quantization": "8bit"}},
+    {"pytorch": {"quantization": "4bit"}},
+    {"pytorch": {"quantization": "int8_weight_only"}},
+    {"pytorch": {"attention_implementation": "eager"}},
+    {"pytorch": {"attention_implementation": "flex_attention"}},
+    {"pytorch": {"torch_compile": True}},
+    {"pytorch": {**STATIC, "torch_compile": False}},
+    {"pytorch": {**STATIC, "torch_compile": "reduce-overhead"}},
+]
+
+
+@pytest.mark.lem(
+    backend="pytorch",
+    model="synthetic:tiny",
+    precision="bfloat16",
+    batch=8,
+    prompt_tokens=256,
+    output_tokens=128,
+    experiments=FACTORS,
+)
+def test_factors(lem_backend, lem_workload, lem_energy):
+    result = lem_energy.measure(lem_backend, lem_workload)
+    assert result.tokens_per_second > 0
+    asked, observed = lem_backend.spec, lem_backend.observed
+    assert observed["options"]["quantization"] == asked.options.get("quantization")
+    assert result.get("weights_bytes") == observed["weights_bytes"]

@@ -1,0 +1,110 @@
+"""Weights of fewer bits: what is asked for in the quantisers' own words, and refused where it cannot be."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import logging
+from typing import Any
+
+import torch
+import transformers
+from transformers import AutoModelForCausalLM
+
+from .faults import Refused
+
+EXTRA = "install it with: pip install 'pytest-lem[quantization]'"
+PACKAGES = ("bitsandbytes", "torchao")
+OF_PACKAGE = {"4bit": "bitsandbytes", "8bit": "bitsandbytes"}
+TORCHAO = {
+    "int8_weight_only": "Int8WeightOnlyConfig",
+    "int8_dynamic_activation_int8_weight": "Int8DynamicActivationInt8WeightConfig",
+    "int4_weight_only": "Int4WeightOnlyConfig",
+    "float8_weight_only": "Float8WeightOnlyConfig",
+}
+# The int4 kernel that is torch's own: its group of weights that share a scale, and the capability that it needs.
+INT4_GROUP = 128
+FIRST_WITH_INT4 = (8, 0)
+
+
+def check_quantization(request: dict[str, Any], config: Any, device: torch.device) -> None:
+    """Raise Refused, before weights are made or read, for a quantiser, device or size that is not here.
+
+    `config` is the model's own; one that is quantised already is left to transformers' check of its quantiser.
+    """
+    asked = request["options"].get("quantization")
+    stored = getattr(config, "quantization_config", None)
+    if stored is not None:
+        _check_stored(stored, asked, device)
+    elif asked:
+        _check_package(asked)
+        if asked == "int4_weight_only":
+            _check_int4(config, request["precision"], device)
+
+
+def _check_package(asked: str) -> None:
+    package = OF_PACKAGE.get(asked, "torchao")
+    if importlib.util.find_spec(package) is None:
+        there = [f"{name} {importlib.metadata.version(name)}" for name in PACKAGES if importlib.util.find_spec(name)]
+        told = f"here is {', '.join(there)}" if there else "no quantiser is here"
+        raise Refused(f"pytorch: quantization={asked!r} needs {package}, which is not installed ({told}); {EXTRA}")
+
+
+def _check_int4(config: Any, precision: str, device: torch.device) -> None:
+    asked = "pytorch: quantization='int4_weight_only'"
+    if device.type != "cuda":
+        raise Refused(f"{asked} needs a GPU; '4bit' (bitsandbytes) and 'int8_weight_only' run on this device")
+    if torch.cuda.get_device_capability(device) < FIRST_WITH_INT4:
+        found = "{}.{}".format(*torch.cuda.get_device_capability(device))
+        raise Refused(f"{asked} needs compute capability 8.0 or newer, this GPU has {found}; take '4bit'")
+    if precision != "bfloat16":
+        raise Refused(f"{asked} computes in bfloat16 alone; take precision bfloat16, or '4bit'")
+    check_groups(config)
+
+
+def check_groups(config: Any) -> None:
+    """Raise Refused for a linear layer that torchao would leave as it is: its inputs make no whole groups."""
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.Linear) and module.in_features % INT4_GROUP:
+            raise Refused(
+                f"pytorch: quantization='int4_weight_only' takes groups of {INT4_GROUP} inputs, and {name} has "
+                f"{module.in_features}; take '4bit' or 'int8_weight_only'"
+            )
+
+
+def _check_stored(stored: Any, asked: str | None, device: torch.device) -> None:
+    """A model whose files are quantised: what loads them has to be here."""
+    told = stored if isinstance(stored, dict) else stored.to_dict()
+    method = told.get("quant_method")
+    if asked:
+        raise Refused(f"pytorch: quantization={asked!r}: the model's files are quantised already ({method}); drop it")
+    from transformers.quantizers.auto import AutoHfQuantizer
+
+    try:
+        quantizer = AutoHfQuantizer.from_config(stored, pre_quantized=True)
+        quantizer.validate_environment(device_map={"": str(device)}, weights_only=True)
+    except (ImportError, RuntimeError, ValueError) as fault:
+        cause = " ".join(str(fault).split())
+        raise Refused(f"pytorch: the model's files are quantised ({method}), which cannot run here: {cause}") from fault
+
+
+def quantization_config(asked: str, precision: str) -> Any:
+    """What transformers calls it. Four bits are nf4, which computes in the precision that was asked for."""
+    if asked in OF_PACKAGE:
+        # It tells at every multiplication that int8 casts its inputs to float16.
+        logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    if asked == "4bit":
+        return transformers.BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=getattr(torch, precision)
+        )
+    if asked == "8bit":
+        return transformers.BitsAndBytesConfig(load_in_8bit=True)
+    import torchao.quantization
+
+    # Its recommended settings would change torch's own, float32's precision among them, for all that runs.
+    fields: dict[str, Any] = {"set_inductor_config": False}
+    if asked == "int4_weight_only":
+        fields |= {"group_size": INT4_GROUP, "int4_packing_format": "tile_packed_to_4d"}
+    return transformers.TorchAoConfig(getattr(torchao.quantization, TORCHAO[asked])(**fields))

@@ -1,0 +1,143 @@
+"""What the weights of a live model are: how they are quantised, in which precision, how many, in how many bytes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+# A few small tensors that a model keeps in another precision (router biases, norms) do not change what it runs in.
+FOREIGN_SHARE = 0.01
+# Linear layers that quantisers leave as they are: the head, and what routes tokens to experts.
+LEFT_ALONE = ("lm_head", "gate", "router")
+OF_TORCHAO = {"Int8Tensor": "int8_weight_only", "Float8Tensor": "float8_weight_only"}
+INT4_TENSORS = ("Int4TilePackedTo4dTensor", "Int4Tensor")
+
+
+def quantization(model: Any) -> str | None:
+    """The word for what all its linear layers are, but the head; several joined by +; None where none is quantised."""
+    found = [_way(module) for name, module in _linear_layers(model) if name.rpartition(".")[2] not in LEFT_ALONE]
+    kinds = sorted({way or "none" for way in found})
+    return None if kinds in ([], ["none"]) else "+".join(kinds)
+
+
+def linear_layers(model: Any) -> dict[str, int]:
+    """How many linear layers there are of each class and kind of weight: `Linear4bit uint8`."""
+    return dict(Counter(f"{type(module).__name__} {_kind(module)}" for _, module in _linear_layers(model)))
+
+
+def _linear_layers(model: Any) -> Iterator[tuple[str, Any]]:
+    for name, module in model.named_modules():
+        if _is_linear(module):
+            yield name, module
+
+
+def _is_linear(module: Any) -> bool:
+    """Whether it is a linear layer, a quantiser's own too."""
+    named = "Linear" in type(module).__name__ and hasattr(module, "in_features")
+    return named or isinstance(module, torch.nn.Linear)
+
+
+def _kind(module: Any) -> str:
+    """The weight's own class where torchao made it, else its dtype; packed ones of other quantisers are buffers."""
+    weight = getattr(module, "weight", None)
+    weight = getattr(module, "qweight", None) if weight is None else weight
+    if weight is None:
+        return "packed"
+    return type(weight).__name__ if _parts(weight) else str(weight.dtype).removeprefix("torch.")
+
+
+def _way(module: Any) -> str | None:
+    name, weight = type(module).__name__, getattr(module, "weight", None)
+    if weight is None:
+        return name
+    if name == "Linear4bit" and getattr(weight, "quant_state", None) is not None:
+        return {"nf4": "4bit"}.get(weight.quant_type, str(weight.quant_type))
+    if name == "Linear8bitLt" and weight.dtype == torch.int8:
+        return "8bit"
+    if _parts(weight):
+        return _way_of_torchao(weight)
+    if weight.is_floating_point() and weight.dtype.itemsize > 1:
+        return None
+    return _kind(module) if name == "Linear" else name
+
+
+def _way_of_torchao(weight: Any) -> str:
+    kind = type(weight).__name__
+    if getattr(weight, "act_quant_kwargs", None) is not None:
+        return {"Int8Tensor": "int8_dynamic_activation_int8_weight"}.get(kind, f"{kind} with quantised activations")
+    return "int4_weight_only" if kind in INT4_TENSORS else OF_TORCHAO.get(kind, kind)
+
+
+def precision(model: Any) -> str:
+    """The dtype that holds the weights that are not quantised, and that quantised ones compute in, as far as they tell.
+
+    Several are joined by +, where a second one holds more than its share.
+    """
+    held: Counter[str] = Counter()
+    for module in model.modules():
+        quantised = _is_linear(module) and _way(module)
+        for name, parameter in module.named_parameters(recurse=False):
+            if not (quantised and name == "weight" and not _parts(parameter)):
+                held[_word(parameter.dtype)] += parameter.numel() * parameter.dtype.itemsize
+            elif getattr(module, "compute_dtype", None) is not None:
+                held[_word(module.compute_dtype)] += count(parameter) * module.compute_dtype.itemsize
+    whole = sum(held.values())
+    return "+".join(name for name, size in held.most_common() if size > FOREIGN_SHARE * whole)
+
+
+def _word(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def count(parameter: Any) -> int:
+    """How many weights it is, packed or not."""
+    state = getattr(parameter, "quant_state", None)
+    return int(parameter.numel() if state is None else state.shape.numel())
+
+
+def parameters(model: Any) -> int:
+    """How many parameters the model has."""
+    return sum(map(count, model.parameters()))
+
+
+def weights_bytes(model: Any) -> int:
+    """Bytes of all parameters as they lie in memory: packed weights, their scales, and what a checkpoint keeps beside.
+
+    Tensors that share their memory count once.
+    """
+    storages: dict[tuple[Any, int], int] = {}
+    for tensor in _stored(model):
+        for part in _leaves(tensor):
+            storages[part.device, part.data_ptr()] = part.numel() * part.element_size()
+    return sum(storages.values())
+
+
+def _stored(model: Any) -> Iterator[torch.Tensor]:
+    for module in model.modules():
+        yield from module.parameters(recurse=False)
+        loose = module._non_persistent_buffers_set
+        yield from (each for name, each in module.named_buffers(recurse=False) if name not in loose)
+        if type(module).__name__ == "Linear8bitLt":
+            # The scales lie with the weight until the first multiplication, then with the layer's state.
+            scales = [module.state.SCB, getattr(module.weight, "SCB", None)]
+            yield from [each for each in scales if each is not None][:1]
+
+
+def _leaves(tensor: Any) -> Iterator[torch.Tensor]:
+    """The plain tensors that one is made of: its parts, and the scales that bitsandbytes keeps beside it."""
+    for name in _parts(tensor):
+        yield from _leaves(getattr(tensor, name))
+    if not _parts(tensor):
+        yield tensor
+    state = getattr(tensor, "quant_state", None)
+    while state is not None:
+        yield from (each for each in (state.absmax, state.code, state.offset) if each is not None)
+        state = state.state2 if state.nested else None
+
+
+def _parts(tensor: Any) -> list[str]:
+    flatten = getattr(tensor, "__tensor_flatten__", None)
+    return list(flatten()[0]) if flatten is not None else []

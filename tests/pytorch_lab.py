@@ -1,0 +1,299 @@
+"""Run as a program, so that no test process imports torch: `python pytorch_lab.py GROUP FOLDER`.
+
+Drives the PyTorch engine's adapter as its process does, `synthetic:tiny` on the CPU, and prints one JSON object: what
+each case of the group observed and made, or the line with which it was refused.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import runpy
+import shutil
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest_lem.engines
+
+ENGINES = Path(pytest_lem.engines.__file__).parent
+runpy.run_path(str(ENGINES / "child" / "__main__.py"))["load_package"]()
+
+import torch  # noqa: E402 - the child's package has to exist first
+from lem_child import (  # noqa: E402
+    pytorch,
+    pytorch_attention,
+    pytorch_compile,
+    pytorch_model,
+    pytorch_quantization,
+)
+from lem_child.faults import Refused  # noqa: E402
+from transformers import LlamaConfig  # noqa: E402
+
+SHORT, LONG = list(range(3, 8)), list(range(20, 41))
+EAGER = {"torch_compile": True, "torch_compile_backend": "eager"}
+ASSISTED = {"assistant_model": "synthetic:tiny", "num_assistant_tokens": 4}
+
+
+def request(folder=None, precision="float32", **options):
+    source = ("folder", str(folder)) if folder else ("synthetic", str(ENGINES / "synthetic" / "tiny.json"))
+    asked = {"use_cache": True, "num_threads": 1, **options}
+    found = {"model": "synthetic:tiny", "source": source[0], "location": source[1], "options": asked}
+    return {**found, "precision": precision, "device": "cpu", "gpus": (), "seed": 0}
+
+
+def work(*prompts, tokens=12, waves=None):
+    requests = [{"prompt": prompt, "output_tokens": tokens} for prompt in prompts]
+    together = [list(range(len(prompts)))] if waves is None else waves
+    return {"requests": requests, "waves": together, "submission": "waves", "batch": len(prompts), "decoding": {}}
+
+
+def loaded(asked):
+    adapter = pytorch.Adapter()
+    return adapter, adapter.load(asked, lambda text: None)
+
+
+def answered(adapter, work, hooks=False):
+    adapter.prepare(work)
+    adapter.arm(2, hooks)
+    adapter.run()
+    return adapter.collect()
+
+
+def case(asked, *works, hooks=False):
+    """What was asked, observed and made of each work; the settings of torch itself are put back."""
+    try:
+        adapter, observed = loaded(asked)
+        runs = [answered(adapter, each, hooks) for each in works]
+        return {"request": asked, "observed": observed, "runs": runs, "options": observed["options"]}
+    finally:
+        torch.set_float32_matmul_precision("highest")
+        torch.use_deterministic_algorithms(False)
+
+
+def refused(asked, *patches):
+    """The line of a refusal, before any weight is made."""
+    unmade = patch.object(pytorch_model, "load_model", side_effect=AssertionError("a model was made"))
+    with ExitStack() as stack:
+        for each in (unmade, *patches):
+            stack.enter_context(each)
+        try:
+            loaded(asked)
+        except Refused as fault:
+            return str(fault)
+    raise AssertionError("not refused")
+
+
+def falsified(asked, *patches, change=lambda model: None):
+    """What is observed of a model that was made otherwise, or changed behind its back."""
+    load = pytorch_model.load_model
+
+    def other(asked, device):
+        model = load(asked, device)
+        change(model)
+        return model
+
+    with ExitStack() as stack:
+        for each in (patch.object(pytorch_model, "load_model", other), *patches):
+            stack.enter_context(each)
+        return case(asked)
+
+
+def without(**fields):
+    """A model whose generate is handed other fields."""
+
+    def change(model):
+        generate = model.generate
+
+        def other(**keywords):
+            for name, value in fields.items():
+                setattr(keywords["generation_config"], name, value)
+            return generate(**keywords)
+
+        model.generate = other
+
+    return change
+
+
+def another_assistant(model):
+    """Whatever assistant it is handed, it drafts with itself."""
+    make = model._get_candidate_generator
+    model._get_candidate_generator = lambda *args, **keywords: make(*args, **{**keywords, "assistant_model": model})
+
+
+def missing(*names):
+    find = importlib.util.find_spec
+    return patch.object(importlib.util, "find_spec", lambda name: None if name in names else find(name))
+
+
+def kernels(_folder):
+    both, one = work(SHORT, LONG), work(LONG)
+    lengths = [work(LONG, tokens=tokens) for tokens in (1, 2, 3, 12)]
+    high = {"matmul_precision": "high", "deterministic": True}
+    cases = {
+        "plain": case(request(), both, one, *lengths),
+        "static": case(request(cache_implementation="static"), both),
+        "lookup": case(request(prompt_lookup_num_tokens=3), *lengths),
+        "lookup_hooked": case(request(prompt_lookup_num_tokens=3), one, hooks=True),
+        "assisted": case(request(**ASSISTED), *lengths),
+        "assisted_hooked": case(request(**ASSISTED), one, hooks=True),
+        "arithmetic": case(request(**high), both),
+    }
+    lookup, static = request(prompt_lookup_num_tokens=3), request(cache_implementation="static")
+    precise = request(matmul_precision="high")
+    falsifications = {
+        "other_cache": falsified(static, change=without(cache_implementation=None)),
+        "nothing_looked_up": falsified(lookup, change=without(prompt_lookup_num_tokens=None)),
+        "other_lookup": falsified(lookup, change=without(prompt_lookup_num_tokens=5)),
+        "other_precision": falsified(precise, change=lambda model: torch.set_float32_matmul_precision("medium")),
+        "not_deterministic": falsified(
+            request(deterministic=True), change=lambda model: torch.use_deterministic_algorithms(False)
+        ),
+        "other_assistant": falsified(request(**ASSISTED), change=another_assistant),
+    }
+    refusals = {
+        "flash": refused(request(attention_implementation="flash_attention_3")),
+        "flex": refused(request(attention_implementation="flex_attention")),
+        "compiler": refused(request(torch_compile=True), patch.object(shutil, "which", lambda name: None)),
+        "hub": refused(request(attention_implementation="kernels-community/flash-attn2"), missing("kernels")),
+        "tf32": refused(request(tf32=True)),
+        "backend": refused(request(torch_compile=True, torch_compile_backend="tvn")),
+        "mode": refused(request(torch_compile="max-autotune-no-cudagraphs", torch_compile_backend="eager")),
+        "vocabulary": refused(request(assistant_model="synthetic:qwen2.5-0.5b")),
+        "batch": line(lambda: loaded(request(prompt_lookup_num_tokens=3))[0].prepare(both)),
+        "endless": line(endless),
+    }
+    belied = {
+        name: pytorch_attention.attention(name, {"sdpa": 2, "flex": 0, "flash": 0})
+        for name in ("flex_attention", "flash_attention_2", "flash_attention_3", "eager", "sdpa")
+    }
+    return {"cases": cases, "falsified": falsifications, "refused": refusals, "belied": belied, "modes": modes()}
+
+
+def modes():
+    """What each mode is read back as, from the object that torch makes of it."""
+    asked = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
+    return {mode: pytorch_compile._mode(torch._TorchCompileInductorWrapper(mode, None, None)) for mode in asked}
+
+
+def line(work):
+    try:
+        work()
+    except (Refused, RuntimeError) as fault:
+        return str(fault)
+    raise AssertionError("not refused")
+
+
+def endless():
+    graphs = iter(range(100))
+    with patch.object(pytorch_compile, "compiles", lambda: next(graphs)):
+        pytorch_compile.warm_up(lambda: None)
+
+
+def compiled_within_a_run():
+    adapter, _ = loaded(request(cache_implementation="static", **EAGER))
+    adapter.prepare(work(SHORT))
+    pytorch_compile.forget_compiled(adapter.model)
+    adapter.arm(1, hooks=False)
+    adapter.run()
+    adapter.collect()
+
+
+def compiled(_folder):
+    two, static = work(SHORT, LONG, waves=[[0], [1]]), request(cache_implementation="static", **EAGER)
+    compile_ = torch.compile
+    not_compiled = patch.object(torch, "compile", lambda forward, **keywords: forward)
+    otherwise = patch.object(torch, "compile", lambda forward, mode, **_: compile_(forward, backend="aot_eager"))
+    cases = {
+        "plain": case(request(), two),
+        "compiled": case(request(**EAGER), two),
+        "static_compiled": case(static, two, hooks=True),
+    }
+    falsifications = {
+        "not_compiled": falsified(request(**EAGER), not_compiled),
+        "compiled_by_another": falsified(request(**EAGER), otherwise),
+        "not_compiled_by_generate": falsified(static, change=without(compile_config=None, disable_compile=True)),
+    }
+    return {"cases": cases, "falsified": falsifications, "refused": {"within": line(compiled_within_a_run)}}
+
+
+def inductor(_folder):
+    both, full = work(SHORT, LONG), {"torch_compile": "default"}
+    cases = {
+        "plain": case(request(), both),
+        "compiled": case(request(**full), both),
+        "static_compiled": case(request(cache_implementation="static", **full), both),
+    }
+    return {"cases": cases}
+
+
+def one_layer_left(model):
+    kept = model.model.layers[0].self_attn.q_proj
+    model.model.layers[0].self_attn.q_proj = torch.nn.Linear(
+        kept.in_features, kept.out_features, bias=False, dtype=torch.bfloat16
+    )
+
+
+def other_compute(model):
+    for module in model.modules():
+        if hasattr(module, "compute_dtype"):
+            module.compute_dtype = torch.float32
+
+
+def quantised(folder):
+    both = work(SHORT, LONG)
+    words = ("4bit", "8bit", "int8_weight_only", "int8_dynamic_activation_int8_weight", "float8_weight_only")
+    asked = {word: request(precision="bfloat16", quantization=word) for word in words}
+    cases = {word: case(each, both) for word, each in asked.items()}
+    cases["plain"] = case(request(precision="bfloat16"), both)
+    pytorch_model.load_model(asked["4bit"], torch.device("cpu")).save_pretrained(folder / "stored")
+    cases["stored"] = case(request(folder / "stored", "bfloat16"), both)
+    make = pytorch_quantization.quantization_config
+
+    def other_kind(word, precision):
+        made = make(word, precision)
+        made.bnb_4bit_quant_type = "fp4"
+        return made
+
+    falsifications = {
+        "one_layer_left": falsified(asked["4bit"], change=one_layer_left),
+        "other_kind": falsified(asked["4bit"], patch.object(pytorch_model, "quantization_config", other_kind)),
+        "other_compute": falsified(asked["4bit"], change=other_compute),
+        "other_quantiser": falsified(
+            asked["8bit"], patch.object(pytorch_model, "quantization_config", lambda _, p: make("int8_weight_only", p))
+        ),
+        "not_quantised": falsified(
+            asked["8bit"], patch.object(pytorch_model, "quantization_config", lambda word, precision: None)
+        ),
+    }
+    (folder / "gptq").mkdir()
+    told = {**json.loads((folder / "stored" / "config.json").read_text())}
+    told["quantization_config"] = {"quant_method": "gptq", "bits": 4, "group_size": 128}
+    (folder / "gptq" / "config.json").write_text(json.dumps(told))
+    refusals = {
+        "no_bitsandbytes": refused(asked["4bit"], missing("bitsandbytes", "torchao")),
+        "no_torchao": refused(asked["int8_weight_only"], missing("torchao")),
+        "int4": refused(request(precision="bfloat16", quantization="int4_weight_only")),
+        "twice": refused(request(folder / "stored", "bfloat16", quantization="8bit")),
+        "gptq": refused(request(folder / "gptq", "bfloat16")),
+        "groups": line(
+            lambda: pytorch_quantization.check_groups(
+                LlamaConfig(
+                    hidden_size=192,
+                    intermediate_size=256,
+                    num_hidden_layers=1,
+                    num_attention_heads=4,
+                    num_key_value_heads=4,
+                    vocab_size=64,
+                )
+            )
+        ),
+    }
+    return {"cases": cases, "falsified": falsifications, "refused": refusals}
+
+
+GROUPS = {"kernels": kernels, "compiled": compiled, "inductor": inductor, "quantised": quantised}
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(GROUPS[sys.argv[1]](Path(sys.argv[2]))))
