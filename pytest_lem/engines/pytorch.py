@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import AliasChoices, Field
 
+from pytest_lem.engines.child.pytorch_split import misfit, sizes
 from pytest_lem.engines.entry import EngineEntry
 from pytest_lem.model.specs import Frozen, WorkloadSpec
 
@@ -19,7 +21,8 @@ class PytorchOptions(Frozen):
     accepted under its own name, `attn_implementation`); None leaves the choice to transformers. `gguf_file` names a
     GGUF file in the model's folder or repository. `num_threads` fixes torch's CPU threads. `traffic` is how requests
     are served that come one by one: `continuous` batching, or a `queue`, where all that has come, up to `batch`, is
-    decoded together; None takes the first where the model can.
+    decoded together; None takes the first where the model can. `tensor_parallel_size` ranks share each layer,
+    `pipeline_parallel_size` stages share the layers: a process each, on a GPU each or together on the CPU.
     """
 
     attention_implementation: str | None = Field(
@@ -29,14 +32,24 @@ class PytorchOptions(Frozen):
     gguf_file: str | None = None
     num_threads: int | None = Field(default=None, ge=1)
     traffic: Literal["continuous", "queue"] | None = None
+    tensor_parallel_size: int | None = Field(default=None, ge=1)
+    pipeline_parallel_size: int | None = Field(default=None, ge=1)
 
 
-def refuses(_options: Mapping[str, Any], workload: WorkloadSpec) -> tuple[str, str] | None:
+def ranks(options: Mapping[str, Any]) -> int:
+    """Processes that share the model, each on a GPU of its own where there are any: tensor × pipeline parallel."""
+    return math.prod(sizes(options))
+
+
+def refuses(options: Mapping[str, Any], workload: WorkloadSpec) -> tuple[str, str] | None:
     """Which field cannot be asked, and why: ways to draw tokens that transformers does not have."""
     decoding = workload.decoding
     for name in ("presence_penalty", "frequency_penalty"):
         if getattr(decoding, name):
             return f"decoding.{name}", "transformers does not have it; leave it out, or take repetition_penalty"
+    if workload.arriving is not None and ranks(options) > 1:
+        field = "target_qps" if workload.target_qps is not None else "traffic"
+        return field, "requests that come over time are not shared among ranks; take one, or waves of requests"
     if decoding.seed is not None and decoding.temperature and workload.arriving is not None:
         return "decoding.seed", (
             "all requests draw from one generator, in an order that depends on when they come; leave the seed out"
@@ -55,6 +68,9 @@ ENTRY = EngineEntry(
     adapter=Path(__file__).parent / "child" / "pytorch.py",
     options=PytorchOptions,
     precisions=("float32", "float16", "bfloat16"),
+    gpus=ranks,
+    ranks=ranks,
+    misfits=misfit,
     refuses=refuses,
     positions=positions,
     needs="pip install 'pytest-lem[pytorch]'",

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from . import pytorch_model, pytorch_observe
+from . import pytorch_model, pytorch_observe, pytorch_parallel
 from .faults import Refused
 from .pytorch_continuous import Continuous, reason_against
 from .pytorch_decoding import check_decoding, generation
@@ -24,10 +24,11 @@ class Adapter:
     def load(self, request: dict[str, Any], progress: Callable[[str], None]) -> dict[str, Any]:
         """Load the model and read back what it is; the probe that tells also is the first two tokens it makes."""
         options = request["options"]
-        self.device = pytorch_model.find_device(request["device"])
+        self.device = pytorch_model.find_device(request)
         self.use_cache = bool(options.get("use_cache", True))
         if options.get("num_threads"):
             torch.set_num_threads(options["num_threads"])
+        self.group = pytorch_parallel.join(request, self.device)
         progress(f"loading {request['model']}")
         with memory_faults():
             self.model = pytorch_model.load_model(request, self.device)
@@ -36,6 +37,7 @@ class Adapter:
             self.traffic = way_of_traffic(self.model, options)
             probe = generation({}, 2, use_cache=self.use_cache)
             observed = pytorch_observe.observe(self.model, {**options, "traffic": self.traffic}, probe)
+            observed = self.group.observed(self.model, observed)
         self.weights_bytes = observed["weights_bytes"]
         return {**observed, "tokenizer": self.tokenizer.name}
 
@@ -66,12 +68,13 @@ class Adapter:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
             torch.cuda.reset_peak_memory_stats(self.device)
+        self.group.arm()
 
     def run(self) -> None:
         """The window: pass after pass, then wait for the device."""
         driver = self._ready()
-        self.began = time.monotonic()
-        with memory_faults():
+        with memory_faults(), self.group.window():
+            self.began = time.monotonic()
             for _ in range(self.passes):
                 driver.run_pass()
             if self.device.type == "cuda":
@@ -81,7 +84,7 @@ class Adapter:
         """Counts, the last pass's new tokens, token times and memory peaks."""
         driver = self._ready()
         ids = driver.token_ids()
-        return {
+        found = {
             "tokens": driver.tokens,
             "token_ids": ids,
             "texts": self.tokenizer.texts(ids),
@@ -89,6 +92,7 @@ class Adapter:
             "memory": device_peaks(self.device),
             "counters": {"weights_bytes": self.weights_bytes, **driver.counters()},
         }
+        return self.group.collected(found)
 
     def close(self) -> None:
         """Drop the model and give its memory back."""
@@ -96,6 +100,7 @@ class Adapter:
         self.model = None
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
+        self.group.close()
 
     def _ready(self) -> Waves | Queue | Continuous:
         if self.driver is None:

@@ -11,20 +11,22 @@ import transformers
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
 from .faults import Refused
+from .pytorch_parallel import Make, split
 
 
-def find_device(name: str) -> torch.device:
-    """The torch device for `cuda` or `cpu`. Raises Refused where torch has no CUDA, or sees no single GPU."""
-    if name == "cpu":
+def find_device(request: dict[str, Any]) -> torch.device:
+    """The torch device of a load request: rank i has device i. Raises Refused without CUDA, or a GPU a rank."""
+    if request["device"] == "cpu":
         return torch.device("cpu")
     asked = f"device 'cuda' was asked for, but torch {torch.__version__} of {sys.executable}"
     if torch.version.cuda is None and torch.version.hip is None:
         raise Refused(f"{asked} is built without CUDA; install a CUDA build of torch, or ask for device 'cpu'")
     if not torch.cuda.is_available():
         raise Refused(f"{asked} sees no GPU; check the driver and CUDA_VISIBLE_DEVICES, or ask for device 'cpu'")
-    if torch.cuda.device_count() > 1:
-        raise Refused(f"{torch.cuda.device_count()} GPUs were given, but this engine runs on one; give it one")
-    return torch.device("cuda", 0)
+    found, ranks = torch.cuda.device_count(), request.get("ranks", 1)
+    if found != ranks:
+        raise Refused(f"GPUs: {found} were given, but this engine runs on {ranks}; give it {ranks}")
+    return torch.device("cuda", request.get("rank", 0))
 
 
 def load_model(request: dict[str, Any], device: torch.device) -> Any:
@@ -34,7 +36,9 @@ def load_model(request: dict[str, Any], device: torch.device) -> Any:
     attention = request["options"].get("attention_implementation")
     if attention:
         keywords["attn_implementation"] = attention
-    make = _random_model if request["source"] == "synthetic" else _stored_model
+    make: Make = _random_model if request["source"] == "synthetic" else _stored_model
+    if request.get("ranks", 1) > 1:
+        make = split(make)
     transformers.utils.logging.disable_progress_bar()
     model = make(request, device, keywords)
     model.eval()
@@ -62,6 +66,6 @@ def _stored_model(request: dict[str, Any], device: torch.device, keywords: dict[
         # Newer transformers keep the blocks packed where a kernel exists, older ones have no such class and never do.
         if hasattr(transformers, "GgufConfig"):
             keywords["quantization_config"] = transformers.GgufConfig(dequantize=True)
-    elif device.type == "cuda":
+    elif device.type == "cuda" and "distributed_config" not in keywords:
         keywords["device_map"] = {"": device}
     return AutoModelForCausalLM.from_pretrained(request["location"], **keywords).to(device)

@@ -14,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 from transformers import GenerationConfig
 
 from .pytorch_memory import gpu_uuid
+from .pytorch_ranks import held_bytes, pipeline_parallel_size, tensor_parallel_size
 
 # A few small tensors that a model keeps in another precision (router biases, norms) do not change what it runs in.
 FOREIGN_SHARE = 0.01
@@ -46,6 +47,8 @@ def observe(model: Any, options: dict[str, Any], generation: GenerationConfig) -
         "traffic": options["traffic"],
         # Dequantised weights keep no trace of their file; from_pretrained fails where it cannot read it.
         "gguf_file": options.get("gguf_file"),
+        "tensor_parallel_size": tensor_parallel_size(model),
+        "pipeline_parallel_size": pipeline_parallel_size(model),
     }
     return {
         "precision": _precision(parameters),
@@ -56,7 +59,7 @@ def observe(model: Any, options: dict[str, Any], generation: GenerationConfig) -
         "model_class": type(model).__name__,
         "experts_implementation": _experts(text_config),
         "parameters": sum(parameter.numel() for parameter in parameters),
-        "weights_bytes": sum(parameter.numel() * parameter.element_size() for parameter in parameters),
+        "weights_bytes": held_bytes(parameters),
         "vocab_size": text_config.vocab_size,
         "versions": {"torch": torch.__version__, "transformers": transformers.__version__, **_python()},
         "executable": sys.executable,
