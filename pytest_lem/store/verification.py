@@ -112,7 +112,7 @@ def _apart(name: str, told: Round, written: Round) -> Iterator[tuple[str, str, s
 
 
 _WORK = ("requests", "prompt_tokens", "tokens")
-_READ = ("devices", "valid")
+_READ = ("devices", "valid", "ranks")
 
 
 def _numbers(fields: Sequence[str], told: Round, written: Round) -> str:
