@@ -56,7 +56,7 @@ class Adapter:
             "environment": {name: os.environ.get(name) for name in ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER")},
             "executable": sys.executable,
             "imported": sorted(name for name in ours if name in sys.modules),
-            "ranks": [{"rank": rank} for rank in range(request["ranks"])],
+            "ranks": [{"rank": rank} for rank in range(request.get("ranks", 1))],
         }
         for name, value in self.options.get("wrong", {}).items():
             place = observed if name in observed else observed["options"]

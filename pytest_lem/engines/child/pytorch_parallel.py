@@ -148,21 +148,26 @@ def split(make: Make) -> Make:
 
     def made(request: dict[str, Any], device: torch.device, keywords: dict[str, Any]) -> Any:
         tensor, stages = sizes(request["options"])
-        asked = {"distributed_config": transformers.DistributedConfig(tp_size=tensor, pp_size=stages)}
+        asked = {**keywords, "distributed_config": transformers.DistributedConfig(tp_size=tensor, pp_size=stages)}
         if request["source"] == "synthetic":
-            # Every rank draws the whole model as one process would, and keeps its part: nothing passes a disk.
-            whole = make(request, device, keywords)
-            parts = whole.state_dict()
-            model = type(whole).from_pretrained(None, config=whole.config, state_dict=parts, **asked, **keywords)
+            model = _part_of(make(request, device, keywords), asked)
         else:
-            model = make(request, device, {**keywords, **asked})
-        _own_memory(model)
+            model = make(request, device, asked)
         _number_layers(model)
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
         # What is drawn from now on is drawn alike on all ranks.
         torch.manual_seed(request["seed"])
         return model
 
     return made
+
+
+def _part_of(whole: Any, asked: dict[str, Any]) -> Any:
+    """A rank's part of a model that it drew whole, as one process would: nothing passes a disk."""
+    model = type(whole).from_pretrained(None, config=whole.config, state_dict=whole.state_dict(), **asked)
+    _own_memory(model)
+    return model
 
 
 def _own_memory(model: Any) -> None:

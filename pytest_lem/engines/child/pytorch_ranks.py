@@ -48,6 +48,12 @@ def held_bytes(parameters: Iterable[torch.Tensor]) -> int:
     return sum(local.numel() * local.element_size() for local in map(local_part, parameters))
 
 
+def _storage_bytes(parameters: Iterable[torch.Tensor]) -> int:
+    """What is kept in memory for them: a view keeps all of what it views."""
+    storages = (local_part(each).untyped_storage() for each in parameters)
+    return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
+
+
 def is_shard(parameter: torch.Tensor) -> bool:
     """Whether others hold the rest of it."""
     return bool(local_part(parameter).numel() < parameter.numel())
@@ -80,7 +86,7 @@ def facts(model: Any, observed: dict[str, Any]) -> dict[str, Any]:
         "distributed_backend": dist.get_backend(),
         "layers": list(layers),
         "precision": observed["precision"],
-        "weights_bytes": held_bytes(model.parameters()),
+        "weights_bytes": _storage_bytes(model.parameters()),
         "parts": parts,
     }
 
