@@ -153,6 +153,7 @@ def split(make: Make) -> Make:
             model = _part_of(make(request, device, keywords), asked)
         else:
             model = make(request, device, asked)
+        _own_memory(model)
         _number_layers(model)
         if device.type == "cuda":
             torch.cuda.empty_cache()
@@ -165,9 +166,7 @@ def split(make: Make) -> Make:
 
 def _part_of(whole: Any, asked: dict[str, Any]) -> Any:
     """A rank's part of a model that it drew whole, as one process would: nothing passes a disk."""
-    model = type(whole).from_pretrained(None, config=whole.config, state_dict=whole.state_dict(), **asked)
-    _own_memory(model)
-    return model
+    return type(whole).from_pretrained(None, config=whole.config, state_dict=whole.state_dict(), **asked)
 
 
 def _own_memory(model: Any) -> None:

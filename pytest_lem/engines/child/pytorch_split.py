@@ -21,7 +21,7 @@ def misfit(options: Mapping[str, Any], config: Mapping[str, Any]) -> str | None:
             "gguf_file: a GGUF file is not split among ranks; save the model with save_pretrained, and give its folder"
         )
     if tensor > 1 and stages > 1:
-        # transformers 5.23 looks for every layer that it would share on every stage, and fails on those of other stages.
+        # transformers 5.23 looks for every layer that it would share on each stage, and fails on those of the others.
         return f"tensor_parallel_size={tensor} and pipeline_parallel_size={stages}: take one of them"
     heads = {field: config[field] for field in HEADS if isinstance(config.get(field), int)}
     for field, count in heads.items():
