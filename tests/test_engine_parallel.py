@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from engine_starts import killed_in_the_end, spec, started, waves
 from engine_starts import prepare as prepare_work
-from engine_starts import spec, started, waves
-from test_engine_orphans import wait_gone
+from test_engine_orphans import PARENT, session, wait_gone
 
 import pytest_lem.engines
 from pytest_lem.engines import models, registry
@@ -241,6 +241,23 @@ def test_three_ranks_make_the_tokens_of_one_process(tmp_path, three, way):
     assert observed["options"][way] == 3
     assert [each.rank for each in result.ranks] == [0, 1, 2]
     assert result.tokens == 24
+
+
+@pytest.mark.slow
+def test_killing_pytest_leaves_no_rank(tmp_path):
+    asked = 'backend="pytorch", precision="float32"'
+    program = PARENT.replace('backend="fake"', asked).replace("WorkloadSpec(output_tokens=1)", "WorkloadSpec()")
+    options = {"tensor_parallel_size": 2, "num_threads": 1}
+    program = program.format(options=options, log=str(tmp_path / "log")).replace("run(1,", "run(100_000,")
+    parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    with killed_in_the_end(parent):
+        engine = int(parent.stdout.readline())
+        while parent.stdout.readline().strip() != "running":
+            pass
+        pids = session(engine)
+        parent.send_signal(signal.SIGKILL)
+    assert len(pids) == 2
+    assert wait_gone({*pids, *session(engine)}) == []
 
 
 @pytest.mark.slow
