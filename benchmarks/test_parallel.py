@@ -1,21 +1,22 @@
-"""One GPU or two: what tensor parallelism costs or gains, in joules and in time.
+"""One GPU or two: what tensor and pipeline parallelism cost or gain, in joules and in time.
 
     pytest benchmarks/test_parallel.py --lem-backend=vllm --lem-model=synthetic:llama-3.1-8b
 
-Needs two GPUs; with fewer the second half fails and says so.
+Needs two GPUs; with fewer all but the first of an engine's settings fail and say so.
 """
 
 import pytest
 
 
 @pytest.mark.lem(
-    backend="vllm",
+    backend=["vllm", "pytorch"],
     model="synthetic:tiny",
     precision="bfloat16",
     batch=[1, 32],
     prompt_tokens=256,
     output_tokens=128,
     vllm=[{"max_model_len": 2048}, {"max_model_len": 2048, "tensor_parallel_size": 2}],
+    pytorch=[{}, {"tensor_parallel_size": 2}, {"pipeline_parallel_size": 2}],
 )
 def test_parallel(lem_backend, lem_workload, lem_energy):
     result = lem_energy.measure(lem_backend, lem_workload)

@@ -232,6 +232,7 @@ class Bench:
             reason=refused,
             devices=readings,
             counters=result.counters,
+            ranks=result.ranks,
         )
         return result, round_
 

@@ -53,6 +53,7 @@ def served_round(
         reason=refused,
         devices=devices,
         counters=result.counters,
+        ranks=result.ranks,
         latency=LatencyPass(seconds=result.seconds, requests=requests) if requests else None,
         served=Served(
             start_ns=result.start_ns,

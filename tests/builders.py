@@ -18,6 +18,7 @@ from pytest_lem.model.measurement import (
     MeterDevice,
     MeterRecord,
     MetricValue,
+    RankRun,
     RequestTimes,
     Round,
 )
@@ -70,6 +71,12 @@ def a_round(index: int = 0, **changes: Any) -> Round:
         "devices": (a_reading(),),
     }
     return Round(**defaults | changes)
+
+
+def a_rank(rank: int = 0, **changes: Any) -> RankRun:
+    """What a rank of an engine that several share did in round 0."""
+    defaults = {"device": "cpu", "start_ns": 0, "end_ns": ROUND_SECONDS * SECOND, "tokens": 2_000, "weights_bytes": 100}
+    return RankRun(**{"rank": rank, **defaults, **changes})
 
 
 def an_invalid_round(index: int = 0, reason: str = "another process used the GPU", **changes: Any) -> Round:

@@ -20,6 +20,8 @@ installed third-party distribution. Options:
 `missing_times`     hooked runs tell no token times
 `tokenizer`         texts can be given; one token a word
 `gpus`              how many GPUs it takes (default 1)
+`ranks`             how many processes share it (default 1); they do not talk to each other
+`fault_rank`        the rank that misbehaves (default 0)
 """
 
 from __future__ import annotations
@@ -38,7 +40,7 @@ class Adapter:
     def load(self, request, progress):
         self.clock = ExactClock.install()
         self.options = request["options"]
-        self.runs = 0
+        self.runs, self.rank = 0, request.get("rank", 0)
         progress("loading nothing")
         say(f"loading {request['model']}")
         self.misbehave("load")
@@ -54,6 +56,7 @@ class Adapter:
             "environment": {name: os.environ.get(name) for name in ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER")},
             "executable": sys.executable,
             "imported": sorted(name for name in ours if name in sys.modules),
+            "ranks": [{"rank": rank} for rank in range(request.get("ranks", 1))],
         }
         for name, value in self.options.get("wrong", {}).items():
             place = observed if name in observed else observed["options"]
@@ -76,6 +79,7 @@ class Adapter:
         self.passes, self.hooks = passes, hooks
 
     def run(self):
+        self.began_ns = time.monotonic_ns()
         if self.runs >= self.options.get("fault_after", 0):
             self.misbehave("run")
         self.runs += 1
@@ -147,13 +151,20 @@ class Adapter:
             "token_ids": ids,
             "texts": [" ".join(map(str, row)) for row in ids] if self.options.get("tokenizer") else None,
             "request_times": self.times if hooked else [],
+            "ranks": self.told_ranks(self.passes * sum(map(len, ids))),
         }
+
+    def told_ranks(self, tokens):
+        """What ranks that talked to each other would have told; nothing of one alone."""
+        count = self.options.get("ranks", 1)
+        seen = {"device": "cpu", "start_ns": self.began_ns, "end_ns": self.began_ns, "weights_bytes": 1}
+        return [{"rank": rank, "tokens": tokens, **seen} for rank in range(count)] if count > 1 else []
 
     def close(self):
         self.misbehave("stop")
 
     def misbehave(self, step):
-        if self.options.get("at") == step:
+        if self.options.get("at") == step and self.options.get("fault_rank", 0) == self.rank:
             say(f"about to {self.options['fault']} at {step}")
             getattr(self, "do_" + self.options["fault"])()
 
@@ -254,10 +265,11 @@ def install(folder):
         "    'fault': (str, 'raise'), 'fault_after': (int, 0), 'wrong': (dict[str, Any] | None, None),\n"
         "    'missing_tokens': (int, 0), 'missing_times': (bool, False), 'tokenizer': (bool, False),\n"
         "    'gpus': (int, 1), 'prompt_seconds': (float, 0.0), 'crowd_seconds': (float, 0.0), 'slots': (int, 0),\n"
-        "    'dispatch_seconds': (float, 0.0), 'traffic': (bool, False)})\n"
+        "    'dispatch_seconds': (float, 0.0), 'traffic': (bool, False), 'ranks': (int, 1), 'fault_rank': (int, 0)})\n"
         "def refuses(options, workload):\n"
         "    return None if options.get('traffic') else one_batch(options, workload)\n"
         f"ENTRY = EngineEntry('fake', Path({__file__!r}), Options, needs='pip install lem-fake',\n"
-        "    gpus=lambda options: options.get('gpus', 1), refuses=refuses)\n"
+        "    gpus=lambda options: options.get('gpus', 1), ranks=lambda options: options.get('ranks', 1),\n"
+        "    refuses=refuses)\n"
     )
     return folder

@@ -6,7 +6,7 @@ import json
 import os
 
 import pytest
-from builders import SECOND, a_cycle, a_gpu, a_measurement, a_reading, a_round, an_engine, an_environment
+from builders import SECOND, a_cycle, a_gpu, a_measurement, a_rank, a_reading, a_round, an_engine, an_environment
 from typer.testing import CliRunner
 
 from pytest_lem.cli import app
@@ -148,6 +148,47 @@ def test_an_engine_with_fewer_ranks_than_it_was_asked_for_is_named(run):
 def test_a_gpu_that_is_two_ranks_is_named(run):
     in_report(run, lambda cycles: cycles[0].update(gpus=["GPU-a", "GPU-a"]))
     assert f"{FIRST}: GPU GPU-a is 2 of its ranks" in faults(run)
+
+
+@pytest.fixture
+def shared(tmp_path):
+    """One cycle of an engine of two processes, a GPU each, which tells what each of them did."""
+    cycle = a_cycle_of(0)
+    told = tuple(a_rank(rank, device=gpu, allocated_bytes=10 + rank) for rank, gpu in enumerate(GPUS))
+    rounds = {
+        name: tuple(each.model_copy(update={"ranks": told}) for each in getattr(cycle, name))
+        for name in ("warmup_rounds", "rounds")
+    }
+    return written(tmp_path, an_item(0, cycle=cycle.model_copy(update=rounds)))
+
+
+def test_each_rank_is_in_the_raw_file_of_its_own_gpu_and_no_token_is_counted_twice(shared):
+    assert faults(shared) == []
+    for rank, (path,) in enumerate(raw_files(shared, gpu) for gpu in GPUS):
+        readings = json.loads(path.read_text())["readings"]
+        assert len(readings) == ROUNDS + 1
+        for each in readings:
+            (told,) = each["ranks"]
+            assert (told["rank"], told["device"], told["tokens"]) == (rank, GPUS[rank], 2_000)
+            assert (each["reading"]["joules"], told["allocated_bytes"]) == ((400.0, 360.0)[rank], 10 + rank)
+    report = json.loads((shared.directory / "report.json").read_text())
+    # Joules of both GPUs, summed once, over the tokens that both of them made.
+    assert report["measurements"][0]["metrics"]["joules_per_token"]["value"] == pytest.approx(760 / 2_000)
+
+
+def test_a_rank_that_tells_nothing_of_a_round_is_named(shared):
+    in_report(shared, lambda cycles: cycles[0]["rounds"][1]["ranks"].pop(0))
+    assert faults(shared)[0] == f"{FIRST}, round 1: rank missing: [1] are told, of 2"
+
+
+def test_tokens_that_are_not_those_of_every_rank_are_named(shared):
+    in_report(shared, lambda cycles: cycles[0]["rounds"][1]["ranks"][1].update(tokens=1_000))
+    assert faults(shared)[0] == f"{FIRST}, round 1: rank 1 made other tokens than the round has (1000 and 2000)"
+
+
+def test_a_rank_on_a_gpu_of_somebody_else_is_named(shared):
+    in_report(shared, lambda cycles: cycles[0]["rounds"][1]["ranks"][1].update(device="GPU-c"))
+    assert faults(shared)[0] == f"{FIRST}, round 1: rank 1 ran on GPU-c, which is none of the engine's"
 
 
 # Energy counted once

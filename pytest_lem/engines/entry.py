@@ -17,6 +17,16 @@ def one_gpu(_options: Mapping[str, Any]) -> int:
     return 1
 
 
+def one_rank(_options: Mapping[str, Any]) -> int:
+    """The processes that share an engine whose adapter runs in one, whatever that one starts."""
+    return 1
+
+
+def fits(_options: Mapping[str, Any], _config: Mapping[str, Any]) -> str | None:
+    """Of an engine that splits no model, or tells only once it runs."""
+    return None
+
+
 def one_batch(_options: Mapping[str, Any], workload: WorkloadSpec) -> tuple[str, str] | None:
     """Which field cannot be asked of an engine that decodes one batch of equal requests greedily, and why."""
     if workload.arriving is not None:
@@ -47,7 +57,9 @@ class EngineEntry:
     whose versions `lem engines` tells. `gpus` tells how many GPUs checked options
     need, `refuses` which field of a workload cannot be asked with them, and why (None: it can be). `positions` is how
     many tokens a request and its answer have room for, by the options and the model's `config.json` (empty where it
-    does not lie here); None where only the running engine knows. `continuous`: it batches continuously whatever comes,
+    does not lie here); None where only the running engine knows. `ranks` is how many copies of the child, each with the
+    adapter, share the engine, `misfits` why the model cannot be split among them (None: it can), both told by the
+    same. `continuous`: it batches continuously whatever comes,
     so that a batching strategy only says how requests are submitted. An engine is killed when it has not stopped after
     `stop_seconds`. A third-party distribution registers its entry under the entry-point group `pytest_lem.engines`.
     """
@@ -61,5 +73,7 @@ class EngineEntry:
     gpus: Callable[[Mapping[str, Any]], int] = one_gpu
     refuses: Callable[[Mapping[str, Any], WorkloadSpec], tuple[str, str] | None] = one_batch
     positions: Callable[[Mapping[str, Any], Mapping[str, Any]], int | None] = not_told
+    ranks: Callable[[Mapping[str, Any]], int] = one_rank
+    misfits: Callable[[Mapping[str, Any], Mapping[str, Any]], str | None] = fits
     continuous: bool = False
     stop_seconds: float = 10.0

@@ -12,10 +12,11 @@ from pydantic import ValidationError
 
 from pytest_lem.engines import faults, registry
 from pytest_lem.engines.channel import Closed, Garbled, Silent
+from pytest_lem.engines.child.faults import exit_words
 from pytest_lem.engines.child.wire import PROTOCOL
 from pytest_lem.engines.models import locate
-from pytest_lem.engines.observed import check_observed, check_tokens
-from pytest_lem.engines.process import EngineProcess, child_environment, exit_words
+from pytest_lem.engines.observed import check_observed, check_ranks, check_tokens
+from pytest_lem.engines.process import EngineProcess, child_environment
 from pytest_lem.engines.protocol import Done, Failed, Hello, Loaded, PassResult, Prepared, Progress, RunReply, Tokenized
 from pytest_lem.model.errors import EngineError
 from pytest_lem.model.specs import EngineSpec, WorkloadSpec
@@ -55,6 +56,7 @@ class Engine:
         self._process = process
         self._on_progress = on_progress
         self._stop_seconds = registry.entry(spec.backend).stop_seconds
+        self._ranks = registry.entry(spec.backend).ranks(spec.options)
         self._command = 0
         self._busy = False
         self._work: Work | None = None
@@ -86,6 +88,7 @@ class Engine:
             raise EngineError(f"--lem-python {spec.backend}={spec.python}: cannot be run: {fault}") from fault
         engine = cls(spec, used, process, on_progress)
         request = {**spec.model_dump(), **source.as_request(), "device": device, "gpus": used}
+        request["ranks"] = entry.ranks(spec.options)
         try:
             engine._load(request, began + start_timeout)
         except BaseException:
@@ -147,7 +150,7 @@ class Engine:
         request = {"passes": passes, "start_ns": start_ns, "hooks": hooks}
         deadline = begin / 1e9 + timeout * _groups(self._work) + passes * self._work.seconds
         reply = self._validated(RunReply, self._ask("run", request, deadline))
-        problem = check_tokens(reply, self._work, passes, hooks=hooks)
+        problem = check_tokens(reply, self._work, passes, hooks=hooks) or check_ranks(reply, self._ranks)
         if problem:
             self._fail("mismatch", problem)
         return PassResult(
@@ -252,7 +255,7 @@ class Engine:
         message = faults.explain(failure, command, self.spec, self._asked(), entry.needs)
         if failure.fatal:
             self.kill()
-        raise EngineError(f"{self._name}: {message}", kind=failure.kind, log_tail=self._process.log_tail())
+        raise EngineError(f"{self._name}: {message}", kind=failure.kind, log_tail=self._process.log_tail(failure.rank))
 
     def _fail(self, kind: str, message: str) -> NoReturn:
         """End the engine and raise what went wrong; a process that died by itself is named with its exit."""

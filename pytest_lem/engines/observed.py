@@ -17,6 +17,8 @@ def check_observed(request: dict[str, Any], observed: dict[str, Any]) -> str | N
     are named in `observed["unread"]`.
     """
     found = [(name, request[name], observed.get(name)) for name in ("precision", "device")]
+    if request.get("ranks", 1) > 1:
+        found.append(("ranks", [*range(request["ranks"])], [each["rank"] for each in observed.get("ranks", ())]))
     if request["gpus"]:
         found.append(("gpus", sorted(request["gpus"]), sorted(observed.get("gpus", ()))))
     # An option may have the name of a field: both are compared.
@@ -41,6 +43,20 @@ def check_tokens(reply: RunReply, work: Work, passes: int, *, hooks: bool) -> st
     if reply.end_ns < reply.start_ns:
         return f"stamps: the end ({reply.end_ns}) is before the start ({reply.start_ns})"
     return _check_times(reply, work, passes) if hooks else None
+
+
+def check_ranks(reply: RunReply, ranks: int) -> str | None:
+    """What is wrong with what the ranks of an engine did, in words; or None. Each makes every token, in the window."""
+    if ranks == 1:
+        return None
+    if [each.rank for each in reply.ranks] != [*range(ranks)]:
+        return f"ranks: asked {[*range(ranks)]}, observed {[each.rank for each in reply.ranks]}"
+    for each in reply.ranks:
+        if each.tokens != reply.tokens:
+            return f"rank {each.rank} made {each.tokens} tokens, and rank 0 {reply.tokens}: all of them make all"
+        if not reply.start_ns <= each.start_ns <= each.end_ns <= reply.end_ns:
+            return f"rank {each.rank} did not do its work inside of the window"
+    return None
 
 
 def _check_times(reply: RunReply, work: Work, passes: int) -> str | None:

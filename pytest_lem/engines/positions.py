@@ -1,4 +1,4 @@
-"""Whether a model has as many positions as requests take, where that is known before its engine starts.
+"""Whether a model can be split and has as many positions as is asked, where that is known before its engine starts.
 
 Not every engine or model tells, and texts are counted by the tokenizer: the engine itself refuses the rest.
 """
@@ -17,8 +17,12 @@ from pytest_lem.workloads.work import known_lengths
 
 
 def check_positions(spec: EngineSpec, workload: WorkloadSpec) -> None:
-    """Raise UsageError, one line, for a request that takes more positions than the model has."""
-    limit = registry.entry(spec.backend).positions(spec.options, _config(spec))
+    """Raise UsageError, one line, for a model that cannot be split as asked, or has fewer positions than a request."""
+    config = _config(spec)
+    misfit = registry.entry(spec.backend).misfits(spec.options, config)
+    if misfit:
+        raise UsageError(f"{spec.backend}: {misfit}")
+    limit = registry.entry(spec.backend).positions(spec.options, config)
     if limit is None:
         return
     for index, (field, prompt, output) in enumerate(known_lengths(workload)):

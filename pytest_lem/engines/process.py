@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from pytest_lem.engines.child.leftovers import unlink_shared_memory
 CHILD = Path(__file__).parent / "child"
 TAIL_LINES = 30
 TAIL_BYTES = 8192
+RANKS_READ = 16  # so many times as much is read for the tail of one rank, beside which the others write
 KILL_SECONDS = 10.0
 
 
@@ -133,12 +135,18 @@ class EngineProcess:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.pid, number)
 
-    def log_tail(self) -> str:
-        """The last lines of the engine's log."""
+    def log_tail(self, rank: int | None = None) -> str:
+        """The last lines of the engine's log; of one that runs in several ranks, those that `rank` wrote."""
         with self.log_path.open("rb") as log:
-            log.seek(max(0, self.log_path.stat().st_size - TAIL_BYTES))
+            log.seek(max(0, self.log_path.stat().st_size - TAIL_BYTES * (1 if rank is None else RANKS_READ)))
             lines = log.read().decode(errors="replace").splitlines()
-        return "\n".join(lines[-TAIL_LINES:])
+        return "\n".join([line for line in lines if rank in (None, _writer(line))][-TAIL_LINES:])
+
+
+def _writer(line: str) -> int:
+    """The rank that wrote a line; rank 0 writes its own as they are."""
+    found = re.match(r"\[rank (\d+)\] ", line)
+    return int(found[1]) if found else 0
 
 
 def _executes(process: psutil.Process) -> bool:
@@ -154,13 +162,3 @@ def _wait_gone(processes: set[psutil.Process]) -> None:
     deadline = time.monotonic() + KILL_SECONDS
     while any(_executes(process) for process in processes) and time.monotonic() < deadline:
         time.sleep(0.01)
-
-
-def exit_words(status: int) -> str:
-    """`exit code 3` or `signal SIGKILL`."""
-    if status >= 0:
-        return f"exit code {status}"
-    try:
-        return f"signal {signal.Signals(-status).name}"
-    except ValueError:
-        return f"signal {-status}"

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
 
-from pytest_lem.model.measurement import DeviceMemory, RequestTimes
+from pytest_lem.model.measurement import DeviceMemory, RankRun, RequestTimes
 from pytest_lem.model.specs import Frozen
 
 
@@ -39,13 +39,17 @@ class Done(Frozen):
 
 
 class Failed(Frozen):
-    """A command failed: `kind` as in `EngineError.kind`; `fatal` means that the engine must not be used again."""
+    """A command failed: `kind` as in `EngineError.kind`; `fatal` means that the engine must not be used again.
+
+    `rank` is the one that failed, where several share the engine.
+    """
 
     type: Literal["failed"]
     id: int
     kind: Literal["start", "died", "memory", "usage", "protocol"]
     message: str
     fatal: bool = True
+    rank: int | None = None
 
 
 Message = Annotated[Hello | Progress | Done | Failed, Field(discriminator="type")]
@@ -73,7 +77,8 @@ class Prepared(Frozen):
 class RunReply(Frozen):
     """Answer to `run`: stamps (monotonic ns), output tokens over all passes, the last pass's token ids.
 
-    `counters` are the engine's own over all passes, named as in `Round.counters`.
+    `counters` are the engine's own over all passes, named as in `Round.counters`. `ranks` tell what each rank did,
+    where several share the engine.
     """
 
     start_ns: int
@@ -84,6 +89,7 @@ class RunReply(Frozen):
     request_times: tuple[RequestTimes, ...] = ()
     memory: tuple[DeviceMemory, ...] = ()
     counters: dict[str, float] = Field(default_factory=dict)
+    ranks: tuple[RankRun, ...] = ()
 
 
 class PassResult(Frozen):
@@ -93,7 +99,8 @@ class PassResult(Frozen):
     synchronised. `tokens` (new output tokens), `prompt_tokens` (real ones, padding never counts) and `requests` are
     sums over all passes. `request_times` is filled by hooked runs only. `memory` is the peak of this run per GPU, empty
     on a CPU. `token_ids` and `texts` are the new tokens of the last pass, one entry a request; `texts` is None where
-    the model has no tokenizer. `counters` are the engine's own over all passes, named as in `Round.counters`.
+    the model has no tokenizer. `counters` are the engine's own over all passes, named as in `Round.counters`. `ranks`
+    tell what each rank did, where several share the engine: each makes all of `tokens`, none of them its own.
     """
 
     start_ns: int
@@ -107,6 +114,7 @@ class PassResult(Frozen):
     counters: dict[str, float] = Field(default_factory=dict)
     token_ids: tuple[tuple[int, ...], ...] = ()
     texts: tuple[str, ...] | None = None
+    ranks: tuple[RankRun, ...] = ()
 
     @property
     def seconds(self) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any, Literal
 
 from pydantic import AliasChoices, Field, field_validator, model_validator
 
+from pytest_lem.engines.child.pytorch_split import misfit, sizes
 from pytest_lem.engines.entry import EngineEntry
 from pytest_lem.engines.models import locate
 from pytest_lem.model.specs import Frozen, WorkloadSpec
@@ -39,7 +41,8 @@ class PytorchOptions(Frozen):
     are assisted generation, for batch 1. `gguf_file` names a GGUF file in the model's folder or repository.
     `num_threads` fixes torch's CPU threads. `traffic` is how requests are served that come one by one: `continuous`
     batching, or a `queue`, where all that has come, up to `batch`, is decoded together; None takes the first where the
-    model can.
+    model can. `tensor_parallel_size` ranks share each layer, `pipeline_parallel_size` stages share the layers: a
+    process each, on a GPU each or together on the CPU.
     """
 
     attention_implementation: str | None = Field(
@@ -59,6 +62,8 @@ class PytorchOptions(Frozen):
     gguf_file: str | None = None
     num_threads: int | None = Field(default=None, ge=1)
     traffic: Literal["continuous", "queue"] | None = None
+    tensor_parallel_size: int | None = Field(default=None, ge=1)
+    pipeline_parallel_size: int | None = Field(default=None, ge=1)
 
     @field_validator("attention_implementation")
     @classmethod
@@ -87,6 +92,7 @@ def _contradiction(asked: PytorchOptions) -> str | None:
     assisted = asked.prompt_lookup_num_tokens or asked.assistant_model
     static = asked.cache_implementation == "static"
     compiled = asked.torch_compile not in (None, False)
+    shared = math.prod(sizes(asked.model_dump())) > 1
     faults = {
         "prompt_lookup_num_tokens and assistant_model both draft tokens; keep one of them": (
             asked.prompt_lookup_num_tokens and asked.assistant_model
@@ -112,8 +118,17 @@ def _contradiction(asked: PytorchOptions) -> str | None:
         "quantization is made of weights as they are; a gguf_file is dequantised: keep one of them": (
             asked.quantization and asked.gguf_file
         ),
+        "a model that ranks share is neither compiled, quantised nor assisted here, and its cache grows; "
+        "keep tensor_parallel_size and pipeline_parallel_size by themselves": (
+            shared and (compiled or asked.quantization or assisted or asked.cache_implementation)
+        ),
     }
     return next((words for words, wrong in faults.items() if wrong), None)
+
+
+def ranks(options: Mapping[str, Any]) -> int:
+    """Processes that share the model, each on a GPU of its own where there are any: tensor × pipeline parallel."""
+    return math.prod(sizes(options))
 
 
 def refuses(options: Mapping[str, Any], workload: WorkloadSpec) -> tuple[str, str] | None:
@@ -122,6 +137,9 @@ def refuses(options: Mapping[str, Any], workload: WorkloadSpec) -> tuple[str, st
     for name in ("presence_penalty", "frequency_penalty"):
         if getattr(decoding, name):
             return f"decoding.{name}", "transformers does not have it; leave it out, or take repetition_penalty"
+    if workload.arriving is not None and ranks(options) > 1:
+        field = "target_qps" if workload.target_qps is not None else "traffic"
+        return field, "requests that come over time are not shared among ranks; take one, or waves of requests"
     if decoding.seed is not None and decoding.temperature and workload.arriving is not None:
         return "decoding.seed", (
             "all requests draw from one generator, in an order that depends on when they come; leave the seed out"
@@ -154,6 +172,9 @@ ENTRY = EngineEntry(
     adapter=Path(__file__).parent / "child" / "pytorch.py",
     options=PytorchOptions,
     precisions=("float32", "float16", "bfloat16"),
+    gpus=ranks,
+    ranks=ranks,
+    misfits=misfit,
     refuses=refuses,
     positions=positions,
     needs="pip install 'pytest-lem[pytorch]'",

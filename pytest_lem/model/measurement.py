@@ -145,6 +145,27 @@ class Served(Frozen):
         return (self.end_ns - self.start_ns) / 1e9
 
 
+class RankRun(Frozen):
+    """What one rank did in a round of an engine that several processes share.
+
+    `device` is its GPU's UUID, or `cpu`. It worked from `start_ns` to `end_ns` (monotonic), between the barriers at
+    both edges of the round's window. `tokens` are those that it saw made: each rank has a part in each of
+    them, so that they are never added up. `weights_bytes` is what it holds of the weights, `resident_bytes`
+    its process's peak of the host's memory in the round, `allocated_bytes` and `reserved_bytes` the peaks on its GPU;
+    null: not told.
+    """
+
+    rank: int
+    device: str
+    start_ns: int
+    end_ns: int
+    tokens: int
+    weights_bytes: int
+    resident_bytes: int | None = None
+    allocated_bytes: int | None = None
+    reserved_bytes: int | None = None
+
+
 class Round(Frozen):
     """One measured window: `passes` runs of the workload back to back.
 
@@ -155,7 +176,8 @@ class Round(Frozen):
     `kv_cache_usage` (peak share), `kv_cache_bytes`, `weights_bytes`, `engine_steps`, `engine_flops`,
     `engine_read_bytes`, `engine_write_bytes`, `padding_tokens` (computed to fill prompts up), `wasted_tokens` (computed
     beyond what requests asked for), `draft_tokens` and `accepted_tokens` (of assisted generation); an engine gives
-    those that it has. `notes` are remarks that leave it valid.
+    those that it has. `notes` are remarks that leave it valid. `ranks` tell of each process of an engine that several
+    share: joules stay those of devices, tokens those of requests.
 
     Under traffic a round is cut out of one pass: the steady window between two counter ticks. Requests and tokens that
     lie across its edges count by their part inside, so that they are no whole numbers; `served` tells of the whole
@@ -176,6 +198,7 @@ class Round(Frozen):
     latency: LatencyPass | None = None
     served: Served | None = None
     notes: tuple[str, ...] = ()
+    ranks: tuple[RankRun, ...] = ()
 
     @property
     def seconds(self) -> float:

@@ -193,9 +193,18 @@ def _rounds(cycles: Sequence[Cycle]) -> str:
     return f"{sum(each.valid for each in rounds)}/{len(rounds)}"
 
 
+def _split(measurement: Measurement) -> list[str]:
+    """`TP 2`, `PP 2`, `TP 2 × PP 2`: how the model that ran was split, where it was."""
+    options = measurement.engine.observed.get("options", {}) if measurement.engine else {}
+    sizes = {name: options.get(f"{way}_parallel_size") or 1 for name, way in (("TP", "tensor"), ("PP", "pipeline"))}
+    return (
+        [" × ".join(f"{name} {size}" for name, size in sizes.items() if size != 1)] if {*sizes.values()} != {1} else []
+    )
+
+
 def _tags(measurement: Measurement, notes: Notes, *, quick: bool) -> list[str]:
     """What a reader has to know about the row; `quick` where other rows are not."""
-    tags = ["QUICK"] if quick else []
+    tags = [*(["QUICK"] if quick else []), *_split(measurement)]
     invalid = [each for cycle in measurement.cycles for each in cycle.rounds if not each.valid]
     if invalid:
         marks = dict.fromkeys(notes.invalid_round(each.reason or "no reason was recorded") for each in invalid)

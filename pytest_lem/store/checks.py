@@ -58,6 +58,24 @@ def ranks(measurement: Measurement) -> Iterator[Fault]:
             )
 
 
+def shared_work(measurement: Measurement) -> Iterator[Fault]:
+    """Every rank of an engine is there once in each round, on one of its devices, and made the round's tokens."""
+    for cycle in measurement.cycles:
+        place, rounds = place_of(measurement, cycle), rounds_of(cycle)
+        known = max((len(round_.ranks) for _, round_ in rounds), default=0)
+        for name, round_ in rounds:
+            told = [each.rank for each in round_.ranks]
+            if told != [*range(known)]:
+                yield Fault(place, f"rank missing: {told} are told, of {known}", name)
+            whole = round_.tokens if round_.served is None else round_.served.tokens
+            for each in round_.ranks:
+                if each.tokens != whole:
+                    detail = f"{each.tokens} and {whole:g}"
+                    yield Fault(place, f"rank {each.rank} made other tokens than the round has", name, detail)
+                if each.device != "cpu" and each.device not in cycle.gpus:
+                    yield Fault(place, f"rank {each.rank} ran on {each.device}, which is none of the engine's", name)
+
+
 def counted_once(measurement: Measurement) -> Iterator[Fault]:
     """No round has two readings of a device: their joules would be added."""
     for cycle in measurement.cycles:

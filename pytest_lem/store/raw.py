@@ -8,14 +8,18 @@ from typing import Literal
 from pydantic import ConfigDict, Field
 
 from pytest_lem.model.errors import StoreError
-from pytest_lem.model.measurement import Cycle, DeviceReading, Measurement, Round
+from pytest_lem.model.measurement import Cycle, DeviceReading, Measurement, RankRun, Round
 from pytest_lem.model.specs import Frozen
 from pytest_lem.store.files import slug, to_json, unique_slug, write_atomic
 from pytest_lem.store.samples import Phase
 
 
 class RawReading(Frozen):
-    """One reading with the round it belongs to; times on the host's monotonic clock."""
+    """One reading with the round it belongs to; times on the host's monotonic clock.
+
+    `ranks` are those of the engine's processes that ran on the device in that round: one on its GPU, all of them on the
+    host's CPUs and memory where the engine runs there.
+    """
 
     phase: Phase
     round: int
@@ -23,6 +27,7 @@ class RawReading(Frozen):
     end_ns: int
     valid: bool
     reading: DeviceReading
+    ranks: tuple[RankRun, ...] = ()
 
 
 class RawDevice(Frozen):
@@ -82,10 +87,16 @@ def _readings(phase: Phase, rounds: tuple[Round, ...]) -> list[RawReading]:
             end_ns=each.end_ns,
             valid=each.valid,
             reading=reading,
+            ranks=tuple(rank for rank in each.ranks if rank.device == _place(reading)),
         )
         for each in rounds
         for reading in each.devices
     ]
+
+
+def _place(reading: DeviceReading) -> str:
+    """What a rank calls the device that was read."""
+    return reading.device if reading.kind == "gpu" else "cpu"
 
 
 def free_path(folder: Path, name: str) -> Path:

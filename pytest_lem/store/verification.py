@@ -10,7 +10,18 @@ from pathlib import Path
 from pytest_lem.model.measurement import Measurement, MetricValue, Round
 from pytest_lem.model.metrics import METRICS
 from pytest_lem.store.aggregation import Aggregate
-from pytest_lem.store.checks import Fault, Window, counted_once, overlaps, place_of, ranks, rounds_of, windows, work
+from pytest_lem.store.checks import (
+    Fault,
+    Window,
+    counted_once,
+    overlaps,
+    place_of,
+    ranks,
+    rounds_of,
+    shared_work,
+    windows,
+    work,
+)
 from pytest_lem.store.experiments import joined
 from pytest_lem.store.indexed import current_report
 from pytest_lem.store.rawfiles import disagreements, read_raw, with_raw
@@ -43,7 +54,7 @@ def verify(folder: Path, aggregate: Aggregate) -> Verified:
         *(
             fault
             for each in report.measurements
-            for check in (ranks, counted_once, windows, work)
+            for check in (ranks, shared_work, counted_once, windows, work)
             for fault in check(each)
         ),
         *overlaps(report.measurements, _clocks(folder)),
@@ -101,7 +112,7 @@ def _apart(name: str, told: Round, written: Round) -> Iterator[tuple[str, str, s
 
 
 _WORK = ("requests", "prompt_tokens", "tokens")
-_READ = ("devices", "valid")
+_READ = ("devices", "valid", "ranks")
 
 
 def _numbers(fields: Sequence[str], told: Round, written: Round) -> str:

@@ -21,6 +21,12 @@ class AdapterProtocol(Protocol):
         `precision`, `device`, `gpus`, `options` (every option that was asked for), `unread` (those that nothing keeps,
         so that they cannot be read back), `vocab_size`, and what else the adapter can tell. `progress` shows the user a
         line about a long step.
+
+        Where the entry's `ranks` is more than one, as many processes have an adapter, and each method is called in all
+        of them. `request` then has `ranks` and this one's `rank`, the environment what torchrun would set, and rank 0
+        the open socket `listen_fd` at MASTER_PORT, for the store where they meet. What rank 0 answers is the engine's:
+        `observed` and what `collect` gives have a list `ranks`, an entry each (see `RankRun`). `run` begins and ends
+        with a barrier, so that the window covers all of them.
         """
         ...
 

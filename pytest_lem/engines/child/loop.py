@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .faults import Refused
+from .ranks import Ranks
 
 if TYPE_CHECKING:
     from .adapter import AdapterProtocol
@@ -25,9 +26,12 @@ def serve(wire: Wire, adapter_file: str) -> None:
     session = Session(adapter_file, wire)
     while True:
         request = wire.receive()
+        wire.begin(request["id"])
         answer = _attempt(session, request)
-        wire.send({"id": request["id"], **answer})
+        if not session.left_to_ranks(answer):
+            wire.answer(answer)
         if request["command"] == "stop":
+            session.leave()
             return
 
 
@@ -53,9 +57,43 @@ class Session:
         self._adapter_file = adapter_file
         self._wire = wire
         self._adapter: AdapterProtocol | None = None
+        self._ranks: Ranks | None = None
 
     def obey(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Carry out one command; returns the answer's value."""
+        """Carry out one command, on all ranks where there are others; returns the answer's value."""
+        if request["command"] == "load" and request.get("ranks", 1) > 1 and "rank" not in request:
+            self._ranks = Ranks(request["ranks"], self._adapter_file, self._wire.answer)
+        if self._ranks is None or request["command"] == "tokenize":
+            return self._obey(request)
+        return self._obey_together(request, self._ranks)
+
+    def _obey_together(self, request: dict[str, Any], ranks: Ranks) -> dict[str, Any]:
+        """Carry it out with the other ranks: all of them do, or all refuse it."""
+        ranks.send(request)
+        try:
+            value = self._obey({**request, "rank": 0, "listen_fd": ranks.listen_fd})
+        except Refused:
+            if request["command"] != "load" and not ranks.refusals():
+                raise RuntimeError("refused what the other ranks did") from None
+            raise
+        refusals = ranks.refusals()
+        if refusals:
+            raise RuntimeError(f"did what another rank refused ({refusals[0]})")
+        return value
+
+    def left_to_ranks(self, answer: dict[str, Any]) -> bool:
+        """Whether a failure is one of several ranks', of which the one that caused the others is told."""
+        if self._ranks is None or answer["type"] != "failed" or answer["kind"] == "usage":
+            return False
+        self._ranks.failed(0, answer)
+        return True
+
+    def leave(self) -> None:
+        """After stop: the last to end."""
+        if self._ranks is not None:
+            self._ranks.leave()
+
+    def _obey(self, request: dict[str, Any]) -> dict[str, Any]:
         commands: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
             "load": self._load,
             "tokenize": self._tokenize,

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from . import pytorch_model, pytorch_observe
+from . import pytorch_model, pytorch_observe, pytorch_parallel
 from .faults import Refused
 from .pytorch_arithmetic import set_arithmetic
 from .pytorch_assistance import Drafts, load_assistant
@@ -29,7 +29,7 @@ class Adapter:
     def load(self, request: dict[str, Any], progress: Callable[[str], None]) -> dict[str, Any]:
         """Load the model and read back what it is; the probe that tells also is the first two tokens it makes."""
         options = request["options"]
-        self.device = pytorch_model.find_device(request["device"])
+        self.device = pytorch_model.find_device(request)
         if options.get("num_threads"):
             torch.set_num_threads(options["num_threads"])
         check_attention(options.get("attention_implementation"), self.device)
@@ -37,6 +37,7 @@ class Adapter:
         config = pytorch_model.model_config(request)
         check_quantization(request, config, self.device)
         set_arithmetic(options, self.device)
+        self.group = pytorch_parallel.join(request, self.device, config)
         progress(f"loading {request['model']}")
         with memory_faults():
             assistant = load_assistant(request, config, self.device)
@@ -48,6 +49,7 @@ class Adapter:
             self.drafts = Drafts(self.model) if self.manner.assisted else None
             told = {**options, "traffic": self.traffic}
             observed = pytorch_observe.observe(self.model, told, self.manner, self.drafts)
+            observed = self.group.observed(self.model, observed)
         self.compiled = observed["options"]["torch_compile"] is not False
         # These compile their kernels themselves, as often as shapes are new.
         self.warms_up = self.compiled or observed["options"]["attention_implementation"] == "flex_attention"
@@ -84,12 +86,13 @@ class Adapter:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
             torch.cuda.reset_peak_memory_stats(self.device)
+        self.group.arm()
 
     def run(self) -> None:
         """The window: pass after pass, then wait for the device."""
         driver = self._ready()
-        self.began = time.monotonic()
-        with memory_faults():
+        with memory_faults(), self.group.window():
+            self.began = time.monotonic()
             for _ in range(self.passes):
                 driver.run_pass()
             if self.device.type == "cuda":
@@ -104,7 +107,7 @@ class Adapter:
             )
         drafted = self.drafts.counters() if self.drafts is not None else {}
         ids = driver.token_ids()
-        return {
+        found = {
             "tokens": driver.tokens,
             "token_ids": ids,
             "texts": self.tokenizer.texts(ids),
@@ -112,6 +115,7 @@ class Adapter:
             "memory": device_peaks(self.device),
             "counters": {"weights_bytes": self.weights_bytes, **driver.counters(), **drafted},
         }
+        return self.group.collected(found)
 
     def close(self) -> None:
         """Drop the model and give its memory back."""
@@ -119,6 +123,7 @@ class Adapter:
         self.model = None
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
+        self.group.close()
 
     def _ready(self) -> Waves | Queue | Continuous:
         if self.driver is None:

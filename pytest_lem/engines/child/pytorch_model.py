@@ -13,24 +13,26 @@ import transformers
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
 from .faults import Refused
+from .pytorch_parallel import Make, split
 from .pytorch_quantization import quantization_config
 
 PREFIX = "synthetic:"
 SYNTHETIC = Path(__file__).parents[1] / "synthetic"
 
 
-def find_device(name: str) -> torch.device:
-    """The torch device for `cuda` or `cpu`. Raises Refused where torch has no CUDA, or sees no single GPU."""
-    if name == "cpu":
+def find_device(request: dict[str, Any]) -> torch.device:
+    """The torch device of a load request: rank i has device i. Raises Refused without CUDA, or a GPU a rank."""
+    if request["device"] == "cpu":
         return torch.device("cpu")
     asked = f"device 'cuda' was asked for, but torch {torch.__version__} of {sys.executable}"
     if torch.version.cuda is None and torch.version.hip is None:
         raise Refused(f"{asked} is built without CUDA; install a CUDA build of torch, or ask for device 'cpu'")
     if not torch.cuda.is_available():
         raise Refused(f"{asked} sees no GPU; check the driver and CUDA_VISIBLE_DEVICES, or ask for device 'cpu'")
-    if torch.cuda.device_count() > 1:
-        raise Refused(f"{torch.cuda.device_count()} GPUs were given, but this engine runs on one; give it one")
-    return torch.device("cuda", 0)
+    found, ranks = torch.cuda.device_count(), request.get("ranks", 1)
+    if found != ranks:
+        raise Refused(f"GPUs: {found} were given, but this engine runs on {ranks}; give it {ranks}")
+    return torch.device("cuda", request.get("rank", 0))
 
 
 def source_of(name: str) -> dict[str, str]:
@@ -59,7 +61,9 @@ def load_model(request: dict[str, Any], device: torch.device) -> Any:
         keywords["attn_implementation"] = options["attention_implementation"]
     if options.get("quantization"):
         keywords["quantization_config"] = quantization_config(options["quantization"], request["precision"])
-    make = _random_model if request["source"] == "synthetic" else _stored_model
+    make: Make = _random_model if request["source"] == "synthetic" else _stored_model
+    if request.get("ranks", 1) > 1:
+        make = split(make)
     transformers.utils.logging.disable_progress_bar()
     model = make(request, device, keywords)
     model.eval()
@@ -104,7 +108,9 @@ def _stored_model(request: dict[str, Any], device: torch.device, keywords: dict[
 
 
 def _placed(load: Callable[..., Any], location: str | None, device: torch.device, **keywords: Any) -> Any:
-    """Loaded onto the device itself: a quantised model cannot be moved."""
+    """Loaded onto the device itself: a quantised model cannot be moved. A rank's part is, where it is not there yet."""
+    if "distributed_config" in keywords:
+        return load(location, **keywords).to(device)
     if device.type == "cuda":
         keywords["device_map"] = {"": device}
     return load(location, **keywords)

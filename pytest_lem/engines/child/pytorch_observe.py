@@ -18,6 +18,7 @@ from .pytorch_attention import attention, counted_kernels
 from .pytorch_compile import compile_model, compiled, forget_compiled
 from .pytorch_decoding import Manner, generation
 from .pytorch_memory import gpu_uuid
+from .pytorch_ranks import pipeline_parallel_size, tensor_parallel_size
 
 
 @dataclass
@@ -52,6 +53,8 @@ def observe(model: Any, options: dict[str, Any], manner: Manner, drafts: Drafts 
         "traffic": options["traffic"],
         # Dequantised weights keep no trace of their file; from_pretrained fails where it cannot read it.
         "gguf_file": options.get("gguf_file"),
+        "tensor_parallel_size": tensor_parallel_size(model),
+        "pipeline_parallel_size": pipeline_parallel_size(model),
     }
     return {
         "precision": weights.precision(model),

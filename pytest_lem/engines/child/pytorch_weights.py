@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from .pytorch_ranks import local_part
+
 # A few small tensors that a model keeps in another precision (router biases, norms) do not change what it runs in.
 FOREIGN_SHARE = 0.01
 # Linear layers that quantisers leave as they are: the head, and what routes tokens to experts.
@@ -128,6 +130,7 @@ def _stored(model: Any) -> Iterator[torch.Tensor]:
 
 def _leaves(tensor: Any) -> Iterator[torch.Tensor]:
     """The plain tensors that one is made of: its parts, and the scales that bitsandbytes keeps beside it."""
+    tensor = local_part(tensor)
     for name in _parts(tensor):
         yield from _leaves(getattr(tensor, name))
     if not _parts(tensor):
@@ -139,5 +142,5 @@ def _leaves(tensor: Any) -> Iterator[torch.Tensor]:
 
 
 def _parts(tensor: Any) -> list[str]:
-    flatten = getattr(tensor, "__tensor_flatten__", None)
+    flatten = getattr(local_part(tensor), "__tensor_flatten__", None)  # a shard is made of what is here of it
     return list(flatten()[0]) if flatten is not None else []

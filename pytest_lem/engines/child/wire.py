@@ -27,6 +27,9 @@ class Wire:
         self._read_fd = read_fd
         self._write_fd = write_fd
         self._parent = os.getppid()
+        self._lock = threading.Lock()
+        self._open: int | None = None
+        self._kept: dict[str, Any] | None = None
         self._commands: queue.Queue[dict[str, Any]] = queue.Queue()
         threading.Thread(target=self._watch, name="lem-watch", daemon=True).start()
 
@@ -38,6 +41,22 @@ class Wire:
     def receive(self) -> dict[str, Any]:
         """The next command; waits for it."""
         return self._commands.get()
+
+    def begin(self, command: int) -> None:
+        """A command was taken, and waits for its answer; a failure that came before it is the answer."""
+        with self._lock:
+            self._open, kept = command, self._kept
+        if kept is not None:
+            self.answer(kept)
+
+    def answer(self, answer: dict[str, Any]) -> None:
+        """Answer the open command, from whatever thread comes first; a failure while none is open is kept for it."""
+        with self._lock:
+            command, self._open = self._open, None
+            if command is None:
+                self._kept = answer
+                return
+        self.send({"id": command, **answer})
 
     def send(self, message: dict[str, Any]) -> None:
         """Write one message as a line."""
