@@ -111,7 +111,7 @@ def legend(found: Grid, measurements: Sequence[Measurement]) -> list[str]:
             says.append(f"± and interval of two or three rounds or cycles: the range of their {found.headline}")
     if meters := _meters(measurements):
         says.append(f"meters: {', '.join(meters)}")
-    if any(value.source == "estimated" for each in measurements for value in each.metrics.values()):
+    if any(cell.startswith("~") or cell == "estimated" for row in found.rows for cell in row.cells):
         says.append("~ estimated by a model, not measured")
     return says
 

@@ -13,6 +13,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from torch.overrides import TorchFunctionMode
 from transformers import GenerationConfig
 
+from .architecture import architecture
 from .pytorch_memory import gpu_uuid
 
 # A few small tensors that a model keeps in another precision (router biases, norms) do not change what it runs in.
@@ -55,6 +56,7 @@ def observe(model: Any, options: dict[str, Any], generation: GenerationConfig) -
         "attention_class": _attention_class(model),
         "model_class": type(model).__name__,
         "experts_implementation": _experts(text_config),
+        "architecture": architecture(text_config),
         "parameters": sum(parameter.numel() for parameter in parameters),
         "weights_bytes": sum(parameter.numel() * parameter.element_size() for parameter in parameters),
         "vocab_size": text_config.vocab_size,
