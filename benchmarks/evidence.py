@@ -24,6 +24,7 @@ from benchmarks.accuracy import summary as accuracy
 from benchmarks.campaigns import lanes
 from benchmarks.engines import kills, served, starts
 from benchmarks.engines import summary as engines
+from benchmarks.flops import summary as flops
 from benchmarks.gates import launches, verdicts
 from benchmarks.gates import summary as gates
 from benchmarks.overhead import summary as overhead
@@ -38,6 +39,7 @@ END = "<!-- end of the generated part -->"
 GENERATORS: dict[str, Callable[[dict[str, Any]], str]] = {
     "accuracy": accuracy.render,
     "engines": engines.render,
+    "flops": flops.render,
     "gates": gates.render,
     "html-report": pages.render,
     "kills": kills.render,

@@ -38,21 +38,27 @@ def _tokens(count: int) -> torch.Tensor:
     return torch.zeros((1, count), dtype=torch.long, device="meta")
 
 
-def by_torch(step: torch.nn.Module, tokens: torch.Tensor) -> float:
+def by_torch() -> Count:
     """FLOPs of a step by torch's own counter."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    with FlopCounterMode(display=False) as counter:
-        step(tokens)
-    return float(counter.get_total_flops())
+    def flops(step: torch.nn.Module, tokens: torch.Tensor) -> float:
+        with FlopCounterMode(display=False) as counter:
+            step(tokens)
+        return float(counter.get_total_flops())
+
+    return flops
 
 
-def by_calflops(step: torch.nn.Module, tokens: torch.Tensor) -> float:
+def by_calflops() -> Count:
     """FLOPs of a step by calflops."""
     from calflops import calculate_flops
 
-    flops, _, _ = calculate_flops(step, args=[tokens], print_results=False, output_as_string=False)
-    return float(flops)
+    def flops(step: torch.nn.Module, tokens: torch.Tensor) -> float:
+        found, _, _ = calculate_flops(step, args=[tokens], print_results=False, output_as_string=False)
+        return float(found)
+
+    return flops
 
 
 def load(request: dict[str, Any]) -> Any:
@@ -75,8 +81,8 @@ def load(request: dict[str, Any]) -> Any:
 
 def count(request: dict[str, Any]) -> dict[str, Any]:
     """One token's FLOPs after each of the contexts, the head's, and those of a whole prompt at once if one is asked."""
+    by = {"counted": by_torch, "calflops": by_calflops}[request["method"]]()
     model = load(request)
-    by: Count = {"counted": by_torch, "calflops": by_calflops}[request["method"]]
 
     def flops(tokens: int, past: int, keep: int) -> float:
         return by(Step(model, past, keep), _tokens(tokens))
