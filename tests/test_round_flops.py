@@ -158,6 +158,14 @@ def test_the_table_has_a_line_of_each_measurement_whose_roofline_is_known_and_no
     assert "roofline" not in table([a_measurement()], width=None)
 
 
+def test_a_method_that_was_asked_and_did_not_answer_is_a_footnote_with_both_numbers():
+    note = "calflops says 4e+13 FLOPs a pass, 28.6 % below the analytic 5.6e+13"
+    text = table([measured(PASS.replace(notes=(note,)))], width=None)
+    assert f"[1] FLOPs are analytic: {note}" in text
+    last_resort = PASS.replace(method="parameters", notes=("the FLOPs of the architecture 'new' are not known",))
+    assert "architecture" not in table([measured(last_resort)], width=None)
+
+
 def arithmetic(workload: WorkloadSpec, **observed) -> Arithmetic:
     work = build_work(workload, 1024, lambda texts: [])
     return arithmetic_of(EngineSpec(backend="pytorch"), OBSERVED | observed, work, "analytic")
