@@ -11,6 +11,7 @@ from pytest_lem.launches import context_of, launches, ungateable
 from pytest_lem.model.arithmetic import Arithmetic
 from pytest_lem.model.measurement import LatencyPass, Measurement, MeterDevice, RequestTimes, Served
 from pytest_lem.model.specs import EngineSpec, WorkloadSpec
+from pytest_lem.render.html.summary import summary
 from pytest_lem.render.roofline import COUNTED, roofline, roofline_lines
 from pytest_lem.render.terminal import table
 from pytest_lem.reporting import late_metrics
@@ -139,7 +140,7 @@ def test_a_window_has_no_flops():
     [
         (6.0, PASS, "memory: of a step 80 % are 14.9 GiB read, 34 % are 2.00 TFLOP, 20 % neither"),
         (2.5, PASS.replace(weights_read_bytes=0), "arithmetic: of a step 12 % are 954 MiB read, 81 % are 2.00 TFLOP"),
-        (50.0, PASS, "neither memory nor arithmetic, but the host: of a step 9.5 % are 14.9 GiB read"),
+        (50.0, PASS, "the host, or by kernels below their peak: of a step 9.5 % are 14.9 GiB read"),
     ],
 )
 def test_the_line_says_what_binds_decode(gap_ms, arithmetic, bound):
@@ -156,6 +157,8 @@ def test_the_table_has_a_line_of_each_measurement_whose_roofline_is_known_and_no
     )[:1]
     assert lines[-1] == COUNTED
     assert "roofline" not in table([a_measurement()], width=None)
+    page = summary([found], ())
+    assert "decode is bound by the host, or by kernels below their peak" in page
 
 
 def test_a_method_that_was_asked_and_did_not_answer_is_a_footnote_with_both_numbers():

@@ -41,7 +41,7 @@ def roofline(measurement: Measurement) -> str | None:
 
 def _bound(memory: float, arithmetic: float) -> str:
     if max(memory, arithmetic) < _HALF:
-        return "neither memory nor arithmetic, but the host"
+        return "the host, or by kernels below their peak"
     return "memory" if memory >= arithmetic else "arithmetic"
 
 
