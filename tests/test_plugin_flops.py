@@ -28,6 +28,16 @@ def test_the_report_has_flops_with_their_method_and_what_is_absent_with_its_reas
     assert project.metric("roofline_memory")["reason"] == "no published peaks are known for a CPU"
 
 
+def test_a_baseline_leaves_them_out_without_a_word(project):
+    project.write(FILE.replace("{wrong}", "{'wrong': {'parameters': 1000}}"))
+    result = project.run("--lem-save=main", "--lem-rounds=8")
+    result.assert_outcomes(passed=1)
+    result.stdout.no_fnmatch_line("*joules_per_tflop*")
+    saved = "".join(file.read_text() for file in (project.pytester.path / ".lem" / "baselines").rglob("*.json*"))
+    assert "joules_per_token" in saved
+    assert "tflop" not in saved
+
+
 def test_an_engine_that_tells_nothing_of_its_model_has_no_flops(project):
     project.write(FILE.replace("{wrong}", "{}"))
     project.run().assert_outcomes(passed=1)
