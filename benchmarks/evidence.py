@@ -24,6 +24,7 @@ from benchmarks.accuracy import summary as accuracy
 from benchmarks.campaigns import lanes
 from benchmarks.engines import factors, kills, served, starts
 from benchmarks.engines import summary as engines
+from benchmarks.flops import summary as flops
 from benchmarks.gates import launches, verdicts
 from benchmarks.gates import speed as judging
 from benchmarks.gates import summary as gates
@@ -41,6 +42,7 @@ GENERATORS: dict[str, Callable[[dict[str, Any]], str]] = {
     "accuracy": accuracy.render,
     "engines": engines.render,
     "factors": factors.render,
+    "flops": flops.render,
     "gates": gates.render,
     "html-report": pages.render,
     "judging": judging.render,

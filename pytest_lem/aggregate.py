@@ -13,6 +13,7 @@ from pytest_lem.launches import launched, nothing_valid, recorded_keys, recorded
 from pytest_lem.model.errors import Unavailable
 from pytest_lem.model.measurement import Cycle, MetricValue, Round, Source
 from pytest_lem.model.metrics import METRICS, Metric
+from pytest_lem.round_flops import OF_CONFIGURATION
 from pytest_lem.round_values import (
     Value,
     counted,
@@ -177,6 +178,20 @@ def _counter(metric: Metric, cycles: Sequence[Cycle], _: Context) -> MetricValue
     return MetricValue(value=value, unit=metric.unit, n=len(counts), source=counter_source(metric))
 
 
+def _arithmetic(metric: Metric, cycles: Sequence[Cycle], context: Context) -> MetricValue:
+    """What follows from the configuration alone has no interval; the rest is as its seconds and joules are."""
+    if metric.key not in OF_CONFIGURATION:
+        return _energy(metric, cycles, context)
+    values = [each.value for cycle in _of_rounds(metric, cycles, context) for each in cycle]
+    return MetricValue(value=values[0], unit=metric.unit, n=len(values), source="estimated")
+
+
+def _roofline(metric: Metric, cycles: Sequence[Cycle], context: Context) -> MetricValue:
+    per_cycle = [values for _, values in series(metric, cycles, context)]
+    value = float(np.mean([np.median([each.value for each in values]) for values in per_cycle]))
+    return MetricValue(value=value, unit=metric.unit, n=sum(map(len, per_cycle)), source="estimated")
+
+
 def _load(metric: Metric, cycles: Sequence[Cycle], context: Context) -> MetricValue:
     loads = [each.value for _, values in series(metric, cycles, context) for each in values]
     return _present(metric, mean_interval(loads), "measured")
@@ -204,5 +219,7 @@ _KINDS: dict[str, Callable[[Metric, Sequence[Cycle], Context], MetricValue]] = {
     "service": _service,
     "memory": _memory,
     "counter": _counter,
+    "arithmetic": _arithmetic,
+    "roofline": _roofline,
     "load": _load,
 }

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from math import sqrt
 
+from pytest_lem.flops.peaks import Peaks
+from pytest_lem.model.arithmetic import Arithmetic
 from pytest_lem.model.measurement import DeviceReading, MeterRecord, Round, Source
 from pytest_lem.model.workload import ServiceLevel
 
@@ -20,7 +22,8 @@ class Context:
 
     `device` is where the engine runs (`cuda` or `cpu`), `meters` what was taken and refused, `grams_per_joule` the
     grid's factor, or None with `carbon_reason`. `work` is false for a plain window, which has no tokens. `slo` is the
-    service level that the workload promises, if any.
+    service level that the workload promises, if any. `arithmetic` are the FLOPs of a pass, `peaks` what the GPUs can do
+    in its precision, or None with `peaks_reason`.
     """
 
     device: str
@@ -29,6 +32,9 @@ class Context:
     carbon_reason: str = "no carbon intensity was given (--lem-carbon=ISO3|GRAMS)"
     work: bool = True
     slo: ServiceLevel | None = None
+    arithmetic: Arithmetic | None = None
+    peaks: Peaks | None = None
+    peaks_reason: str = "no published peaks are known for a CPU"
 
 
 @dataclass(frozen=True)

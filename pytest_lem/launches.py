@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pytest_lem.device_joules import Context, holds_host
+from pytest_lem.flops.peaks import peaks_of
 from pytest_lem.model.errors import Unavailable
 from pytest_lem.model.measurement import Cycle, Measurement, Recorded, Round, Source
 from pytest_lem.model.metrics import METRICS, Metric
@@ -65,12 +66,27 @@ def ungateable(measurement: Measurement, key: str, found: Sequence[Launch] | Non
 def context_of(measurement: Measurement) -> Context:
     """What the metrics of a measurement need beside its rounds, as far as the measurement itself tells it."""
     device = "cuda" if any(cycle.gpus for cycle in measurement.cycles) else "cpu"
-    return Context(
+    context = Context(
         device=device,
         meters=measurement.meters,
         work=measurement.engine is not None,
         slo=measurement.workload.slo if measurement.workload else None,
     )
+    return with_arithmetic(context, measurement)
+
+
+def with_arithmetic(context: Context, measurement: Measurement) -> Context:
+    """The context with the FLOPs of a pass, and the peaks of the GPUs that the meters name."""
+    if measurement.engine is None:
+        return context
+    arithmetic = next((cycle.arithmetic for cycle in measurement.cycles if cycle.arithmetic is not None), None)
+    known = {device.id: device.name for meter in measurement.meters for device in meter.devices}
+    gpus = max((cycle.gpus for cycle in measurement.cycles), key=len, default=())
+    try:
+        peaks, reason = peaks_of([known.get(gpu, "") for gpu in gpus], measurement.engine.requested.precision), ""
+    except Unavailable as error:
+        peaks, reason = None, error.reason
+    return replace(context, arithmetic=arithmetic, peaks=peaks, peaks_reason=reason)
 
 
 def metric_of(measurement: Measurement, key: str) -> Metric:
@@ -93,7 +109,7 @@ def recorded_keys(cycles: Iterable[Cycle]) -> list[str]:
     return list(dict.fromkeys(each.metric for cycle in cycles for each in cycle.recorded))
 
 
-OF_ROUNDS = frozenset({"energy", "balance", "rate", "counter"})
+OF_ROUNDS = frozenset({"energy", "balance", "rate", "counter", "arithmetic"})
 """The kinds of metric that every valid round has a value of, or none has."""
 
 

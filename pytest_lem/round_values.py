@@ -14,6 +14,7 @@ from pytest_lem.device_joules import PARTS, Context, engine_joules, whole_pass
 from pytest_lem.model.errors import Unavailable
 from pytest_lem.model.measurement import Cycle, RequestTimes, Round, Source
 from pytest_lem.model.metrics import LATENCIES, Metric
+from pytest_lem.round_flops import flops_value, roofline_share
 from pytest_lem.service import Kept, kept
 
 if TYPE_CHECKING:
@@ -204,6 +205,16 @@ def _counter(metric: Metric, round_: Round, _: Context) -> Value:
     return Value(count if divisor is None else count / divisor, source=counter_source(metric))
 
 
+def _arithmetic(metric: Metric, round_: Round, context: Context) -> Value:
+    """FLOPs follow from a configuration: what is made of them is an estimate too."""
+    value, std = flops_value(metric.key, round_, context)
+    return Value(value, std, "estimated")
+
+
+def _roofline(metric: Metric, round_: Round, context: Context) -> Value:
+    return Value(roofline_share(metric.key, round_, context), source="estimated")
+
+
 def _passes(round_: Round) -> float:
     return round_.passes
 
@@ -215,6 +226,8 @@ _KINDS: dict[str, Callable[[Metric, Round, Context], Value]] = {
     "latency": _latency,
     "service": _service,
     "counter": _counter,
+    "arithmetic": _arithmetic,
+    "roofline": _roofline,
 }
 _DIVISORS: dict[str, Callable[[Round], float]] = {
     "joules_per_token": lambda round_: round_.tokens,

@@ -12,10 +12,13 @@ from math import ceil
 from typing import Any, Literal, Protocol
 
 from pytest_lem.aggregate import cost
+from pytest_lem.arithmetic import arithmetic_of
 from pytest_lem.device_joules import Context, whole_pass
 from pytest_lem.engines.host import Engine
 from pytest_lem.engines.protocol import PassResult
+from pytest_lem.flops.chain import Asked
 from pytest_lem.meters.registry import MeterSet
+from pytest_lem.model.arithmetic import Arithmetic
 from pytest_lem.model.measurement import Cycle, DeviceMemory, Gap, LatencyPass, Round
 from pytest_lem.model.specs import ProtocolSpec, WorkloadSpec
 from pytest_lem.served import refusal, served_round, submission_notes
@@ -55,6 +58,7 @@ class CycleLog:
     gap: Gap | None = None
     lanes: int = 1
     work: dict[str, Any] = field(default_factory=dict)
+    arithmetic: Arithmetic | None = None
     notes: tuple[str, ...] = ()
     began: float = field(default_factory=time.monotonic)
 
@@ -74,6 +78,7 @@ class CycleLog:
             seconds=time.monotonic() - self.began,
             lanes=self.lanes,
             work=self.work,
+            arithmetic=self.arithmetic,
             notes=self.notes,
         )
 
@@ -98,6 +103,7 @@ class Bench:
     protocol: ProtocolSpec
     context: Context
     listener: Listener
+    flops: Asked = "analytic"
     passes: int = 1
     began: float = field(default_factory=time.monotonic)
 
@@ -112,6 +118,7 @@ class Bench:
         engine = self.log.engine
         engine.prepare(self.workload)
         self.log.work, self.log.notes = engine.work.notes, submission_notes(engine.spec.backend, engine.work)
+        self.log.arithmetic = arithmetic_of(engine.spec, engine.observed, engine.work, self.flops)
         if self.workload.arriving is None:
             self._calibrate()
         self._warm_up()

@@ -281,7 +281,7 @@ def test_latex_is_a_booktabs_table_with_intervals():
 
 
 def test_latex_writes_large_numbers_and_estimates_in_its_own_way():
-    large = metrics(joules_per_token=a_metric(value=3e12, source="estimated"))
+    large = metrics(joules_per_token=a_metric(value=3e15, source="estimated"))
     text = latex.as_latex(entries([a_report(a_measurement(metrics=large))]), ["joules_per_token"])
     assert re.search(r"\$\{\\sim\}3000 \\pm 60\$", text)
 

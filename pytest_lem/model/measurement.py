@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from pytest_lem.model.arithmetic import Arithmetic
 from pytest_lem.model.errors import Unavailable
 from pytest_lem.model.metrics import METRICS
 from pytest_lem.model.quantity import Quantity
@@ -245,7 +246,8 @@ class Cycle(Frozen):
     the work to the last round, without the engine's start. `lanes` counts the engines that may have run on this host
     at the same time: above 1 the host's joules are not this engine's alone. `recorded` are the user's own values.
     `work` says how its work was made: what was cut, filled up or left out of the data, groups and their padding; of an
-    open loop, its `arrivals` as they were drawn. `notes` say what a reader has to know of how it was done.
+    open loop, its `arrivals` as they were drawn. `arithmetic` are the FLOPs of one pass; null for a window. `notes` say
+    what a reader has to know of how it was done.
     """
 
     index: int
@@ -262,6 +264,7 @@ class Cycle(Frozen):
     lanes: int = 1
     recorded: tuple[Recorded, ...] = ()
     work: dict[str, Any] = Field(default_factory=dict)
+    arithmetic: Arithmetic | None = None
     notes: tuple[str, ...] = ()
 
     @property

@@ -22,18 +22,30 @@ class Metric:
     key: str
     unit: str
     better: Literal["lower", "higher"]
-    kind: Literal["energy", "balance", "rate", "latency", "service", "memory", "counter", "load", "recorded"]
+    kind: Literal[
+        "energy",
+        "balance",
+        "rate",
+        "latency",
+        "service",
+        "memory",
+        "counter",
+        "arithmetic",
+        "roofline",
+        "load",
+        "recorded",
+    ]
     definition: str
 
     @property
     def is_hooked(self) -> bool:
         """Whether it needs token times, which are taken beside some rounds only (under traffic in all of them)."""
-        return self.kind in ("latency", "service")
+        return self.kind in ("latency", "service", "roofline")
 
     @property
     def is_joules(self) -> bool:
         """Whether it needs an energy reading."""
-        return self.kind == "energy" or self.key == "joules_per_good_request"
+        return self.kind == "energy" or self.key in ("joules_per_good_request", "joules_per_tflop")
 
 
 PERCENTILES = (50, 90, 95, 99)
@@ -116,6 +128,48 @@ _TABLE = [
         "drafted tokens that the model took / all drafted (assisted generation)",
     ),
     Metric("engine_flops_per_token", "FLOP/tok", "lower", "counter", "the engine's own count, per output token"),
+    Metric("flops_per_token", "FLOP/tok", "lower", "arithmetic", "FLOPs of prompts and answers, per output token"),
+    Metric("flops_per_request", "FLOP/req", "lower", "arithmetic", "the same FLOPs per request"),
+    Metric("prefill_flops_per_token", "FLOP/tok", "lower", "arithmetic", "FLOPs of prefill per prompt token"),
+    Metric(
+        "decode_flops_per_token", "FLOP/tok", "lower", "arithmetic", "FLOPs of decode per output token after the first"
+    ),
+    Metric("flops_per_second", "FLOP/s", "higher", "arithmetic", "FLOPs of prompts and answers / time of the window"),
+    Metric(
+        "mfu",
+        "1",
+        "higher",
+        "arithmetic",
+        "model FLOPs utilisation: flops_per_second / the GPUs' published dense peak in the precision (PaLM)",
+    ),
+    Metric(
+        "joules_per_tflop",
+        "J/TFLOP",
+        "lower",
+        "arithmetic",
+        "joules of the engine's devices per 10¹² FLOPs of prompts and answers",
+    ),
+    Metric(
+        "roofline_memory",
+        "1",
+        "higher",
+        "roofline",
+        "share of decode's time that its reads of weights and KV cache take at the published bandwidth",
+    ),
+    Metric(
+        "roofline_arithmetic",
+        "1",
+        "higher",
+        "roofline",
+        "share of decode's time that its FLOPs take at the published dense peak",
+    ),
+    Metric(
+        "roofline_rest",
+        "1",
+        "lower",
+        "roofline",
+        "share of decode's time that neither explains: 1 − the larger of both (host, launches, kernels below peak)",
+    ),
     Metric("load_seconds", "s", "lower", "load", "from the start of the engine's process until it could take work"),
 ]
 METRICS: dict[str, Metric] = {metric.key: metric for metric in _TABLE}

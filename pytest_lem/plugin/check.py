@@ -11,6 +11,7 @@ from pytest_lem.campaign import project
 from pytest_lem.campaign.matrix import Layers, cells, protocol, validated
 from pytest_lem.cooling import gap_rule
 from pytest_lem.engines import registry
+from pytest_lem.flops.chain import ASKED, Asked
 from pytest_lem.model.errors import UsageError
 from pytest_lem.model.specs import ProtocolSpec
 from pytest_lem.plugin import options
@@ -41,6 +42,7 @@ def check_options(config: pytest.Config) -> None:
     command_limits(config)
     check_gates(config)
     _check_copies(config)
+    flops_method(config)
 
 
 def layers_of(config: pytest.Config, test: pytest.Item | Any | None) -> Layers:
@@ -71,6 +73,15 @@ def allowed_failures(config: pytest.Config) -> int:
     if most < 1:
         raise UsageError(f"--lem-max-engine-failures={most}: at least one engine must be allowed to fail")
     return most
+
+
+def flops_method(config: pytest.Config) -> Asked:
+    """Who is asked first how many FLOPs the work takes. Raises UsageError for a method that is none."""
+    asked = options.value(config, "flops") or "analytic"
+    for method in ASKED:
+        if method == asked:
+            return method
+    raise UsageError(f"--lem-flops={asked}: unknown method; known: {', '.join(ASKED)}")
 
 
 def protocol_of(item: pytest.Item) -> ProtocolSpec:

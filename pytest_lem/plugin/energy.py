@@ -13,6 +13,7 @@ import pytest
 
 from pytest_lem.aggregate import metrics
 from pytest_lem.device_joules import Context
+from pytest_lem.launches import with_arithmetic
 from pytest_lem.meters.host_clock import HostClock
 from pytest_lem.model.errors import EngineError, LemError, UsageError
 from pytest_lem.model.measurement import Cycle, DeviceReading, EngineRecord, Measurement, Round
@@ -111,7 +112,9 @@ class Energy:
         context = self._session.context(backend.spec.device, meters, workload)
         log = CycleLog(backend.engine, backend.cycle, gap=self._session.pool.take_gap(), lanes=lanes(self._item.config))
         self._session.recorder.begin(begun, log.cycle())
-        bench = Bench(log, meters, workload, spec, context, _Listener(self._session, begun, backend.cycle))
+        bench = Bench(
+            log, meters, workload, spec, context, _Listener(self._session, begun, backend.cycle), self._session.flops
+        )
         try:
             with self._session.stopping.rounds():
                 bench.measure()
@@ -217,7 +220,8 @@ class Energy:
 
     def _finish(self, begun: Measurement, cycles: tuple[Cycle, ...], context: Context) -> Measurement:
         """Write down what was measured, also of what was cut short; gives what the hooks made of it."""
-        done = begun.model_copy(update={"cycles": cycles, "metrics": metrics(cycles, context)})
+        done = begun.model_copy(update={"cycles": cycles})
+        done = done.model_copy(update={"metrics": metrics(cycles, with_arithmetic(context, done))})
         self._last = self._session.recorder.finish(done)
         self._recalled.clear()
         return self._last

@@ -17,7 +17,7 @@ from pytest_lem.model.specs import EngineSpec, WorkloadSpec
 from pytest_lem.plugin import options, resume
 from pytest_lem.plugin.backend import Backend
 from pytest_lem.plugin.breaker import Breaker
-from pytest_lem.plugin.check import allowed_failures
+from pytest_lem.plugin.check import allowed_failures, flops_method
 from pytest_lem.plugin.generators import take_generators
 from pytest_lem.plugin.gpus import Gpus, candidates, command_line, lease_count, visible
 from pytest_lem.plugin.pool import EnginePool
@@ -58,6 +58,7 @@ class LemSession:
         )
         logs = self.recorder.run.directory / "logs"
         self.pool = EnginePool(self._gpus, logs, self.show, self.progress.say, self._cooling())
+        self.flops = flops_method(config)
         self._carbon = self._grams_per_joule()
         self.stopping = Stopping()
         self.stopping.take()

@@ -217,7 +217,7 @@ def _tags(measurement: Measurement, notes: Notes, *, quick: bool) -> list[str]:
     if noted:
         marks = dict.fromkeys(notes.noted_round(note) for each in noted for note in each.notes)
         tags.append(f"{len(noted)} noted{''.join(marks)}")
-    said = dict.fromkeys(note for cycle in measurement.cycles for note in cycle.notes)
+    said = dict.fromkeys(note for cycle in measurement.cycles for note in (*cycle.notes, *_flops_notes(cycle)))
     if said:
         tags.append(f"note{''.join(map(notes.ref, said))}")
     padded = measurement.metrics.get("padding_share")
@@ -227,6 +227,14 @@ def _tags(measurement: Measurement, notes: Notes, *, quick: bool) -> list[str]:
         tags.append(f"not steady{notes.ref(_NOT_STEADY)}")
     stopped = dict.fromkeys(cycle.stopped for cycle in measurement.cycles if cycle.stopped in ("interrupted", "failed"))
     return [*tags, *stopped]
+
+
+def _flops_notes(cycle: Cycle) -> list[str]:
+    """What a method that was asked for FLOPs said, where another answered; the last resort is asked by nobody."""
+    found = cycle.arithmetic
+    if found is None or found.method in (None, "parameters"):
+        return []
+    return [f"FLOPs are {found.method}: {note}" for note in found.notes]
 
 
 def _interval(measurement: Measurement, key: str) -> MetricValue | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import median_low
 
 ABSENT = "–"
-_SI = [(1e-9, "n"), (1e-6, "µ"), (1e-3, "m"), (1.0, ""), (1e3, "k"), (1e6, "M"), (1e9, "G")]
+_SI = [(1e-9, "n"), (1e-6, "µ"), (1e-3, "m"), (1.0, ""), (1e3, "k"), (1e6, "M"), (1e9, "G"), (1e12, "T")]
 _BINARY = [(1.0, ""), (2.0**10, "Ki"), (2.0**20, "Mi"), (2.0**30, "Gi"), (2.0**40, "Ti")]
 _BASE = {"ms": ("s", 1e-3)}
 # Above one, the prefix waits: 1400 W reads better than 1.4 kW, and 12000 tok/s better than 12 ktok/s.

@@ -13,6 +13,7 @@ from pytest_lem.render.columns import ENGINES, SERVED, WINDOWS, Grid, Kind, grid
 from pytest_lem.render.layout import lay_out, wrapped
 from pytest_lem.render.names import names_of
 from pytest_lem.render.notes import Notes
+from pytest_lem.render.roofline import roofline_lines
 
 __all__ = ["console_for", "is_served", "kinds_of", "legend", "names_of", "print_line", "print_table", "table", "title"]
 _PLAIN = {"–": "-", " ±": "+-", "±": "+-", "µ": "u", "─": "-", "·": "|", "−": "-", "×": "x", "✗": "x", "✓": "v"}
@@ -63,7 +64,7 @@ def _lines(measurements: Sequence[Measurement], width: int | None) -> list[Text]
         found = grid(kind, chosen, [names[id(each)] for each in chosen], notes)
         gap = [Text()] if lines else []
         lines += [*gap, *_title(kind, chosen, width), *lay_out(found, width), *_legend(found, chosen, width)]
-    return [*lines, *_footnotes(notes, width)]
+    return [*lines, *_footnotes(notes, width), *_roofline(measurements, width)]
 
 
 def kinds_of(measurements: Sequence[Measurement]) -> list[tuple[Kind, list[Measurement]]]:
@@ -111,7 +112,7 @@ def legend(found: Grid, measurements: Sequence[Measurement]) -> list[str]:
             says.append(f"± and interval of two or three rounds or cycles: the range of their {found.headline}")
     if meters := _meters(measurements):
         says.append(f"meters: {', '.join(meters)}")
-    if any(value.source == "estimated" for each in measurements for value in each.metrics.values()):
+    if any(cell.startswith("~") or cell == "estimated" for row in found.rows for cell in row.cells):
         says.append("~ estimated by a model, not measured")
     return says
 
@@ -128,6 +129,11 @@ def _footnotes(notes: Notes, width: int | None) -> list[Text]:
         for mark, text in notes.lines()
         for line in wrapped(f"{mark} {text}", width, " " * (len(mark) + 1))
     ]
+
+
+def _roofline(measurements: Sequence[Measurement], width: int | None) -> list[Text]:
+    told = roofline_lines(measurements, names_of(measurements))
+    return [Text(line, style="dim") for text in told for line in wrapped(text, width, "  ")]
 
 
 def _legible(text: str, encoding: str) -> str:

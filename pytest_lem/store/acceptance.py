@@ -97,10 +97,12 @@ def _rounded(values: Iterable[float]) -> tuple[float, ...]:
 def _joules_left_out(measurement: Measurement) -> dict[str, str]:
     """The joules that were measured or estimated here and can't be compared, each with the reason.
 
-    CO2 is always an estimate, and nobody has to be told.
+    CO2 and what is made of FLOPs are always estimates, and nobody has to be told.
     """
     found = {}
-    for key in (key for key, metric in METRICS.items() if metric.is_joules and key != "co2_grams"):
+    for key, metric in METRICS.items():
+        if not metric.is_joules or metric.kind == "arithmetic" or key == "co2_grams":
+            continue
         try:
             reason = ungateable(measurement, key)
         except Unavailable:

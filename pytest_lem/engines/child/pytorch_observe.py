@@ -12,6 +12,7 @@ import transformers
 from transformers import GenerationConfig
 
 from . import pytorch_weights as weights
+from .architecture import architecture
 from .pytorch_arithmetic import arithmetic
 from .pytorch_assistance import Drafts
 from .pytorch_attention import attention, counted_kernels
@@ -65,6 +66,7 @@ def observe(model: Any, options: dict[str, Any], manner: Manner, drafts: Drafts 
         "linear_layers": weights.linear_layers(model),
         "model_class": type(model).__name__,
         "experts_implementation": _experts(text_config),
+        "architecture": architecture(text_config),
         "parameters": weights.parameters(model),
         "weights_bytes": weights.weights_bytes(model),
         "assistant_weights_bytes": weights.weights_bytes(manner.assistant) if manner.assistant is not None else None,

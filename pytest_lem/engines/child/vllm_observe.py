@@ -12,6 +12,7 @@ import torch
 import transformers
 import vllm
 
+from .architecture import architecture
 from .vllm_arguments import OURS, quantization, quantization_names, source_folder, version
 from .vllm_values import like, lowered, plain
 
@@ -52,6 +53,7 @@ def observe(config: Any, workers: list[dict[str, Any]], request: dict[str, Any],
         "kv_cache_bytes": _summed(workers, "kv_cache_bytes"),
         "compilation": {"mode": first["compilation_mode"], "cudagraph_mode": first["cudagraph_mode"]},
         "engine": _engine(config),
+        "architecture": architecture(text_config),
         "vocab_size": text_config.vocab_size,
         "versions": {
             "vllm": vllm.__version__,

@@ -15,6 +15,7 @@ from pytest_lem.render.html.elements import Html, element, hidden, joined, scrol
 from pytest_lem.render.judged import WORSE, Judged, judgements, worst
 from pytest_lem.render.notes import Notes
 from pytest_lem.render.numbers import ABSENT
+from pytest_lem.render.roofline import roofline_lines
 from pytest_lem.render.terminal import kinds_of, legend, names_of, title
 
 _MARK = re.compile(r"(\[\d+\])")
@@ -35,7 +36,8 @@ def summary(measurements: Sequence[Measurement], verdicts: Sequence[Verdict]) ->
     told = dict(notes.lines())
     tables = [_Table(kind, chosen, found, judged, places, told).html() for kind, chosen, found in grids]
     lines = [element("li", element("b", mark), " ", said, id=f"note-{mark[1:-1]}") for mark, said in notes.lines()]
-    return joined([*tables, element("ol", *lines, class_="notes") if lines else Html()])
+    bound = [element("p", line, class_="legend") for line in roofline_lines(measurements, names_of(measurements))]
+    return joined([*tables, element("ol", *lines, class_="notes") if lines else Html(), *bound])
 
 
 class _Table:

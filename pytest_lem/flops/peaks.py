@@ -1,0 +1,82 @@
+"""What GPUs can do at most, as their makers publish it: dense FLOP/s (no sparsity) by precision, bytes/s of memory.
+
+Matched by the exact name that the driver gives: a part of a GPU (MIG), or a board that is not here, has no peaks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pytest_lem.model.errors import Unavailable
+
+
+@dataclass(frozen=True)
+class Peaks:
+    """Published peaks of one GPU or of several together: FLOP/s of the precision that runs, and bytes/s."""
+
+    flops_per_second: float
+    bytes_per_second: float
+
+
+@dataclass(frozen=True)
+class Board:
+    """A board's `names`, its dense peaks in TFLOP/s (None: it cannot), GB/s of memory, and who published them."""
+
+    names: tuple[str, ...]
+    bfloat16: float | None
+    float16: float
+    float32: float | None
+    gigabytes: float
+    source: str
+
+
+_A100, _V100 = "NVIDIA A100 datasheet", "NVIDIA V100 datasheet"
+BOARDS = (
+    Board(
+        ("NVIDIA B200",),
+        2250,
+        2250,
+        None,
+        8000,
+        "NVIDIA DGX B200 datasheet, an eighth of it, half of the sparse number",
+    ),
+    Board(("NVIDIA H200",), 989.4, 989.4, 66.9, 4800, "NVIDIA H200 datasheet (SXM), Hopper whitepaper"),
+    Board(("NVIDIA H200 NVL",), 835.5, 835.5, 60, 4800, "NVIDIA H200 datasheet (NVL), half of the sparse number"),
+    Board(("NVIDIA H100 80GB HBM3",), 989.4, 989.4, 66.9, 3352, "NVIDIA H100 whitepaper (SXM5), H100 datasheet"),
+    Board(("NVIDIA H100 PCIe",), 756, 756, 51.2, 2000, "NVIDIA H100 whitepaper and product brief (PCIe)"),
+    Board(("NVIDIA H100 NVL",), 835.5, 835.5, 60, 3938, "NVIDIA H100 NVL product brief, half of the sparse number"),
+    Board(("NVIDIA A100-SXM4-80GB",), 312, 312, 19.5, 2039, _A100),
+    Board(("NVIDIA A100 80GB PCIe",), 312, 312, 19.5, 1935, _A100),
+    Board(("NVIDIA A100-SXM4-40GB", "NVIDIA A100-PCIE-40GB"), 312, 312, 19.5, 1555, _A100),
+    Board(("NVIDIA L40S",), 362.05, 362.05, 91.6, 864, "NVIDIA L40S datasheet"),
+    Board(("NVIDIA L4",), 121, 121, 30.3, 300, "NVIDIA L4 datasheet, half of the sparse number"),
+    Board(("NVIDIA A10",), 125, 125, 31.2, 600, "NVIDIA A10 datasheet"),
+    Board(("NVIDIA A40",), 149.7, 149.7, 37.4, 696, "NVIDIA A40 datasheet"),
+    Board(("NVIDIA A30",), 165, 165, 10.3, 933, "NVIDIA A30 datasheet"),
+    Board(("Tesla T4", "NVIDIA T4"), None, 65, 8.1, 320, "NVIDIA Turing whitepaper and T4 product brief"),
+    Board(("Tesla V100-SXM2-16GB", "Tesla V100-SXM2-32GB"), None, 125, 15.7, 900, _V100),
+    Board(("Tesla V100-PCIE-16GB", "Tesla V100-PCIE-32GB"), None, 112, 14, 900, _V100),
+)
+_BY_NAME = {name: board for board in BOARDS for name in board.names}
+
+
+def peaks_of(names: Sequence[str], precision: str) -> Peaks:
+    """The summed peaks of GPUs by name, in `precision` (float32: without TF32).
+
+    Raises Unavailable with the reason where one is not known.
+    """
+    found = [_peak(name, precision) for name in names]
+    if not found:
+        raise Unavailable("peaks", "no published peaks are known for a CPU")
+    return Peaks(sum(each.flops_per_second for each in found), sum(each.bytes_per_second for each in found))
+
+
+def _peak(name: str, precision: str) -> Peaks:
+    board = _BY_NAME.get(name)
+    if board is None:
+        raise Unavailable("peaks", f"no published peaks are known for {name!r}")
+    tera = {"bfloat16": board.bfloat16, "float16": board.float16, "float32": board.float32}.get(precision)
+    if tera is None:
+        raise Unavailable("peaks", f"no published peak of {name!r} in {precision} is known")
+    return Peaks(tera * 1e12, board.gigabytes * 1e9)

@@ -1,0 +1,31 @@
+"""Bytes that decoding reads from the device's memory: weights once a step, keys and values of what is attended to.
+
+Left out: what is written, activations, and the rows of an embedding that is not the head.
+"""
+
+from __future__ import annotations
+
+from pytest_lem.flops.analytic import expert_weights, head_weights, layer_weights
+from pytest_lem.flops.architecture import Architecture
+
+
+def weights_read(model: Architecture, weights_bytes: float, sequences: int) -> float:
+    """Bytes of weights that one step of `sequences` requests reads, of the `weights_bytes` that the model takes.
+
+    Of experts those that are expected to be chosen at least once, were the choice uniform. Weights are taken to be
+    equally wide: of a model that is quantised in part it is an approximation.
+    """
+    always = layer_weights(model) + head_weights(model)
+    stored = always + expert_weights(model) + (0 if model.tied else head_weights(model))
+    return weights_bytes * (always + _chosen(model, sequences) * expert_weights(model)) / stored
+
+
+def kv_bytes(model: Architecture, width: float) -> float:
+    """Bytes of keys and values that one position takes in all layers, of `width` bytes a number."""
+    return 2 * model.layers * model.kv_heads * model.head_dim * width
+
+
+def _chosen(model: Architecture, sequences: int) -> float:
+    """The expected share of experts that at least one of the sequences meets in a step."""
+    experts = model.experts
+    return 1 - (1 - experts.chosen / experts.count) ** sequences if experts else 0.0

@@ -1,0 +1,66 @@
+"""The formula against torch's own counter on eager models, and counting in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from engine_starts import spec, started
+
+from pytest_lem.arithmetic import arithmetic_of, counted
+from pytest_lem.engines.process import child_environment
+from pytest_lem.flops import analytic, throwaway
+from pytest_lem.flops.architecture import GATED, PLAIN, read
+from pytest_lem.model.errors import Unavailable
+from pytest_lem.model.specs import WorkloadSpec
+
+pytestmark = pytest.mark.torch
+
+
+@pytest.fixture(scope="module")
+def lab():
+    environment = child_environment((), hide_gpus=True, other_python=False)
+    done = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("flops_lab.py"))],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_the_formula_is_what_torch_counts_for_every_kind_of_model_that_it_knows(lab):
+    assert set(lab) == GATED | PLAIN
+    for name, found in lab.items():
+        ours = analytic.coefficients(read(found["config"]))
+        torchs = throwaway.coefficients("counted", found)
+        assert ours.model_dump(exclude={"positions"}) == torchs.model_dump(exclude={"positions"}), name
+
+
+def test_counted_is_what_the_formula_says_of_the_live_engine(tmp_path):
+    asked = spec("pytorch", model="synthetic:tiny-moe", precision="float32", options={"num_threads": 1})
+    with started(asked, tmp_path) as engine:
+        engine.prepare(WorkloadSpec(batch=2, prompt_tokens=16, output_tokens=4))
+        observed, work = engine.observed, engine.work
+    formula, torchs = (arithmetic_of(asked, observed, work, method) for method in ("analytic", "counted"))
+    assert (formula.method, torchs.method) == ("analytic", "counted")
+    assert formula.coefficients == torchs.coefficients
+    assert formula.decode_flops == torchs.decode_flops > 0
+    assert 0 < formula.weights_read_bytes < 3 * observed["weights_bytes"]
+
+
+def test_a_counter_that_breaks_is_a_reason_and_the_formula_answers(tmp_path, monkeypatch):
+    (tmp_path / "calflops.py").write_text("raise RuntimeError('torch is patched')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(Unavailable, match="calflops: RuntimeError: torch is patched"):
+        counted("calflops", spec("pytorch", model="synthetic:tiny"))
+
+
+def test_an_interpreter_that_is_not_there_is_a_reason():
+    with pytest.raises(Unavailable, match="counted: FileNotFoundError"):
+        throwaway.count("counted", {}, "/no/such/python", {})
