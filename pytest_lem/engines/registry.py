@@ -13,12 +13,13 @@ from pydantic import BaseModel, ValidationError
 from pytest_lem.engines.entry import EngineEntry
 from pytest_lem.engines.models import locate
 from pytest_lem.engines.pytorch import ENTRY as PYTORCH
+from pytest_lem.engines.tensorrt import ENTRY as TENSORRT
 from pytest_lem.engines.vllm import ENTRY as VLLM
 from pytest_lem.model.errors import UsageError
 from pytest_lem.model.specs import EngineSpec, WorkloadSpec
 
 GROUP = "pytest_lem.engines"
-_BUILT_IN = {engine.name: engine for engine in (PYTORCH, VLLM)}
+_BUILT_IN = {engine.name: engine for engine in (PYTORCH, VLLM, TENSORRT)}
 
 
 def names() -> tuple[str, ...]:
