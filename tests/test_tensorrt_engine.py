@@ -79,6 +79,7 @@ def test_every_request_gets_exactly_its_tokens_in_every_version(start, version):
         assert engine.observed["options"] == {"runtime": "pytorch", "enable_block_reuse": False}
         assert engine.observed["precision"] == "bfloat16"
         assert engine.observed["precision_read_from"] == "model"
+        assert engine.build_seconds is None
         told = {"weights_bytes": 2000.0} | ({"cached_tokens": 0.0} if version in ("1.2", "newest") else {})
         assert result.counters == told
 
@@ -138,6 +139,7 @@ def test_the_engine_runtime_builds_and_tells_how_long(start, version, tmp_path):
         assert engine.observed["precision_read_from"] == "engine"
         steps = {"Loading HF model to memory": 0.5, "Building TRT-LLM engine": 2.0}
         assert engine.observed["build"] == {"seconds": 2.5, "steps": steps, "from_cache": False}
+        assert engine.build_seconds == 2.5
     with start(version, **asked) as engine:
         assert engine.observed["build"]["from_cache"] is True
         assert engine.observed["build"]["seconds"] == 0.5

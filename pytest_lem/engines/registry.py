@@ -95,6 +95,8 @@ def _options(known: EngineEntry, spec: EngineSpec) -> dict[str, Any]:
 def _first_fault(fault: ValidationError, options: type[BaseModel]) -> str:
     first = fault.errors()[0]
     name = ".".join(str(part) for part in first["loc"])
+    if not name:  # options that contradict each other
+        return first["msg"].removeprefix("Value error, ")
     if first["type"] != "extra_forbidden":
         return f"option {name}={first['input']!r}: {first['msg']}"
     known = [field.alias or key for key, field in options.model_fields.items()]

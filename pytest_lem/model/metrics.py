@@ -110,6 +110,9 @@ _TABLE = [
     ),
     Metric("engine_flops_per_token", "FLOP/tok", "lower", "counter", "the engine's own count, per output token"),
     Metric("load_seconds", "s", "lower", "load", "from the start of the engine's process until it could take work"),
+    Metric(
+        "build_seconds", "s", "lower", "load", "of the load, the time in which an engine was built, by its own clock"
+    ),
 ]
 METRICS: dict[str, Metric] = {metric.key: metric for metric in _TABLE}
 

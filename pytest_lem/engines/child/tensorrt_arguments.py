@@ -94,8 +94,8 @@ def engine_arguments(request: dict[str, Any], model: str) -> dict[str, Any]:
     the same prompts, metrics a request where the version gives them.
     """
     runtime = request["options"]["runtime"]
-    check_version(version(), runtime)
     folder = source_folder()
+    check_version(version(), runtime)
     known = field_names(folder, "llmapi/llm_args.py", ARGUMENTS[runtime])
     options = {name: value for name, value in request["options"].items() if name not in OURS}
     check_owned(options)
