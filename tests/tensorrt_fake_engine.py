@@ -96,11 +96,18 @@ class LLM:
         del everything["kwargs"]
         arguments = getattr(llm_args, self.kind)
         known = {name for kind in arguments.__mro__ for name in vars(kind).get("__annotations__", {})}
+        built = getattr(llm_args, "TrtLlmArgs", None)
         for name in asked.kwargs:
+            if name not in known and name in vars(built or object).get("__annotations__", {}):
+                raise ValueError(
+                    "The following arguments are specific to TensorRT backend and cannot be used with PyTorch backend: "
+                    f"{[name]}.\nPlease use 'from tensorrt_llm._tensorrt_engine import LLM' instead"
+                )
             if name not in known:
                 raise ValueError(f"LLM got invalid argument: {name}")
         self.args = arguments(**everything)
         self._sections()
+        self.args.max_input_len = self.args.max_input_len or 1024  # as its validator does
         if ASKED.get("fault") == "memory":
             raise RuntimeError("Executor creation failed: CUDA out of memory. Tried to allocate 2.00 GiB")
         self.tokenizer = None

@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -56,15 +57,20 @@ NAMES = [f"{word.name}-{runtime}" for word, runtime in EVERY]
 PATHS = [(word, runtime, path) for word, runtime in EVERY for path in word.paths(runtime)]
 
 
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The folder that holds the stand-in of a version, made once."""
+    return cache(lambda version: tensorrt_contract.install(tmp_path_factory.mktemp("site") / version, version))
+
+
 @pytest.fixture
-def install(tmp_path, monkeypatch):
+def install(site, monkeypatch):
     """Puts the stand-in of a version on the path; names are read from it, and nothing imports it."""
     monkeypatch.delitem(sys.modules, "tensorrt_llm", raising=False)
 
     def install(version: str) -> Path:
-        folder = tensorrt_contract.install(tmp_path / version, version)
-        monkeypatch.syspath_prepend(folder)
-        return folder
+        monkeypatch.syspath_prepend(site(version))
+        return site(version)
 
     return install
 
@@ -136,19 +142,22 @@ tensorrt_driver.open_llm(arguments, runtime)
         ({"max_batch_sizes": 1}, "pytorch", "LLM got invalid argument: max_batch_sizes"),
         ({"kv_cache_config": {"oops": 1}}, "pytorch", "KvCacheConfig: oops: Extra inputs are not permitted"),
         ({"build_config": {"oops": 1}}, "engine", "BuildConfig: oops: Extra inputs are not permitted"),
-        ({"build_config": {"max_batch_size": 1}}, "pytorch", "LLM got invalid argument: build_config"),
+        (
+            {"build_config": {"max_batch_size": 1}},
+            "pytorch",
+            "specific to TensorRT backend and cannot be used with PyT",
+        ),
         ({"disable_overlap_scheduler": True}, "engine", "LLM got invalid argument: disable_overlap_scheduler"),
         ({"kv_cache_config": {"dtype": "fp8"}}, "engine", "KvCacheConfig.dtype is not supported by the TensorRT"),
         ({"quant_config": {"quant_algo": "W9"}}, "engine", "Refused: tensorrt: quant_algo='W9' is none of W8A16, "),
         ({"load_format": "dumy"}, "pytorch", "Invalid LoadFormat: dumy"),
     ],
 )
-def test_the_stand_in_refuses_what_the_contract_does_not_name(tmp_path, given, runtime, told):
-    site = tensorrt_contract.install(tmp_path / "site")
+def test_the_stand_in_refuses_what_the_contract_does_not_name(tmp_path, site, given, runtime, told):
     (tmp_path / "config.json").write_text("{}")
     asked = json.dumps([{"model": str(tmp_path), **given}, runtime])
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(site), str(CHILD), asked],
+        [sys.executable, "-c", SCRIPT, str(site("1.2")), str(CHILD), asked],
         capture_output=True,
         text=True,
         check=False,

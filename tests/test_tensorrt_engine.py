@@ -229,6 +229,12 @@ def test_a_prompt_that_is_too_long_is_refused_and_the_engine_lives_on(start):
         assert engine.run(1).tokens == 2
 
 
+def test_a_prompt_longer_than_a_default_that_nobody_asked_for_is_taken(start):
+    with start() as engine:
+        prepare(engine, waves([(range(1100), 2)]))
+        assert engine.run(1).tokens == 2
+
+
 def test_a_prompt_over_max_num_tokens_may_come_in_chunks(start):
     with start(max_num_tokens=8, enable_chunked_prefill=True) as engine:
         prepare(engine, waves([(range(9), 2)]))
