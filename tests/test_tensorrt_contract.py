@@ -166,6 +166,51 @@ def test_the_stand_in_refuses_what_the_contract_does_not_name(tmp_path, site, gi
     assert done.returncode == 1
 
 
+BEHAVIOUR = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+from tensorrt_llm import LLM, SamplingParams
+
+def said(call):
+    try:
+        return call()
+    except Exception as fault:
+        return f"{type(fault).__name__}: {fault}"
+
+llm = LLM(model=sys.argv[2], skip_tokenizer_init=True, max_num_tokens=4)
+full = dict(max_tokens=2, end_id=-1)
+def one(prompt, **given):
+    return llm.generate(inputs={"prompt_token_ids": prompt}, sampling_params=SamplingParams(**given)).outputs[0]
+print(json.dumps({
+    "positional": said(lambda: SamplingParams(2)),
+    "unknown": said(lambda: SamplingParams(max_token=2)),
+    "method": said(lambda: llm.generate(prompts=[[1]])),
+    "end_id": said(lambda: one([1], max_tokens=2)),
+    "long": said(lambda: one([1] * 5, **full)),
+    "unasked": one([1], **full).request_perf_metrics is None,
+    "asked": one([1], return_perf_metrics=True, **full).request_perf_metrics is None,
+    "closed": [llm.shutdown(), said(lambda: one([1], **full))][1],
+}))
+"""
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_stand_in_behaves_as_the_documentation_tells(tmp_path, site, version):
+    (tmp_path / "config.json").write_text('{"vocab_size": 8, "torch_dtype": "bfloat16"}')
+    done = subprocess.run(
+        [sys.executable, "-c", BEHAVIOUR, str(site(version)), str(tmp_path)], capture_output=True, text=True, check=True
+    )
+    said = json.loads(done.stdout)
+    assert said["positional"].startswith("TypeError: SamplingParams.__init__() takes 1 positional argument")
+    assert said["unknown"] == "ValueError: SamplingParams: max_token: Extra inputs are not permitted"
+    assert said["method"].startswith("TypeError: ")
+    assert said["end_id"].startswith("ValueError: tokenizer is required to reset end_id if it is None")
+    assert "should not exceed max_num_tokens (4)" in said["long"]
+    assert said["unasked"] is True
+    assert said["asked"] is (version == "1.0")  # its PyTorch runtime gives none
+    assert said["closed"] == "RuntimeError: LLM is shutting down"
+
+
 def test_nothing_asked_for_means_the_pytorch_runtime_without_reuse_of_blocks(install):
     install("1.2")
     assert arguments() == {
