@@ -317,4 +317,16 @@ def test_the_stamps_that_are_read_are_the_versions(version):
 def test_every_section_lies_where_names_are_read(version):
     contract = tensorrt_contract.read(version)
     for argument, name in SECTIONS.items():
-        assert tensorrt_arguments.SECTIONS[argument] == (name, contract["classes"][name]["file"])
+        names, file = tensorrt_arguments.SECTIONS[argument]
+        assert (names[0], file) == (name, contract["classes"][name]["file"])
+
+
+def test_cuda_graphs_are_known_by_their_later_name_too(tmp_path, monkeypatch):
+    """`DecodeCudaGraphConfig` in 1.3.0rc27 (llm-api/reference/DecodeCudaGraphConfig.html), with the same fields."""
+    place = tensorrt_contract.install(tmp_path / "later", "newest")
+    source = place / "tensorrt_llm" / "llmapi" / "llm_args.py"
+    source.write_text(source.read_text().replace("class CudaGraphConfig", "class DecodeCudaGraphConfig"))
+    monkeypatch.syspath_prepend(place)
+    assert arguments(cuda_graph_padding=True)["cuda_graph_config"] == {"enable_padding": True}
+    with pytest.raises(Refused, match="cuda_graph_config: unknown field 'paddin'"):
+        arguments(cuda_graph_config={"paddin": True})

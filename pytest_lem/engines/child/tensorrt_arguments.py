@@ -23,14 +23,15 @@ OLDEST = (1, 0)
 LAST_WITH_ENGINES = (1, 2)
 OURS = ("runtime", "single_process")
 ARGUMENTS = {"pytorch": "TorchLlmArgs", "engine": "TrtLlmArgs"}
-# Arguments that are sections, the class that holds each, and the file that it lies in. `enable_build_cache` has another
+# Arguments that are sections, the class that holds each (late in 1.3 that of CUDA graphs was renamed, and the old name
+# became a union), and the file that it lies in. `enable_build_cache` has another
 # shape: its class has no fields but parameters.
 SECTIONS = {
-    "kv_cache_config": ("KvCacheConfig", "llmapi/llm_args.py"),
-    "cuda_graph_config": ("CudaGraphConfig", "llmapi/llm_args.py"),
-    "extended_runtime_perf_knob_config": ("ExtendedRuntimePerfKnobConfig", "llmapi/llm_args.py"),
-    "build_config": ("BuildConfig", "builder.py"),
-    "quant_config": ("QuantConfig", "models/modeling_utils.py"),
+    "kv_cache_config": (("KvCacheConfig",), "llmapi/llm_args.py"),
+    "cuda_graph_config": (("CudaGraphConfig", "DecodeCudaGraphConfig"), "llmapi/llm_args.py"),
+    "extended_runtime_perf_knob_config": (("ExtendedRuntimePerfKnobConfig",), "llmapi/llm_args.py"),
+    "build_config": (("BuildConfig",), "builder.py"),
+    "quant_config": (("QuantConfig",), "models/modeling_utils.py"),
 }
 OWNED = {
     "model": "--lem-model says it",
@@ -68,13 +69,14 @@ def told() -> str:
     return ".".join(map(str, version()))
 
 
-def field_names(folder: Path, file: str, name: str) -> tuple[str, ...]:
-    """The fields of a class, with those of its bases in the same file. Raises Refused where there is no such class."""
+def field_names(folder: Path, file: str, *names: str) -> tuple[str, ...]:
+    """The fields of the first class that there is, with those of its bases in that file. Raises Refused for none."""
     path = folder / file
     tree = ast.parse(path.read_text(encoding="utf-8")) if path.is_file() else ast.Module([], [])
     classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
-    if name not in classes:
-        raise Refused(f"tensorrt: tensorrt_llm {told()} has no {name} in {file}; this adapter drives 1.0 to 1.3")
+    name = next((name for name in names if name in classes), None)
+    if name is None:
+        raise Refused(f"tensorrt: tensorrt_llm {told()} has no {names[0]} in {file}; this adapter drives 1.0 to 1.3")
     return tuple(dict.fromkeys(_fields(classes, name)))
 
 
@@ -159,11 +161,11 @@ def check_names(options: dict[str, Any], known: tuple[str, ...]) -> None:
 
 def check_sections(arguments: dict[str, Any], folder: Path) -> None:
     """Raise Refused for a field that a section does not have: some of them drop it in silence."""
-    for section, (name, file) in SECTIONS.items():
+    for section, (names, file) in SECTIONS.items():
         given = arguments.get(section)
         if not isinstance(given, dict) or not given:
             continue
-        known = field_names(folder, file, name)
+        known = field_names(folder, file, *names)
         for field in given:
             if field not in known:
                 nearest = difflib.get_close_matches(field, known, 1, 0.0)[0]

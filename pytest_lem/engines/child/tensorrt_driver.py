@@ -35,7 +35,8 @@ def _object(name: str, value: Any) -> Any:
         return llmapi.BuildCacheConfig(cache_root=Path(value["cache_root"]).expanduser().resolve())
     if name in SECTIONS and isinstance(value, dict):
         fields = {field: member(FIELD_ENUMERATIONS.get(field), field, given) for field, given in value.items()}
-        return getattr(llmapi, SECTIONS[name][0])(**fields)
+        kinds = [getattr(llmapi, kind, None) for kind in SECTIONS[name][0]]
+        return next(kind for kind in kinds if isinstance(kind, type))(**fields)
     return member(ENUMERATIONS.get(name), name, value)
 
 
