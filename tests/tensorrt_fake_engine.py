@@ -292,6 +292,7 @@ class RequestOutput:
         except RuntimeError:
             self._loop = None
         self._random = random.Random(parameters.seed)
+        self._length = parameters.max_tokens if parameters.ignore_eos else 1  # the model would end here
         self._arrived = time.monotonic()
 
     def _draw(self):
@@ -317,8 +318,8 @@ class RequestOutput:
     def result(self, timeout=None):
         seconds = ASKED.get("token_seconds", 0.0005)
         first = time.monotonic() + seconds
-        time.sleep(seconds * self._parameters.max_tokens)
-        while len(self.outputs[0].token_ids) < self._parameters.max_tokens:
+        time.sleep(seconds * self._length)
+        while len(self.outputs[0].token_ids) < self._length:
             self._draw()
         self._finish(min(first, time.monotonic()))
         return self
@@ -327,10 +328,10 @@ class RequestOutput:
         assert self._loop is not None, "The asyncio event loop was not present during initialization"
         assert self._streaming
         first = None
-        for _ in range(self._parameters.max_tokens):
+        for _ in range(self._length):
             await asyncio.sleep(ASKED.get("token_seconds", 0.0005))
             self._draw()
             first = first or time.monotonic()
-            if len(self.outputs[0].token_ids) == self._parameters.max_tokens:
+            if len(self.outputs[0].token_ids) == self._length:
                 self._finish(first)
             yield self

@@ -178,7 +178,7 @@ def said(call):
         return f"{type(fault).__name__}: {fault}"
 
 llm = LLM(model=sys.argv[2], skip_tokenizer_init=True, max_num_tokens=4)
-full = dict(max_tokens=2, end_id=-1)
+full = dict(max_tokens=2, end_id=-1, ignore_eos=True)
 def one(prompt, **given):
     return llm.generate(inputs={"prompt_token_ids": prompt}, sampling_params=SamplingParams(**given)).outputs[0]
 print(json.dumps({
