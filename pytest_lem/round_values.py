@@ -39,13 +39,17 @@ def round_value(metric: Metric, round_: Round, context: Context) -> Value:
 
 
 def launch_value(metric: Metric, cycle: Cycle, context: Context) -> Value:
-    """A metric that a launch has once: a peak of memory (B), the time its engine took to load (s).
+    """A metric that a launch has once: a peak of memory (B), the time its engine took to load, or of that to build (s).
 
     Raises Unavailable with the reason.
     """
     if metric.kind == "load":
         if cycle.load_seconds is None:
             raise Unavailable(metric.key, "no engine was loaded for it")
+        if metric.key == "build_seconds":
+            if cycle.build_seconds is None:
+                raise Unavailable(metric.key, "this engine builds nothing before it serves")
+            return Value(cycle.build_seconds)
         return Value(cycle.load_seconds)
     if context.device != "cuda":
         raise Unavailable(metric.key, "the engine uses no GPU")

@@ -69,6 +69,7 @@ class CycleLog:
             launch=f"{self.engine.pid}",
             gpus=tuple(self.engine.gpus),
             load_seconds=self.engine.load_seconds,
+            build_seconds=self.engine.build_seconds,
             warmup_rounds=tuple(self.warmup_rounds),
             steady=self.steady,
             rounds=tuple(self.rounds),

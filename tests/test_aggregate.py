@@ -216,3 +216,10 @@ def test_a_test_that_ran_again_on_the_same_engine_measured_no_second_launch():
     assert (found.n, found.covers) == (8, "this session only")
     other = metrics([first, again.model_copy(update={"launch": "another"})], CUDA)["joules_per_token"]
     assert (other.n, other.covers) == (2, "range")
+
+
+def test_the_time_of_a_build_is_told_apart_from_that_of_the_load():
+    built = metrics([a_cycle(build_seconds=2.5)], CUDA)
+    assert (built["build_seconds"].value, built["load_seconds"].value) == (2.5, 3.5)
+    without = metrics([a_cycle()], CUDA)["build_seconds"]
+    assert (without.value, without.reason) == (None, "this engine builds nothing before it serves")

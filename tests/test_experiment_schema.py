@@ -68,7 +68,7 @@ def test_every_word_is_offered_and_described(word):
     assert places(word)["description"]
 
 
-@pytest.mark.parametrize("engine", ["pytorch", "vllm"])
+@pytest.mark.parametrize("engine", ["pytorch", "vllm", "tensorrt"])
 def test_every_option_of_an_engine_is_offered(engine):
     offered = SHIPPED["definitions"][f"{engine}-options"]["properties"]
     assert set(registry.entry(engine).options.model_fields) <= set(offered)

@@ -141,20 +141,14 @@ def test_workers_measure_it_and_the_notes_are_told_once(files):
     ]
 
 
-def test_a_note_is_told_before_anything_runs(files):
-    result = files(decode=f"{FILE}tensorrt: {{max_batch_size: 8}}\n").run("--collect-only")
-    result.stdout.fnmatch_lines(
-        ["lem: decode.lem.yaml:9: tensorrt: no such engine is installed here; its section is left out"]
-    )
-
-
 @pytest.mark.parametrize(
     ("text", "line"),
     [
         ("bacth: 1\n", "a.lem.yaml:1: unknown key 'bacth'; the nearest known one is 'batch'"),
         ("batch: 1\nbatch: 2\n", "a.lem.yaml:2: 'batch' is given twice, first in line 1; keep one"),
         ("_extends: no.yaml\n", "a.lem.yaml:1: _extends: there is no file no.yaml; *"),
-        ("\nbackend: tensorrt\ntensorrt: {a: 1}\n", "a.lem.yaml:2: unknown backend 'tensorrt'; did you mean *"),
+        ("\nbackend: tensorflow\n", "a.lem.yaml:2: unknown backend 'tensorflow'; did you mean 'tensorrt'? *"),
+        ("tensorrt:\n  max_output_len: 8\n", "a.lem.yaml:1: tensorrt: max_output_len needs max_input_len beside it: *"),
         ("backend: fake\nfake:\n  tokn: 1\n", "a.lem.yaml:3: fake: unknown option 'tokn'; the nearest known one is *"),
         ("backend: fake\nfake:\n  slots: x\n", "a.lem.yaml:3: fake.slots: Input should be a valid integer*"),
         ("model: synthetic:tyny\n", "a.lem.yaml:1: unknown model 'synthetic:tyny'; did you mean 'synthetic:tiny'? *"),

@@ -98,6 +98,13 @@ class Engine:
         return engine
 
     @property
+    def build_seconds(self) -> float | None:
+        """How much of `load_seconds` went into the building of an engine; None where none is built, or nobody tells."""
+        build = self.observed.get("build")
+        seconds = build.get("seconds") if isinstance(build, dict) else None
+        return float(seconds) if isinstance(seconds, int | float) else None
+
+    @property
     def alive(self) -> bool:
         """Whether the process runs."""
         return self._process.running()

@@ -13,12 +13,13 @@ from pydantic import BaseModel, ValidationError
 from pytest_lem.engines.entry import EngineEntry
 from pytest_lem.engines.models import locate
 from pytest_lem.engines.pytorch import ENTRY as PYTORCH
+from pytest_lem.engines.tensorrt import ENTRY as TENSORRT
 from pytest_lem.engines.vllm import ENTRY as VLLM
 from pytest_lem.model.errors import UsageError
 from pytest_lem.model.specs import EngineSpec, WorkloadSpec
 
 GROUP = "pytest_lem.engines"
-_BUILT_IN = {engine.name: engine for engine in (PYTORCH, VLLM)}
+_BUILT_IN = {engine.name: engine for engine in (PYTORCH, VLLM, TENSORRT)}
 
 
 def names() -> tuple[str, ...]:
@@ -94,6 +95,8 @@ def _options(known: EngineEntry, spec: EngineSpec) -> dict[str, Any]:
 def _first_fault(fault: ValidationError, options: type[BaseModel]) -> str:
     first = fault.errors()[0]
     name = ".".join(str(part) for part in first["loc"])
+    if not name:  # options that contradict each other
+        return first["msg"].removeprefix("Value error, ")
     if first["type"] != "extra_forbidden":
         told = first["msg"].removeprefix("Value error, ")
         return f"option {name}={first['input']!r}: {told}" if name else told

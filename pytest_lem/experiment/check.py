@@ -16,7 +16,6 @@ from pytest_lem.experiment.campaign import Campaign, read_campaign
 from pytest_lem.experiment.experiment import Experiment, read_experiment
 from pytest_lem.experiment.explanation import Row, cycle_row, engine_rows, explained, load_rows, protocol_rows
 from pytest_lem.experiment.extends import Shown
-from pytest_lem.experiment.words import LATER
 from pytest_lem.model.specs import EngineSpec, WorkloadSpec
 
 
@@ -76,8 +75,7 @@ class Checked:
 def checked(path: Path, shown: Shown, project: Document | None = None) -> Checked:
     """What the file at `path` comes to over the `project`'s own file.
 
-    Raises UsageError, one line with file and line. A section, or an experiment, of an engine that a file may name but
-    that is not installed here is not looked into.
+    Raises UsageError, one line with file and line.
     """
     experiment = read_experiment(path, shown)
     below = project or Document()
@@ -91,14 +89,12 @@ def checked(path: Path, shown: Shown, project: Document | None = None) -> Checke
         origins={"marker": experiment.origins, "project": below.origins},
         written_down=True,
     )
-    found = cells(layers, (*registry.names(), *LATER), checked=_installed)
+    found = cells(layers, registry.names(), checked=registry.validate)
     protocol(layers, quick=False)
     if isinstance(found, Emptied):
         return Checked(experiment, layers, (), found.reason, experiment.notes)
     check_loads(found, _answered)
-    away = sorted({cell.engine.backend for cell in found if _away(cell.engine)})
-    unseen = [f"{experiment.file}: {name} is not installed here: what it is asked is not checked" for name in away]
-    return Checked(experiment, layers, found, None, (*experiment.notes, *unseen))
+    return Checked(experiment, layers, found, None, experiment.notes)
 
 
 def campaign_or_files(path: Path, shown: Shown) -> tuple[Campaign | None, tuple[Path, ...]]:
@@ -107,15 +103,6 @@ def campaign_or_files(path: Path, shown: Shown) -> tuple[Campaign | None, tuple[
     return campaign, (path,) if campaign is None else campaign.files
 
 
-def _away(spec: EngineSpec) -> bool:
-    return spec.backend in LATER and spec.backend not in registry.names()
-
-
-def _installed(spec: EngineSpec) -> EngineSpec:
-    return spec if _away(spec) else registry.validate(spec)
-
-
 def _answered(spec: EngineSpec, workload: WorkloadSpec) -> None:
-    if not _away(spec):
-        registry.check_workload(spec, workload)
-        check_positions(spec, workload)
+    registry.check_workload(spec, workload)
+    check_positions(spec, workload)

@@ -17,7 +17,6 @@ from pytest_lem.experiment.limits import budgets, gates
 from pytest_lem.experiment.shape import check_shape
 from pytest_lem.experiment.sweep import axes_of, configurations
 from pytest_lem.experiment.translate import translate
-from pytest_lem.experiment.words import LATER
 from pytest_lem.model.errors import UsageError
 
 SUFFIX = ".lem.yaml"
@@ -86,7 +85,7 @@ def _backends(made: Sequence[Document]) -> tuple[str, ...]:
     """The engines that any of the configurations names."""
     given = [each.values.get("backend") for each in made]
     named = [name for each in given for name in (each if isinstance(each, list) else [each])]
-    known = {*registry.names(), *LATER}
+    known = set(registry.names())
     return tuple(dict.fromkeys(name for name in named if isinstance(name, str) and name in known))
 
 

@@ -14,12 +14,12 @@ from pydantic import BaseModel
 
 from pytest_lem.engines import registry
 from pytest_lem.experiment.kinds import adapter
-from pytest_lem.experiment.words import CAMPAIGN, LATER, NEUTRAL, OFF, OPTIONS, SHADOWED, SPELLED, WORDS, Word
+from pytest_lem.experiment.words import CAMPAIGN, NEUTRAL, OFF, OPTIONS, SHADOWED, SPELLED, WORDS, Word
 from pytest_lem.model.metrics import METRICS
 
 FILE = Path(__file__).parent / "lem.schema.json"
 TITLE = "An experiment file of pytest-lem (*.lem.yaml)"
-BUILT_IN = ("pytorch", "vllm")
+BUILT_IN = ("pytorch", "vllm", "tensorrt")
 _TEXTS: dict[str, Any] = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
 _SHARE: dict[str, Any] = {
     "anyOf": [{"type": "number", "minimum": 0, "exclusiveMaximum": 1}, {"type": "string", "pattern": r"^[\d.]+ *%$"}]
@@ -30,7 +30,7 @@ def schema(engines: Iterable[str] = BUILT_IN) -> dict[str, Any]:
     """What a file may hold, with the sections of these engines."""
     definitions: dict[str, Any] = {}
     words = _properties("", {**WORDS, **{word.name: word for word in CAMPAIGN}}, definitions)
-    sections = {name: _section(name, definitions) for name in dict.fromkeys((*engines, *LATER))}
+    sections = {name: _section(name, definitions) for name in dict.fromkeys(engines)}
     definitions |= {**words, **sections}
     definitions["many"] = {"anyOf": [{"type": "array"}, {"$ref": "#/$defs/Range"}, {"type": "object"}]}
     configuration = {name: {"$ref": f"#/$defs/{name}"} for name in (*words, *sections)}

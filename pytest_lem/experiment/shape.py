@@ -9,7 +9,7 @@ from typing import Any
 from pytest_lem.campaign.document import Document
 from pytest_lem.experiment.extends import KEY
 from pytest_lem.experiment.kinds import fault
-from pytest_lem.experiment.words import LATER, NEUTRAL, SHADOWED, WORDS, Word
+from pytest_lem.experiment.words import NEUTRAL, SHADOWED, WORDS, Word
 from pytest_lem.model.errors import UsageError
 
 STRUCTURE = (KEY, "sweep", "experiments", "unless", "budget", "gate", "campaign")
@@ -61,7 +61,7 @@ def unknown_word(name: str, section: str, engines: Collection[str]) -> str:
             return f"unknown key {name!r}; say {min(whole, key=len)}"
     prefix = f"{section}." if section else ""
     known = {each.removeprefix(prefix).partition(".")[0] for each in _NAMES if each.startswith(prefix)}
-    known |= set() if section else {*STRUCTURE, *engines, *LATER}
+    known |= set() if section else {*STRUCTURE, *engines}
     near = get_close_matches(name, sorted(known), n=1, cutoff=0.0)[0]
     return f"unknown key {prefix + name!r}; the nearest known one is {prefix + near!r}"
 
@@ -73,7 +73,7 @@ def _walk(values: Mapping[str, Any], section: str, engines: Collection[str]) -> 
     """
     for name, value in values.items():
         path = f"{section}.{name}" if section else name
-        if not section and name in (*STRUCTURE, *engines, *LATER):
+        if not section and name in (*STRUCTURE, *engines):
             continue
         yield section, name, value
         if isinstance(value, Mapping) and path in SECTIONS and path not in SHADOWED:

@@ -45,6 +45,8 @@ num_cycles: 1                    # launches of the engine: 3 and more tell how f
 #   attention_implementation: sdpa
 # vllm:
 #   gpu_memory_utilization: 0.9
+# tensorrt:
+#   kv_cache_free_gpu_mem_fraction: 0.9
 """
 
 

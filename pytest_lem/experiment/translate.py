@@ -14,7 +14,7 @@ from pytest_lem.engines import registry
 from pytest_lem.experiment.rules import RULES
 from pytest_lem.experiment.sayings import Sayings, unsaid
 from pytest_lem.experiment.shape import SECTIONS, check_shape
-from pytest_lem.experiment.words import LATER, OFF, OPTIONS, SPELLED, WORDS
+from pytest_lem.experiment.words import OFF, OPTIONS, SPELLED, WORDS
 from pytest_lem.model.errors import UsageError
 
 
@@ -37,8 +37,8 @@ def translate(document: Document, engines: Collection[str], backends: tuple[str,
     """
     check_shape(document, engines)
     said = Sayings(document, _backends(document) if backends is None else backends)
-    for section in dict.fromkeys((*engines, *LATER)):
-        _section(said, section, installed=section in engines)
+    for section in engines:
+        _section(said, section)
     for word in WORDS.values():
         given = unsaid(said.of(word.name))
         held = isinstance(given, Mapping) and word.name in SECTIONS  # its own words say it
@@ -60,14 +60,12 @@ def _backends(document: Document) -> tuple[str, ...]:
     return tuple(name for name in named if isinstance(name, str))
 
 
-def _section(said: Sayings, engine: str, *, installed: bool) -> None:
+def _section(said: Sayings, engine: str) -> None:
     """The engine's own options, by the engine's names."""
     given = said.of(engine)
     if given is None:
         return
-    if not installed:
-        said.note(engine, f"{engine}: no such engine is installed here; its section is left out")
-    elif isinstance(given, list) and all(isinstance(each, Mapping) for each in given):
+    if isinstance(given, list) and all(isinstance(each, Mapping) for each in given):
         said.put(engine, [dict(unsaid(each)) for each in given], engine)
     elif not isinstance(given, Mapping):
         said.refuse(engine, f"{engine}: expected options as a mapping, or a list of them; got {given!r}")

@@ -233,6 +233,7 @@ OFF: dict[str, dict[str, tuple[Any, ...]]] = {
         "extra": ({},),
     },
     "vllm": {"extra": ({},)},
+    "tensorrt": {"extra": ({},)},
 }
 """Options that ask for nothing with these values, and are left out where the engine does not know them."""
 
@@ -245,6 +246,3 @@ DATASETS = {
     "mmlu": "cais/mmlu",
 }
 """Datasets by the names that LLenergyMeasure gives them."""
-
-LATER = ("tensorrt",)
-"""Engines that a file may have a section for, installed or not."""

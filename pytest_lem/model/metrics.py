@@ -171,6 +171,9 @@ _TABLE = [
         "share of decode's time that neither explains: 1 − the larger of both (host, launches, kernels below peak)",
     ),
     Metric("load_seconds", "s", "lower", "load", "from the start of the engine's process until it could take work"),
+    Metric(
+        "build_seconds", "s", "lower", "load", "of the load, the time in which an engine was built, by its own clock"
+    ),
 ]
 METRICS: dict[str, Metric] = {metric.key: metric for metric in _TABLE}
 

@@ -1,0 +1,105 @@
+"""What TensorRT-LLM publishes of itself, a file a version, and a strict stand-in that is built of it.
+
+`install(folder, version)` makes `folder`, to be put on an interpreter's path, hold a package `tensorrt_llm` that takes
+what the contract names and nothing else, and a `torch` with as much of CUDA as the adapter asks.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+KEPT = Path(__file__).with_name("tensorrt_contracts")
+ENGINE = Path(__file__).with_name("tensorrt_fake_engine.py")
+TORCH = Path(__file__).with_name("tensorrt_fake_torch.py")
+VERSIONS = ("1.0", "1.1", "1.2", "newest")
+WITH_ENGINES = ("1.0", "1.1", "1.2")
+SECTIONS = {
+    "kv_cache_config": "KvCacheConfig",
+    "cuda_graph_config": "CudaGraphConfig",
+    "extended_runtime_perf_knob_config": "ExtendedRuntimePerfKnobConfig",
+    "build_config": "BuildConfig",
+    "quant_config": "QuantConfig",
+}
+HEAD = "from tensorrt_llm._fake import Strict, required\n"
+
+
+@cache
+def read(version: str) -> dict[str, Any]:
+    """The contract that is kept for `version`."""
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    contract: dict[str, Any] = yaml.load((KEPT / f"{version}.yaml").read_text(encoding="utf-8"), loader)
+    return contract
+
+
+def fields(contract: dict[str, Any], name: str) -> dict[str, Any]:
+    """The fields of a class, with those of its bases."""
+    found: dict[str, Any] = {}
+    for base in contract["classes"][name].get("bases", ()):
+        found |= fields(contract, base)
+    return found | contract["classes"][name]["fields"]
+
+
+def install(folder: Path, version: str = "1.2") -> Path:
+    """Make `folder` hold `tensorrt_llm` of this version, and `torch`."""
+    contract = read(version)
+    package = folder / "tensorrt_llm"
+    for place in ("llmapi", "models", "_tensorrt_engine"):
+        (package / place).mkdir(parents=True)
+    (package / "contract.json").write_text(json.dumps(contract))
+    shutil.copy(ENGINE, package / "_fake.py")
+    for file in {each["file"] for each in contract["classes"].values()}:
+        (package / file).write_text(HEAD + "".join(_classes(contract, file)))
+    exports = [name for name in SECTIONS.values() if name in contract["classes"]]
+    lines = [f"from tensorrt_llm.{_module(contract, name)} import {name}" for name in exports]
+    lines += ["from tensorrt_llm._fake import LLM, BuildCacheConfig, enumerations", "globals().update(enumerations)"]
+    (package / "llmapi" / "__init__.py").write_text("\n".join(lines) + "\n")
+    (package / "__init__.py").write_text(
+        f"from tensorrt_llm._fake import LLM\nfrom tensorrt_llm.sampling_params import SamplingParams\n"
+        f"from tensorrt_llm import llmapi\n__version__ = {contract['version']!r}\n"
+    )
+    if contract["engine_backend"]:
+        (package / "_tensorrt_engine" / "__init__.py").write_text("from tensorrt_llm._fake import EngineLLM as LLM\n")
+    else:
+        (package / "_tensorrt_engine").rmdir()
+    shutil.copy(TORCH, folder / "torch.py")
+    info = folder / f"tensorrt_llm-{contract['version']}.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: tensorrt_llm\nVersion: {contract['version']}\n")
+    (info / "top_level.txt").write_text("tensorrt_llm\n")
+    return folder
+
+
+def interpreter(folder: Path, version: str = "1.2") -> str:
+    """An interpreter of its own that holds the stand-in, the standard library, and nothing of ours."""
+    place = folder / "tensorrt-env"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(place)], check=True)
+    (site,) = place.glob("lib/python*/site-packages")
+    (site / "tensorrt.pth").write_text(f"{install(folder / 'tensorrt-site', version)}\n")
+    return str(place / "bin" / "python")
+
+
+def _module(contract: dict[str, Any], name: str) -> str:
+    file: str = contract["classes"][name]["file"]
+    return file.removesuffix(".py").replace("/", ".")
+
+
+def _classes(contract: dict[str, Any], file: str) -> list[str]:
+    found = []
+    for name, each in contract["classes"].items():
+        if each["file"] == file:
+            base = ", ".join(each.get("bases") or ["Strict"])
+            lines = [f"    {field}: object = {_default(told['default'])}" for field, told in each["fields"].items()]
+            found.append(f"class {name}({base}):\n" + "\n".join(lines) + "\n")
+    return found
+
+
+def _default(value: Any) -> str:
+    return "required" if value == "inspect._empty" else repr(value)

@@ -1,0 +1,337 @@
+"""How the stand-in for TensorRT-LLM behaves: as the contract beside it says, and as the documentation tells.
+
+The environment variable FAKE_TENSORRT holds JSON that has it misbehave:
+
+`wrong`          live arguments to falsify, {path: value}
+`fault`          dies (a worker, at a request), memory (at the load), memory_at_run, orphan (a worker outlives shutdown)
+`token_seconds`  how long each token takes
+`hide`           the model cannot be reached, as where it lies in another process
+"""
+
+import asyncio
+import enum
+import inspect
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import timedelta
+from pathlib import Path
+from types import SimpleNamespace
+
+CONTRACT = json.loads(Path(__file__).with_name("contract.json").read_text())
+ASKED = json.loads(os.environ.get("FAKE_TENSORRT", "{}"))
+SECTIONS = {
+    "kv_cache_config": "KvCacheConfig",
+    "cuda_graph_config": "CudaGraphConfig",
+    "extended_runtime_perf_knob_config": "ExtendedRuntimePerfKnobConfig",
+    "build_config": "BuildConfig",
+    "quant_config": "QuantConfig",
+}
+required = object()
+enumerations = {
+    "QuantAlgo": enum.Enum("QuantAlgo", {name: name for name in CONTRACT["quant_algos"]}),
+    "BatchingType": enum.Enum("BatchingType", {name: name for name in CONTRACT["batching_types"]}),
+}
+LoadFormat = enum.Enum("LoadFormat", {name: number for number, name in enumerate(CONTRACT["load_formats"])})
+
+
+class RequestError(RuntimeError):
+    """A worker could not answer."""
+
+
+class Strict:
+    """Fields with defaults, by keyword only; anything else is refused, as pydantic's `extra="forbid"` does."""
+
+    def __init__(self, *positional, **given):
+        if positional:
+            raise TypeError(f"{type(self).__name__}.__init__() takes 1 positional argument but more were given")
+        known = {}
+        for kind in reversed(type(self).__mro__):
+            known |= {name: getattr(kind, name) for name in vars(kind).get("__annotations__", {})}
+        for name in given:
+            if name not in known:
+                raise ValueError(f"{type(self).__name__}: {name}: Extra inputs are not permitted")
+        for name, default in known.items():
+            value = given.get(name, default)
+            if value is required:
+                raise ValueError(f"{type(self).__name__}: {name}: Field required")
+            setattr(self, name, value)
+
+
+def bound(name, *positional, **given):
+    """The arguments of a method, by its contract. Raises TypeError for any that it does not take."""
+    contract = CONTRACT["methods"][name]
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    parameters = [
+        inspect.Parameter(
+            each, kind, default=inspect.Parameter.empty if told["default"] == "inspect._empty" else told["default"]
+        )
+        for each, told in contract["parameters"].items()
+    ]
+    if contract.get("kwargs"):
+        parameters.append(inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD))
+    found = inspect.Signature(parameters).bind(*positional, **given)
+    found.apply_defaults()
+    return SimpleNamespace(**found.arguments)
+
+
+class BuildCacheConfig:
+    def __init__(self, *positional, **given):
+        self.cache_root = bound("BuildCacheConfig.__init__", *positional, **given).cache_root
+
+
+class LLM:
+    kind = "TorchLlmArgs"
+    runtime = "pytorch"
+
+    def __init__(self, *positional, **given):
+        from tensorrt_llm.llmapi import llm_args
+
+        asked = bound("LLM.__init__", *positional, **given)
+        everything = {**vars(asked), **asked.kwargs}
+        del everything["kwargs"]
+        arguments = getattr(llm_args, self.kind)
+        known = {name for kind in arguments.__mro__ for name in vars(kind).get("__annotations__", {})}
+        built = getattr(llm_args, "TrtLlmArgs", None)
+        for name in asked.kwargs:
+            if name not in known and name in vars(built or object).get("__annotations__", {}):
+                raise ValueError(
+                    "The following arguments are specific to TensorRT backend and cannot be used with PyTorch backend: "
+                    f"{[name]}.\nPlease use 'from tensorrt_llm._tensorrt_engine import LLM' instead"
+                )
+            if name not in known:
+                raise ValueError(f"LLM got invalid argument: {name}")
+        self.args = arguments(**everything)
+        self._sections()
+        self.args.max_input_len = self.args.max_input_len or 1024  # as its validator does
+        if ASKED.get("fault") == "memory":
+            raise RuntimeError("Executor creation failed: CUDA out of memory. Tried to allocate 2.00 GiB")
+        self.tokenizer = None
+        self.llm_id = f"fake-{os.getpid()}"
+        self.config = json.loads((Path(self.args.model) / "config.json").read_text())
+        self.llm_build_stats = SimpleNamespace(cache_hitted=False, build_steps_info=[])
+        self._engine_dir = None
+        self._hf_model_config = SimpleNamespace(**self.config)
+        self._build()
+        for path, value in ASKED.get("wrong", {}).items():
+            *sections, name = path.split(".")
+            holder = self.args
+            for section in sections:
+                holder = getattr(holder, section)
+            setattr(holder, name, value)
+        here = os.environ.get("TLLM_WORKER_USE_SINGLE_PROCESS") == "1" and self._ranks() == 1
+        self._workers = [] if here else [self._worker() for _ in range(self._ranks())]
+        self._executor = SimpleNamespace()
+        if here and self.runtime == "pytorch" and not ASKED.get("hide"):
+            self._executor.engine = SimpleNamespace(model_engine=SimpleNamespace(model=Model(self.config)))
+
+    def _sections(self):
+        from tensorrt_llm import llmapi
+
+        for name, kind in SECTIONS.items():
+            value = getattr(self.args, name, None)
+            if value == kind or (value is None and name == "kv_cache_config"):
+                setattr(self.args, name, getattr(llmapi, kind)())
+            elif isinstance(value, dict):
+                setattr(self.args, name, getattr(llmapi, kind)(**value))
+            elif value is not None and type(value).__name__ != kind:
+                raise ValueError(f"{name}: Input should be a valid dictionary or instance of {kind}")
+        self.args.load_format = self._load_format(self.args.load_format)
+
+    def _load_format(self, value):
+        name = str(value).removeprefix("LoadFormat.").upper()
+        if name not in LoadFormat.__members__:
+            raise ValueError(f"Invalid LoadFormat: {value}")
+        return LoadFormat[name]
+
+    def _ranks(self):
+        return self.args.tensor_parallel_size * self.args.pipeline_parallel_size * self.args.context_parallel_size
+
+    def _worker(self):
+        return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+
+    def _build(self):
+        """The PyTorch runtime builds nothing."""
+
+    def generate(self, *positional, **given):
+        asked = bound("LLM.generate", *positional, **given)
+        alone = not isinstance(asked.inputs, list) or isinstance(asked.inputs[0], int)
+        inputs = [asked.inputs] if alone else asked.inputs
+        futures = []
+        for place, each in enumerate(inputs):
+            parameters = (
+                asked.sampling_params[place] if isinstance(asked.sampling_params, list) else asked.sampling_params
+            )
+            futures.append(self.generate_async(inputs=each, sampling_params=parameters))
+        for future in futures:
+            future.result()
+        return futures[0] if alone else futures
+
+    def generate_async(self, *positional, **given):
+        asked = bound("LLM.generate_async", *positional, **given)
+        if self._executor is None:
+            raise RuntimeError("LLM is shutting down")
+        from tensorrt_llm.sampling_params import SamplingParams
+
+        parameters = asked.sampling_params
+        if not isinstance(parameters, SamplingParams):
+            raise TypeError(f"The sampling_params must be type SamplingParams or None, but got {type(parameters)}")
+        if parameters.end_id is None and self.tokenizer is None:
+            raise ValueError(
+                "tokenizer is required to reset end_id if it is None, or you can explicitly specify the end_id for "
+                "sampling_params"
+            )
+        prompt = asked.inputs["prompt_token_ids"] if isinstance(asked.inputs, dict) else asked.inputs
+        self._check(len(prompt), parameters)
+        if ASKED.get("fault") == "dies":
+            raise RequestError("Executor worker died: MPI worker 0 was terminated by signal 9")
+        if ASKED.get("fault") == "memory_at_run":
+            raise RequestError("CUDA out of memory. Tried to allocate 64.00 MiB")
+        return RequestOutput(self, prompt, parameters, asked.streaming)
+
+    def _check(self, prompt, parameters):
+        limit = self.args.max_num_tokens
+        if limit and not self.args.enable_chunked_prefill and prompt > limit:
+            raise ValueError(
+                f"The sum of prompt length ({prompt}), query length (0) should not exceed max_num_tokens ({limit})"
+            )
+
+    def gives_metrics(self, parameters):
+        wanted = getattr(self.args, "return_perf_metrics", False) or parameters.return_perf_metrics
+        return wanted and self.runtime in CONTRACT["perf_metrics"]["given"]
+
+    def shutdown(self):
+        bound("LLM.shutdown")
+        self._executor = None
+        if ASKED.get("fault") != "orphan":
+            for worker in self._workers:
+                worker.kill()
+                worker.wait()
+
+
+class EngineLLM(LLM):
+    kind = "TrtLlmArgs"
+    runtime = "engine"
+
+    def _load_format(self, value):
+        if value not in ("auto", "dummy"):
+            raise ValueError("load_format: Input should be 'auto' or 'dummy'")
+        return value
+
+    def _build(self):
+        from tensorrt_llm import llmapi
+
+        args = self.args
+        if args.kv_cache_config.dtype != "auto":
+            raise AssertionError("KvCacheConfig.dtype is not supported by the TensorRT backend.")
+        args.build_config = args.build_config or llmapi.BuildConfig()
+        args.quant_config = args.quant_config or llmapi.QuantConfig()
+        for name in ("quant_algo", "kv_cache_quant_algo"):
+            value = getattr(args.quant_config, name)
+            if value is not None and not isinstance(value, enumerations["QuantAlgo"]):
+                raise ValueError(f"quant_config: {name}: Input should be an instance of QuantAlgo")
+        root = args.enable_build_cache.cache_root if args.enable_build_cache else None
+        record = root / "engine" if root else None
+        self.llm_build_stats.cache_hitted = bool(record and record.exists())
+        if record:
+            record.parent.mkdir(parents=True, exist_ok=True)
+            record.touch()
+        steps = [("Loading HF model to memory", 0.5)]
+        steps += [] if self.llm_build_stats.cache_hitted else [("Building TRT-LLM engine", 2.0)]
+        self.llm_build_stats.build_steps_info = steps
+        self._engine_dir = Path(tempfile.mkdtemp(prefix="fake-engine-"))
+        built = dict(vars(args.build_config))
+        told = {"pretrained_config": {"dtype": args.dtype}, "build_config": built}
+        (self._engine_dir / "config.json").write_text(json.dumps(told))
+        args.model = self._engine_dir
+
+    def _check(self, prompt, parameters):
+        limit = self.args.build_config.max_seq_len
+        if limit and prompt + parameters.max_tokens > limit:
+            raise ValueError(
+                f"The sum of prompt length ({prompt}) and query length (0) max_tokens ({parameters.max_tokens}) should "
+                f"not exceed max_seq_len ({limit})"
+            )
+
+
+class Dtype:
+    def __init__(self, name):
+        self.name = name
+
+    def __str__(self):
+        return f"torch.{self.name}"
+
+
+class Model:
+    """Weights of the precision that the model's files name, whatever `dtype` says."""
+
+    def __init__(self, config):
+        dtype = config["torch_dtype"]
+        size = {"float32": 4}.get(dtype, 2)
+        self.weights = [SimpleNamespace(dtype=Dtype(dtype), numel=lambda: 1000, element_size=lambda: size)]
+
+    def parameters(self):
+        return iter(self.weights)
+
+
+class RequestOutput:
+    """A request's answer, that grows while it streams."""
+
+    def __init__(self, llm, prompt, parameters, streaming):
+        self.request_id, self.prompt_token_ids, self.finished = id(self), prompt, False
+        self.outputs = [SimpleNamespace(index=0, token_ids=[], text="", finish_reason=None, request_perf_metrics=None)]
+        if "cached_tokens" in CONTRACT["attributes"]["RequestOutput"]:
+            self.cached_tokens = 0
+        self._llm, self._parameters, self._streaming = llm, parameters, streaming
+        try:
+            self._loop = asyncio.get_running_loop()
+        except RuntimeError:
+            self._loop = None
+        self._random = random.Random(parameters.seed)
+        self._length = parameters.max_tokens if parameters.ignore_eos else 1  # the model would end here
+        self._arrived = time.monotonic()
+
+    def _draw(self):
+        drawn = self._parameters.temperature
+        tokens = self.outputs[0].token_ids
+        vocabulary = self._llm.config["vocab_size"]
+        tokens.append(
+            self._random.randrange(vocabulary) if drawn else (sum(self.prompt_token_ids) + len(tokens)) % vocabulary
+        )
+
+    def _finish(self, first):
+        self.finished, self.outputs[0].finish_reason = True, "length"
+        if self._llm.gives_metrics(self._parameters):
+            stamps = dict(
+                zip(
+                    CONTRACT["attributes"]["TimingMetrics"],
+                    [timedelta(seconds=at) for at in (self._arrived, self._arrived + 1e-5, first, time.monotonic())],
+                    strict=True,
+                )
+            )
+            self.outputs[0].request_perf_metrics = SimpleNamespace(timing_metrics=SimpleNamespace(**stamps))
+
+    def result(self, timeout=None):
+        seconds = ASKED.get("token_seconds", 0.0005)
+        first = time.monotonic() + seconds
+        time.sleep(seconds * self._length)
+        while len(self.outputs[0].token_ids) < self._length:
+            self._draw()
+        self._finish(min(first, time.monotonic()))
+        return self
+
+    async def __aiter__(self):
+        assert self._loop is not None, "The asyncio event loop was not present during initialization"
+        assert self._streaming
+        first = None
+        for _ in range(self._length):
+            await asyncio.sleep(ASKED.get("token_seconds", 0.0005))
+            self._draw()
+            first = first or time.monotonic()
+            if len(self.outputs[0].token_ids) == self._length:
+                self._finish(first)
+            yield self
