@@ -28,7 +28,10 @@ Make = Callable[[dict[str, Any], torch.device, dict[str, Any]], Any]
 
 
 def join(request: dict[str, Any], device: torch.device, config: Any) -> Alone | Group:
-    """The ranks that share this engine, of a model with `config`. Raises Refused, before anything is loaded, for a model they cannot share."""
+    """The ranks that share this engine, whose model has this `config`.
+
+    Raises Refused, before anything is loaded, for a model that they cannot share.
+    """
     if request.get("ranks", 1) == 1:
         return Alone()
     _check_transformers(request["options"])
