@@ -97,4 +97,4 @@ def test_the_childs_files_keep_to_the_syntax_of_python_3_9_and_to_packages_of_th
             else []
         )
     }
-    assert imported <= set(sys.stdlib_module_names) | {"torch", "transformers", "vllm"}
+    assert imported <= set(sys.stdlib_module_names) | {"torch", "torchao", "transformers", "vllm"}
