@@ -97,4 +97,5 @@ def test_the_childs_files_keep_to_the_syntax_of_python_3_9_and_to_packages_of_th
             else []
         )
     }
-    assert imported <= set(sys.stdlib_module_names) | {"torch", "transformers", "vllm", "tensorrt_llm"}
+    engines = {"torch", "torchao", "transformers", "vllm", "tensorrt_llm"}
+    assert imported <= set(sys.stdlib_module_names) | engines

@@ -111,6 +111,19 @@ def made(case):
             {"quantization": "4bit", "gguf_file": "a.gguf"},
             "quantization is made of weights as they are; a gguf_file is dequantised: keep one of them",
         ),
+        *(
+            (
+                {"tensor_parallel_size": 2, **other},
+                "a model that ranks share is neither compiled, quantised nor assisted here, and its cache grows; "
+                "keep tensor_parallel_size and pipeline_parallel_size by themselves",
+            )
+            for other in (
+                {"quantization": "8bit"},
+                {"torch_compile": True},
+                {"cache_implementation": "static"},
+                {"prompt_lookup_num_tokens": 3},
+            )
+        ),
     ],
 )
 def test_options_that_cannot_be_had_are_one_line_before_anything_starts(options, line):
