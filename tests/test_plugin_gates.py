@@ -263,6 +263,17 @@ def test_a_baseline_of_another_engine_is_incomparable_and_fails_who_wants_to_be_
     accepted.run(*ROUNDS, "--lem-baseline=main", "--lem-inconclusive=fail").assert_outcomes(passed=1, failed=1)
 
 
+def test_runs_of_other_boards_count_where_the_model_is_enough(accepted):
+    for path in (accepted.pytester.path / ".lem/baselines/main").glob("*.json"):
+        path.write_text(path.read_text().replace('"fingerprint": {', '"fingerprint": {"board": "GPU-elsewhere",'))
+    write(accepted, 0.008)
+    accepted.run(*ROUNDS, "--lem-baseline=main").assert_outcomes(passed=2)
+    assert gate(accepted)["comparison"]["differences"] == ["board GPU-elsewhere then, none now"]
+    accepted.run(*ROUNDS, "--lem-baseline=main", "--lem-match=model").assert_outcomes(passed=1, failed=1)
+    comparison = gate(accepted)["comparison"]
+    assert (comparison["outcome"], comparison["runs"]) == ("REGRESSED", 3)
+
+
 def test_a_module_that_expects_its_tests_to_fail_does_not_excuse_a_regression(accepted):
     text = GATED.format(seconds=0.0056)
     accepted.write(text.replace("import pytest\n", "import pytest\n\npytestmark = pytest.mark.xfail\n", 1))
