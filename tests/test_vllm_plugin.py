@@ -1,8 +1,9 @@
-"""A user compares engines: the same test on pytorch and on real vLLM, in one run and one table."""
+"""A user compares engines: pytorch and real vLLM, each in an environment of its own, in one run and one table."""
 
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -33,16 +34,27 @@ def pool():
 
 
 @pytest.fixture
-def measured(project, pool):
+def elsewhere():
+    """The interpreter of another environment, which has torch: the one that `make` made."""
+    python = ROOT / ".venv" / "bin" / "python"
+    if not python.exists() or python == Path(sys.executable):
+        pytest.skip("there is no second environment with torch: `make venv`, and run this by `tox -e vllm`")
+    return str(python)
+
+
+@pytest.fixture
+def measured(project, pool, elsewhere):
     project.write(TEST, "test_both")
     project.write(EXAMPLE, "test_example")
-    result = project.subprocess("--lem-quick", "--lem-round-seconds=0.2")
+    result = project.subprocess("--lem-quick", "--lem-round-seconds=0.2", f"--lem-python=pytorch={elsewhere}")
     result.assert_outcomes(passed=6)
     return result, project.report()["measurements"], project.runs()[-1]
 
 
-def test_both_engines_and_the_documentations_example_in_one_run_with_one_table(measured):
+def test_engines_of_two_environments_and_the_documentations_example_in_one_run_with_one_table(measured, elsewhere):
     result, measurements, folder = measured
+    interpreters = {m["engine"]["requested"]["backend"]: m["engine"]["observed"]["executable"] for m in measurements}
+    assert interpreters == {"pytorch": elsewhere, "vllm": sys.executable}
     both = [m for m in measurements if "test_both" in m["test"]]
     asked = [(m["engine"]["requested"]["backend"], m["workload"]["batch"]) for m in both]
     assert sorted(asked) == [("pytorch", 1), ("pytorch", 4), ("vllm", 1), ("vllm", 4)]
