@@ -43,6 +43,7 @@ def test_the_campaign_is_one(folder):
     assert campaign.settings == {"cycles": 3, "order": "interleaved", "gap": "cool"}
 
 
+@pytest.mark.slow
 @pytest.mark.torch
 def test_the_first_file_is_measured_and_named_as_the_page_says(folder, pytester, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")

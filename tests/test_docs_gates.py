@@ -13,6 +13,7 @@ PAGE = (Path(__file__).parent.parent / "docs" / "gates.md").read_text()
 EXAMPLE = re.search(r"```python\n(.*?)```", PAGE, re.S)[1]
 
 
+@pytest.mark.slow
 @pytest.mark.torch
 def test_the_example_gates_throughput_and_a_metric_of_the_tests_own(pytester, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")

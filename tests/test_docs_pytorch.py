@@ -23,6 +23,7 @@ def first_cells(title: str) -> list[str]:
     return [code for row in rows for code in re.findall(r"`([^`]+)`", row.split("|")[1])]
 
 
+@pytest.mark.slow
 @pytest.mark.torch
 def test_the_example_measures_an_assistant_and_a_quantised_model(pytester, monkeypatch):
     if find_spec("bitsandbytes") is None:

@@ -22,6 +22,7 @@ def shown(pytester, monkeypatch):
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.torch
 def test_the_search_finds_a_batch_and_says_so(shown):
     result = shown(SEARCH)
@@ -30,6 +31,7 @@ def test_the_search_finds_a_batch_and_says_so(shown):
     result.stdout.fnmatch_lines([line])
 
 
+@pytest.mark.slow
 @pytest.mark.torch
 def test_the_phases_are_told_by_the_meter_that_is_there(shown):
     result = shown(PHASES, "--lem-meter=codecarbon")

@@ -28,6 +28,7 @@ def first_cells(title: str) -> list[str]:
     return [code for row in rows for code in re.findall(r"`([^`]+)`", row.split("|")[1])]
 
 
+@pytest.mark.slow
 @pytest.mark.torch
 def test_the_example_measures_both_ways_to_group(pytester, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
