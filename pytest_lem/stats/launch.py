@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import exp, fsum, inf, isnan, log, sqrt
+from operator import mul, ne
 from statistics import median
 
 MAD_TO_SD = 1.4826  # of a normal distribution
@@ -59,8 +60,9 @@ def summarise(values: Sequence[float]) -> LaunchSummary:
     logs = [log(value) for value in values]
     n, centre = len(logs), median(logs)
     clipped, outliers = clip(logs, centre)
-    sd = sqrt(_squares(clipped) / (n - 1)) if n > 1 else 0.0
-    phi = correlation(clipped)
+    squares = _squares(clipped)
+    sd = sqrt(squares / (n - 1)) if n > 1 else 0.0
+    phi = _correlation(clipped, squares)
     effective = n_effective(n, phi)
     return LaunchSummary(n, exp(centre), sd, phi, effective, VARIANCE_MARGIN * sd**2 / effective, outliers)
 
@@ -70,13 +72,16 @@ def clip(logs: Sequence[float], centre: float) -> tuple[list[float], int]:
     reach = CLIP * MAD_TO_SD * max(median([abs(value - centre) for value in logs]), MAD_FLOOR)
     low, high = centre - reach, centre + reach
     held = [low if value < low else high if value > high else value for value in logs]
-    return held, sum(a != b for a, b in zip(held, logs, strict=True))
+    return held, sum(map(ne, held, logs))
 
 
 def correlation(clipped: Sequence[float]) -> float:
     """Lag-1 correlation, corrected for the bias of short series and shrunk towards 0.4 as ten rounds would."""
+    return _correlation(clipped, _squares(clipped))
+
+
+def _correlation(clipped: Sequence[float], total: float) -> float:
     n = len(clipped)
-    total = _squares(clipped)
     if n < 4 or total == 0.0:
         return PHI_PRIOR
     corrected = (n * _lag_one(clipped) / total + 1) / (n - 3)
@@ -87,7 +92,7 @@ def _lag_one(values: Sequence[float]) -> float:
     """Sum of the products of neighbours, both less the mean of all."""
     mean = fsum(values) / len(values)
     centred = [value - mean for value in values]
-    return fsum(a * b for a, b in zip(centred[1:], centred, strict=False))
+    return fsum(map(mul, centred[1:], centred))
 
 
 def n_effective(n: int, phi: float) -> float:
@@ -101,4 +106,5 @@ def n_effective(n: int, phi: float) -> float:
 
 def _squares(values: Sequence[float]) -> float:
     mean = fsum(values) / len(values)
-    return fsum((value - mean) ** 2 for value in values)
+    centred = [value - mean for value in values]
+    return fsum(map(mul, centred, centred))
