@@ -98,7 +98,11 @@ def test_a_round_cut_out_of_traffic_does_its_share_of_the_pass():
     [
         ({"arithmetic": None}, "mfu", "the FLOPs of its work were not recorded"),
         ({"arithmetic": Arithmetic(method=None, reason="not known")}, "flops_per_token", "not known"),
-        ({"engine": an_engine(precision="bf16"), "meters": ()}, "mfu", "no published peaks are known for ''"),
+        (
+            {"engine": an_engine(precision="bf16"), "meters": ()},
+            "mfu",
+            "the GPU's name is not known: no meter told it (--lem-meter=nvml does)",
+        ),
         ({"changes": {"counters": {"cached_tokens": 64}}}, "mfu", "64 prompt tokens came out of the prefix cache"),
         ({"changes": {"latency": None}}, "roofline_rest", "token times were not recorded"),
         (

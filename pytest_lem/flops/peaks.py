@@ -73,6 +73,8 @@ def peaks_of(names: Sequence[str], precision: str) -> Peaks:
 
 
 def _peak(name: str, precision: str) -> Peaks:
+    if not name:
+        raise Unavailable("peaks", "the GPU's name is not known: no meter told it (--lem-meter=nvml does)")
     board = _BY_NAME.get(name)
     if board is None:
         raise Unavailable("peaks", f"no published peaks are known for {name!r}")

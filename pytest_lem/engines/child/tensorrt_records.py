@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from .chunks import token_gaps
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -40,12 +42,7 @@ def request_times(answer: Answer, began: float) -> dict[str, Any]:
     TTFT, gaps and end to end are by this process's clock, which sees a token when it arrives here; a gap is divided by
     the tokens that came together. Queue, prefill and decode lie between the engine's own stamps, where it gives any.
     """
-    first = answer.chunks[0][0]
-    gaps = [0.0] * (answer.chunks[0][1] - 1)
-    before = first
-    for stamp, tokens in answer.chunks[1:]:
-        gaps += [(stamp - before) / tokens] * tokens
-        before = stamp
+    first, gaps = answer.chunks[0][0], token_gaps(answer.chunks)
     return {
         "index": answer.index,
         "due_ms": _ms(answer.due - began),

@@ -6,6 +6,8 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from .chunks import token_gaps
+
 ID_SUFFIX = 9  # vLLM appends a dash and eight characters to the name that a request was given
 
 
@@ -122,12 +124,7 @@ def request_times(answer: Answer, log: TokenLog, began: float) -> dict[str, Any]
     process's own clock.
     """
     chunks, stamps = log.chunks[answer.name], answer.output.metrics
-    first = chunks[0][0]
-    gaps = [0.0] * (chunks[0][1] - 1)
-    before = first
-    for stamp, tokens in chunks[1:]:
-        gaps += [(stamp - before) / tokens] * tokens
-        before = stamp
+    first, gaps = chunks[0][0], token_gaps(chunks)
     return {
         "index": answer.index,
         "due_ms": _ms(answer.due - began),
