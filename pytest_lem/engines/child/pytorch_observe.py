@@ -35,28 +35,9 @@ def observe(model: Any, options: dict[str, Any], manner: Manner, drafts: Drafts 
 
     Compiles the model where that is asked for, and leaves nothing compiled behind.
     """
-    plain: dict[str, Any] = {
-        name: manner.fields[name] for name in ("use_cache", "cache_implementation") if name in manner.fields
-    }
-    forwards, calls = _probe(model, generation({}, 2, Manner(plain | {"disable_compile": True})))
-    devices = {parameter.device for parameter in model.parameters()}
+    read_back = _options(model, options, manner, drafts)  # first: what the model is may change when it runs
     text_config = model.config.get_text_config()
-    read_back = {
-        "attention_implementation": attention(model.config._attn_implementation, calls),
-        "use_cache": forwards.widths[1:] == [1],
-        "cache_implementation": _cache(forwards),
-        "quantization": weights.quantization(model),
-        **_compilation(model, options, manner),
-        **_assistance(model, options, manner, drafts),
-        **arithmetic(),
-        "num_threads": torch.get_num_threads(),
-        # What serves requests that come one by one; a wave is always one call of generate.
-        "traffic": options["traffic"],
-        # Dequantised weights keep no trace of their file; from_pretrained fails where it cannot read it.
-        "gguf_file": options.get("gguf_file"),
-        "tensor_parallel_size": tensor_parallel_size(model),
-        "pipeline_parallel_size": pipeline_parallel_size(model),
-    }
+    devices = {parameter.device for parameter in model.parameters()}
     return {
         "precision": weights.precision(model),
         "device": "+".join(sorted({device.type for device in devices})),
@@ -74,6 +55,30 @@ def observe(model: Any, options: dict[str, Any], manner: Manner, drafts: Drafts 
         "versions": {"torch": torch.__version__, "transformers": transformers.__version__, **_python()},
         "executable": sys.executable,
         "imported": sorted(name for name in ("pytest_lem", "pydantic", "pytest") if name in sys.modules),
+    }
+
+
+def _options(model: Any, options: dict[str, Any], manner: Manner, drafts: Drafts | None) -> dict[str, Any]:
+    """What runs in the place of each option, by the passes that were seen and the modules that are there."""
+    plain: dict[str, Any] = {
+        name: manner.fields[name] for name in ("use_cache", "cache_implementation") if name in manner.fields
+    }
+    forwards, calls = _probe(model, generation({}, 2, Manner(plain | {"disable_compile": True})))
+    return {
+        "attention_implementation": attention(model.config._attn_implementation, calls),
+        "use_cache": forwards.widths[1:] == [1],
+        "cache_implementation": _cache(forwards),
+        "quantization": weights.quantization(model),
+        **_compilation(model, options, manner),
+        **_assistance(model, options, manner, drafts),
+        **arithmetic(),
+        "num_threads": torch.get_num_threads(),
+        # What serves requests that come one by one; a wave is always one call of generate.
+        "traffic": options["traffic"],
+        # Dequantised weights keep no trace of their file; from_pretrained fails where it cannot read it.
+        "gguf_file": options.get("gguf_file"),
+        "tensor_parallel_size": tensor_parallel_size(model),
+        "pipeline_parallel_size": pipeline_parallel_size(model),
     }
 
 
