@@ -387,3 +387,12 @@ def test_lanes_are_told_with_what_was_measured_twice_and_what_two_gain() -> None
     assert "1 experiments with 2 cycles in the report, complete, 0 missing; measured twice: pytorch-bf16-b1-c0." in told
     assert "| pytorch-bf16-b1-c0 | gw0 | GPU-aaaabbbb | 7 | 5.0 | 20.0 | rounds |" in told
     assert "2 workers measure ×1.92 as many cycles an hour as one." in told
+
+
+def test_a_second_run_on_a_held_gpu_is_told_with_what_it_said_and_that_it_began_after_the_first() -> None:
+    first = {"pid": 7, "exit": 0, "gpus": ["GPU-a"], "began_s": 100.0, "ended_s": 130.0}
+    second = {"pid": 8, "exit": 0, "gpus": ["GPU-a"], "began_s": 141.5, "ended_s": 170.0, "told": "waiting for GPU-a…"}
+    waited = {"seconds": 80.0, "first": first, "second": second}
+    told = lanes.render({"gpus": [], "errors": [], "waiting": waited})
+    assert "while the first (PID 7) held it said: `waiting for GPU-a…`" in told
+    assert "began 11.5 s after the first run's last one had ended; exits 0 and 0." in told

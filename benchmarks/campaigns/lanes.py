@@ -1,10 +1,11 @@
 """A deployment matrix on one worker a GPU: who measured what where, a worker killed half way, what two GPUs gain.
 
-    python benchmarks/campaigns/lanes.py --out DIR [--only killed|speed] [PYTEST OPTION …]
+    python benchmarks/campaigns/lanes.py --out DIR [--only killed|speed|waiting] [PYTEST OPTION …]
 
 `killed` runs benchmarks/test_matrix.py with `-n auto`, kills a worker when half of the tests have measured, and
-continues the run; `speed` runs a matrix of equal PyTorch items on one worker and on all. Options of pytest's take the
-place of the matrix's own. Writes DIR/lanes.json as values come; `benchmarks/evidence.py` makes the table.
+continues the run; `speed` runs a matrix of equal PyTorch items on one worker and on all; `waiting` starts a second run
+on the GPU that a first one holds. Options of pytest's take the place of the matrix's own. Writes DIR/lanes.json as
+values come; `benchmarks/evidence.py` makes the table.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +34,15 @@ Json = dict[str, Any]
 ROOT = Path(__file__).resolve().parents[2]
 MATRIX = ["--lem-backend=pytorch,vllm", "--lem-batch=1,8", "--lem-cycles=2", "--lem-rounds=4", "--lem-round-seconds=2"]
 EQUAL = ["--lem-backend=pytorch", "--lem-batch=1,8", "--lem-cycles=2", "--lem-rounds=4", "--lem-round-seconds=2"]
+ALONE = [
+    "--lem-backend=pytorch",
+    "--lem-precision=bfloat16",
+    "--lem-batch=8",
+    "--lem-rounds=4",
+    "--lem-round-seconds=2",
+]
 LIMIT_S = 900.0
+NS = 1e9
 
 
 def pytest_run(results: Path, *options: str) -> list[str]:
@@ -133,6 +143,37 @@ def speed(results: Results, folder: Path, options: Sequence[str]) -> None:
         results.write()
 
 
+def waiting(results: Results, folder: Path, options: Sequence[str]) -> None:
+    """A run on one GPU, and a second one that is started on it while the first measures."""
+    gpu = next(iter(each["uuid"] for each in results.data["gpus"]), "")
+    began = time.monotonic()
+    with ExitStack() as stack:
+        runs = {}
+        for name in ("first", "second"):
+            log = stack.enter_context((folder.parent / f"waiting-{name}.log").open("wb"))
+            command = pytest_run(folder / name, *(options or ALONE))
+            runs[name] = subprocess.Popen(
+                command, cwd=ROOT, env={**os.environ, "CUDA_VISIBLE_DEVICES": gpu}, stdout=log, stderr=subprocess.STDOUT
+            )
+            while not any(folder.glob("first/runs/*/logs/*.log")) and runs["first"].poll() is None:
+                time.sleep(0.1)
+        first, second = (
+            {"pid": run.pid, "exit": run.wait(LIMIT_S), **_spans(folder / name)} for name, run in runs.items()
+        )
+    said = (folder.parent / "waiting-second.log").read_text(errors="replace")
+    second["told"] = next((line.strip() for line in said.splitlines() if "waiting for" in line), None)
+    results.data["waiting"] = {"seconds": time.monotonic() - began, "first": first, "second": second}
+    results.write()
+
+
+def _spans(results: Path) -> Json:
+    """When a run's windows began and ended (s, the host's monotonic clock), and on which GPUs."""
+    report = json.loads(next(results.glob("runs/*/report.json")).read_text())
+    (cycle,) = (cycle for each in report["measurements"] for cycle in each["cycles"])
+    rounds = [*cycle["warmup_rounds"], *cycle["rounds"]]
+    return {"gpus": cycle["gpus"], "began_s": rounds[0]["start_ns"] / NS, "ended_s": rounds[-1]["end_ns"] / NS}
+
+
 def render(data: Json) -> str:
     """The evidence page's generated part."""
     lines = [f"- {named(data['gpus'])}.", f"- Errors on the way: {'; '.join(data['errors']) or 'none'}."]
@@ -157,7 +198,19 @@ def render(data: Json) -> str:
                 ],
             ),
         ]
+    if "waiting" in data:
+        lines += ["", *_waiting_lines(data["waiting"])]
     return "\n".join(lines)
+
+
+def _waiting_lines(data: Json) -> list[str]:
+    first, second = data["first"], data["second"]
+    free = second["began_s"] - first["ended_s"]
+    return [
+        f"A second run on {', '.join(second['gpus']) or 'the same GPU'} while the first (PID {first['pid']}) held it "
+        f"said: `{second['told']}`. Its first window began {free:.1f} s after the first run's last one had ended; "
+        f"exits {first['exit']} and {second['exit']}."
+    ]
 
 
 def _killed_lines(data: Json) -> list[str]:
@@ -192,13 +245,13 @@ def _killed_lines(data: Json) -> list[str]:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--out", type=Path, required=True, help="folder for lanes.json")
-    parser.add_argument("--only", choices=["killed", "speed"])
+    parser.add_argument("--only", choices=["killed", "speed", "waiting"])
     asked, options = parser.parse_known_args(argv)
     from pytest_lem.meters.nvml import visible_gpus
 
     asked.out.mkdir(parents=True, exist_ok=True)
     results = Results(asked.out / "lanes.json", "One worker a GPU", gpus=boards(visible_gpus(os.environ)))
-    for name, part in (("killed", killed), ("speed", speed)):
+    for name, part in (("killed", killed), ("speed", speed), ("waiting", waiting)):
         if asked.only in (None, name):
             (asked.out / name).mkdir(exist_ok=True)
             part(results, asked.out / name, options)
