@@ -17,7 +17,7 @@ from benchmarks.accuracy import run as accuracy_run
 from benchmarks.accuracy import summary as accuracy
 from benchmarks.accuracy import warmth
 from benchmarks.campaigns import lanes
-from benchmarks.engines import asked, factors, kills, starts
+from benchmarks.engines import asked, factors, kills, parallel, starts
 from benchmarks.engines import summary as engines
 from benchmarks.graphwork.results import Results, laid_out
 from benchmarks.graphwork.work import GraphWork, Stamps, choose_size
@@ -396,3 +396,27 @@ def test_a_second_run_on_a_held_gpu_is_told_with_what_it_said_and_that_it_began_
     told = lanes.render({"gpus": [], "errors": [], "waiting": waited})
     assert "while the first (PID 7) held it said: `waiting for GPU-a…`" in told
     assert "began 11.5 s after the first run's last one had ended; exits 0 and 0." in told
+
+
+def test_engines_over_two_gpus_are_told_by_gpu_with_what_they_cost_beside_one() -> None:
+    def reading(uuid: str, joules: float) -> dict[str, Any]:
+        return {"device": uuid, "kind": "gpu", "joules": joules}
+
+    def measured(name: str, options: dict[str, Any], joules: dict[str, float], rate: float) -> dict[str, Any]:
+        asked = {"backend": "vllm", "model": "synthetic:llama-3.1-8b", "options": options}
+        round_ = {"valid": True, "tokens": 100, "devices": [reading(*each) for each in joules.items()]}
+        values = {"joules_per_token": sum(joules.values()) / 100, "tokens_per_second": rate, "ttft_ms": 9, "tpot_ms": 3}
+        return {
+            "id": f"test[{name}]",
+            "engine": {"requested": asked, "observed": {"versions": {"vllm": "0.26.0"}}},
+            "workload": {"batch": 32},
+            "cycles": [{"gpus": list(joules), "rounds": [round_, round_]}],
+            "metrics": {key: {"value": value, "low": None, "high": None} for key, value in values.items()},
+        }
+
+    two = measured("tp", {"tensor_parallel_size": 2}, {"GPU-aaaaaaaa": 12.0, "GPU-bbbbbbbb": 8.0}, 1500)
+    one = measured("one", {}, {"GPU-aaaaaaaa": 16.0}, 1000)
+    report = {"environment": {"gpus": []}, "run": {"id": "r", "complete": True}, "measurements": [two, one]}
+    first, second = parallel.render({"report": report}).splitlines()[-2:]
+    assert first == "| vllm, one GPU | 32 | 0.16 | 1000 | 9 | 3 | 0.0 % | aaaaaaaa 0.16 | – | – | – |"
+    assert second.endswith("| 0.0 % | aaaaaaaa 0.12, bbbbbbbb 0.08 | 20.0 % | 1.25 | 1.50 |")

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -161,7 +162,8 @@ def waiting(results: Results, folder: Path, options: Sequence[str]) -> None:
             {"pid": run.pid, "exit": run.wait(LIMIT_S), **_spans(folder / name)} for name, run in runs.items()
         )
     said = (folder.parent / "waiting-second.log").read_text(errors="replace")
-    second["told"] = next((line.strip() for line in said.splitlines() if "waiting for" in line), None)
+    told = next((line.strip() for line in said.splitlines() if "waiting for" in line), "")
+    second["told"] = re.sub(r"--lem-results=[^\s`]*", "--lem-results=DIR", told) or None
     results.data["waiting"] = {"seconds": time.monotonic() - began, "first": first, "second": second}
     results.write()
 

@@ -3,8 +3,9 @@
     python benchmarks/engines/keep.py REPORT.json NAME --title TITLE --command COMMAND
 
 Writes docs/evidence/NAME.json: the report, with the command that made it, token times cut to 4 digits,
-without the host's name and folders. `--no-gaps` leaves the token gaps of single requests out, which are megabytes where
-hundreds of requests run together; their means and percentiles stand in the metrics.
+without the host's name and folders. `--only WORD` keeps the measurements whose id holds it. `--no-gaps` leaves the
+token gaps of single requests out, which are megabytes where hundreds of requests run together; their means and
+percentiles stand in the metrics.
 """
 
 from __future__ import annotations
@@ -52,9 +53,11 @@ def main() -> None:
     parser.add_argument("name")
     parser.add_argument("--title", required=True)
     parser.add_argument("--command", required=True)
+    parser.add_argument("--only", default="", metavar="WORD")
     parser.add_argument("--no-gaps", action="store_true")
     asked = parser.parse_args()
     report = json.loads(asked.report.read_text())
+    report["measurements"] = [each for each in report["measurements"] if asked.only in each["id"]]
     if asked.no_gaps:
         report = without_gaps(report)
     data = {

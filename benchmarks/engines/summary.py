@@ -53,16 +53,17 @@ def _row(measurement: Json) -> list[str]:
     joules = metrics["joules_per_token"]
     return [
         measurement["id"].rpartition("[")[2].rstrip("]"),
-        *(_with_interval(metrics[key]) for key in MEASURED),
-        _number(metrics["power_w"]["value"], 4),
-        _number(_scaled(metrics["peak_memory_bytes"]["value"], 2**-30), 3),
+        *(with_interval(metrics[key]) for key in MEASURED),
+        number(metrics["power_w"]["value"], 4),
+        number(_scaled(metrics["peak_memory_bytes"]["value"], 2**-30), 3),
         f"{sum(round_['valid'] for round_ in rounds)}/{len(rounds)}",
-        _cv(rounds),
+        round_cv(rounds),
         joules["source"] or joules["reason"],
     ]
 
 
-def _cv(rounds: list[Json]) -> str:
+def round_cv(rounds: list[Json]) -> str:
+    """The coefficient of variation of the valid rounds' joules a token."""
     values = [_gpu_joules(round_) / round_["tokens"] for round_ in rounds if round_["valid"] and _gpu_joules(round_)]
     if len(values) < 2:
         return "–"
@@ -134,15 +135,16 @@ def _spread(report: Json) -> list[str]:
     ]
 
 
-def _with_interval(metric: Json) -> str:
+def with_interval(metric: Json) -> str:
     """A value and its interval, `0.6017 (0.5784 … 0.626)`."""
     low, high = metric["low"], metric["high"]
-    return _number(metric["value"]) + ("" if low is None else f" ({low:.4g} … {high:.4g})")
+    return number(metric["value"]) + ("" if low is None else f" ({low:.4g} … {high:.4g})")
 
 
 def _scaled(value: float | None, factor: float) -> float | None:
     return None if value is None else value * factor
 
 
-def _number(value: float | None, digits: int = 4) -> str:
+def number(value: float | None, digits: int = 4) -> str:
+    """A value with so many significant digits, a dash for none."""
     return "–" if value is None else f"{value:.{digits}g}"

@@ -1,0 +1,94 @@
+"""The table of a report whose engines span GPUs: what each GPU read, their sum, and what it costs or gains.
+
+`lem merge` brings the runs on one GPU and on several together, `benchmarks/engines/keep.py --only` keeps the rows.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from statistics import fmean
+from typing import Any
+
+from benchmarks.engines.summary import MEASURED, number, round_cv, with_interval
+from benchmarks.figures import table
+
+Json = dict[str, Any]
+SIZES = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
+
+
+def render(data: Json) -> str:
+    """`data`: {command, date, title, report}, the report as `report.json` has it."""
+    report = data["report"]
+    boards = [f"{gpu['name']} ({gpu['uuid']}, driver {gpu['driver']})" for gpu in report["environment"]["gpus"]]
+    measured = sorted(report["measurements"], key=lambda each: (_work(each), _gpus(each)))
+    alone = {_work(each): each for each in measured if _gpus(each) == 1}
+    rows = [_row(each, alone.get(_work(each))) for each in measured]
+    head = ["engine", "batch", "J/output token (95 % interval)", "tok/s", "TTFT ms", "TPOT ms", "round CV"]
+    return "\n".join(
+        [
+            f"- {', '.join(boards) or 'no GPU'}; {_versions(measured)}.",
+            f"- Run `{report['run']['id']}`, {'complete' if report['run']['complete'] else 'incomplete'}.",
+            "- A GPU's joules are its own counter's, by UUID, and summed last. Imbalance is how far the GPU that "
+            "drew most lies above the mean of all.",
+            "",
+            table([*head, "each GPU, J/output token", "imbalance", "J × one GPU's", "tok/s × one GPU's"], rows),
+        ]
+    )
+
+
+def _row(measurement: Json, alone: Json | None) -> list[str]:
+    metrics, each = measurement["metrics"], per_gpu(measurement)
+    mean = fmean(each.values()) if each else None
+    return [
+        _engine(measurement),
+        str(measurement["workload"]["batch"]),
+        *(with_interval(metrics[key]) for key in MEASURED),
+        round_cv([round_ for cycle in measurement["cycles"] for round_ in cycle["rounds"]]),
+        ", ".join(f"{uuid[4:12]} {number(joules)}" for uuid, joules in each.items()) or "–",
+        f"{100 * (max(each.values()) / mean - 1):.1f} %" if mean and len(each) > 1 else "–",
+        *(_against(metrics, alone, key) for key in MEASURED[:2]),
+    ]
+
+
+def per_gpu(measurement: Json) -> dict[str, float]:
+    """Joules an output token of each GPU, over the valid rounds that all of them have read."""
+    joules: dict[str, float] = defaultdict(float)
+    tokens = 0
+    for round_ in (round_ for cycle in measurement["cycles"] for round_ in cycle["rounds"] if round_["valid"]):
+        gpus = [reading for reading in round_["devices"] if reading["kind"] == "gpu"]
+        if all(reading["joules"] is not None for reading in gpus):
+            tokens += round_["tokens"]
+            for reading in gpus:
+                joules[reading["device"]] += reading["joules"]
+    return {uuid: value / tokens for uuid, value in sorted(joules.items())}
+
+
+def _against(metrics: Json, alone: Json | None, key: str) -> str:
+    if alone is None or alone["metrics"] is metrics:
+        return "–"
+    ours, theirs = metrics[key]["value"], alone["metrics"][key]["value"]
+    return "–" if ours is None or not theirs else f"{ours / theirs:.2f}"
+
+
+def _work(measurement: Json) -> tuple[str, str, int]:
+    asked = measurement["engine"]["requested"]
+    return asked["backend"], asked["model"], measurement["workload"]["batch"]
+
+
+def _gpus(measurement: Json) -> int:
+    return max((len(cycle["gpus"]) for cycle in measurement["cycles"]), default=0)
+
+
+def _engine(measurement: Json) -> str:
+    asked = measurement["engine"]["requested"]
+    options = asked["options"]
+    sizes = [f"{name.replace('_size', '')} {options[name]}" for name in SIZES if (options.get(name) or 1) > 1]
+    return f"{asked['backend']}, {', '.join(sizes) or 'one GPU'}"
+
+
+def _versions(measurements: list[Json]) -> str:
+    found: Json = {}
+    for measurement in measurements:
+        versions = measurement["engine"]["observed"]["versions"]
+        found |= {name: version for name, version in versions.items() if version}
+    return ", ".join(f"{name} {version}" for name, version in found.items())
