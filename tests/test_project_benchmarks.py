@@ -394,7 +394,7 @@ def test_a_second_run_on_a_held_gpu_is_told_with_what_it_said_and_that_it_began_
     second = {"pid": 8, "exit": 0, "gpus": ["GPU-a"], "began_s": 141.5, "ended_s": 170.0, "told": "waiting for GPU-a…"}
     waited = {"seconds": 80.0, "first": first, "second": second}
     told = lanes.render({"gpus": [], "errors": [], "waiting": waited})
-    assert "while the first (PID 7) held it said: `waiting for GPU-a…`" in told
+    assert "while the first (PID 7) held it said: ``waiting for GPU-a…``" in told
     assert "began 11.5 s after the first run's last one had ended; exits 0 and 0." in told
 
 

@@ -210,7 +210,7 @@ def _waiting_lines(data: Json) -> list[str]:
     free = second["began_s"] - first["ended_s"]
     return [
         f"A second run on {', '.join(second['gpus']) or 'the same GPU'} while the first (PID {first['pid']}) held it "
-        f"said: `{second['told']}`. Its first window began {free:.1f} s after the first run's last one had ended; "
+        f"said: ``{second['told']}``. Its first window began {free:.1f} s after the first run's last one had ended; "
         f"exits {first['exit']} and {second['exit']}."
     ]
 
