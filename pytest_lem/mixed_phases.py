@@ -13,9 +13,9 @@ from math import ceil
 import numpy as np
 
 from pytest_lem.model.phases import BasePart, PhasePart
-from pytest_lem.phases import too_short, unresolvable
+from pytest_lem.phases import TICKS, too_short, unresolvable
 from pytest_lem.stats.regression import Array, Block, Regression, regression
-from pytest_lem.steady_windows import TICKS, Windows
+from pytest_lem.steady_windows import Windows
 
 BLOCKS = 8
 """A block is a round, or an equal part of one where there are fewer rounds. Where power drifts between rounds and

@@ -1,4 +1,10 @@
-"""The steady part of a pass of traffic, from tick to tick of the energy counter: joules, and the work between. Pure."""
+"""The steady part of a pass of traffic, from tick to tick of the energy counter: joules, and the work between. Pure.
+
+A window is three ticks long. A tick is dated to 2 ms, a prefill to the steps between which it ran: where the joules of
+a prefill come half of its length before its stamps, 95 % intervals from windows of one tick miss the truth in 8 to 11
+of 100 simulated sessions, from windows of three in 4 to 6. On an H100 vLLM's prefill came out a quarter cheaper with
+one tick, and alike with two and three.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +16,10 @@ from numpy.typing import NDArray
 from pytest_lem.device_joules import Context, engine_readings
 from pytest_lem.flow import done_by, is_timed, phase_seconds
 from pytest_lem.model.measurement import DeviceReading, Round
+from pytest_lem.phases import TICKS
 
 Array = NDArray[np.float64]
 NS = 1e9
-TICKS = 2
-"""Ticks to a window. A tick is dated to 2 ms, and a prefill to the steps between which it ran: joules that come one
-prefill early put 4 % of its cost elsewhere with windows of one tick, 1 % with two (simulated), and vLLM's prefill on an
-H100 came out a quarter cheaper with one. More than two change nothing but widen the intervals."""
 
 
 @dataclass(frozen=True)
