@@ -12,6 +12,7 @@ import pytest
 
 RATES = [float(rate) for rate in os.environ.get("RATES", "4").split(",")]
 SECONDS = float(os.environ.get("TRAFFIC_SECONDS", "6"))
+POISSON, BURSTS = {"arrivals": "poisson"}, {"arrivals": "gamma", "burstiness": 0.4}
 SAME = {"model": "synthetic:tiny", "precision": "bfloat16", "prompt_tokens": 512, "output_tokens": 128}
 
 
@@ -24,9 +25,7 @@ def test_phases(lem_backend, lem_workload, lem_energy):
 @pytest.mark.lem(
     **SAME,
     batch=64,
-    traffic=[
-        {"qps": rate, "burstiness": burstiness, "seconds": SECONDS} for rate in RATES for burstiness in (1.0, 0.4)
-    ],
+    traffic=[{**arrivals, "qps": rate, "seconds": SECONDS} for rate in RATES for arrivals in (POISSON, BURSTS)],
     rounds=8,
     warmup_rounds=1,
     warmup_seconds=0,

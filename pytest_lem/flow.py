@@ -82,18 +82,25 @@ def idle_share(requests: Sequence[RequestTimes], start_s: float, end_s: float) -
     return 1 - _covered(sent, _last_token(requests), start_s, end_s) / (end_s - start_s)
 
 
-def done_by(
-    requests: Sequence[RequestTimes], prompt_lengths: Sequence[int], instants_s: Sequence[float] | Array
-) -> tuple[Array, Array]:
-    """Prompt tokens, and output tokens after each request's first, that were done by each instant.
+def done_by(requests: Sequence[RequestTimes], prompt_lengths: Sequence[int], instants_s: Array) -> tuple[Array, Array]:
+    """Prompt tokens, and output tokens after each request's first, that were done by each of these ascending instants.
 
     As `done_between` has it: prompts evenly in their prefill, a token evenly in the time since the one before it.
     """
-    began, first = _prefills(requests)
-    prompts = np.array([prompt_lengths[each.index or 0] for each in requests], dtype=float)
-    begins, ends = (np.concatenate(each) for each in zip(*map(_steps, requests), strict=True))
-    prefilled = [float(_inside(began, first, -np.inf, at) @ prompts) for at in instants_s]
-    return np.array(prefilled), np.array([float(_inside(begins, ends, -np.inf, at).sum()) for at in instants_s])
+    prompts, tokens = np.zeros(len(instants_s)), np.zeros(len(instants_s))
+    for each in requests:
+        begins, stamps = _spans(each)
+        prefill = np.array([begins[0], stamps[0]])
+        _add(prompts, instants_s, prefill, np.array([0.0, prompt_lengths[each.index or 0]]))
+        _add(tokens, instants_s, stamps, np.arange(len(stamps), dtype=float))
+    return prompts, tokens
+
+
+def _add(totals: Array, instants_s: Array, stamps: Array, counts: Array) -> None:
+    """Add what one request has done: `counts` at its `stamps`, straight lines between. Few instants are among them."""
+    first, last = np.searchsorted(instants_s, (stamps[0], stamps[-1]))
+    totals[first:last] += np.interp(instants_s[first:last], stamps, counts)
+    totals[last:] += counts[-1]
 
 
 def phase_seconds(requests: Sequence[RequestTimes], start_s: float, end_s: float) -> tuple[float, float]:
@@ -125,12 +132,6 @@ def _spans(times: RequestTimes) -> tuple[Array, Array]:
     began, first = _prefill(times)
     stamps = np.concatenate(([first], first + np.cumsum(times.gaps_ms) / 1e3)) if times.gaps_ms else np.array([first])
     return np.concatenate(([began], stamps[:-1])), stamps
-
-
-def _steps(times: RequestTimes) -> tuple[Array, Array]:
-    """When the making of each token after the first began and ended."""
-    begins, ends = _spans(times)
-    return begins[1:], ends[1:]
 
 
 def _prefill(times: RequestTimes) -> tuple[float, float]:

@@ -113,6 +113,18 @@ def poisson(seed=0, *, qps=20.0, seconds=12.0, burstiness=1.0, **changes):
     return Traffic(tuple(due), **changes)
 
 
+def closed(concurrency, count, **changes):
+    """A closed loop: each of so many users asks again when it is answered."""
+    traffic = Traffic((), **changes)
+    stay = traffic.token_s * (traffic.output - 1)
+    users, free, due = [0.0] * concurrency, 0.0, []
+    for _ in range(count):
+        due.append(min(users))
+        free = max(due[-1], free) + traffic.prefill_s
+        users[users.index(due[-1])] = free + stay
+    return Traffic(tuple(due), **changes)
+
+
 @dataclass(frozen=True)
 class Noise:
     """What is wrong with the world and the counter.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -116,7 +117,7 @@ def test_the_share_of_each_request_inside_a_window():
 def test_what_was_done_by_an_instant_tells_prompts_from_what_follows_the_first_token():
     # Sent at 0, prefill until 0.1, tokens at 0.1, 0.2, 0.3, 0.4; the other comes 0.2 later.
     requests = [a_request(), a_request(1, 0.2)]
-    prompts, tokens = done_by(requests, [50, 20], [0.0, 0.05, 0.1, 0.25, 0.35, 1.0])
+    prompts, tokens = done_by(requests, [50, 20], np.array([0.0, 0.05, 0.1, 0.25, 0.35, 1.0]))
     assert list(prompts) == pytest.approx([0, 25, 50, 60, 70, 70])
     assert list(tokens) == pytest.approx([0, 0, 0, 1.5, 2.5 + 0.5, 6])
 
@@ -133,7 +134,7 @@ def test_between_two_instants_lies_what_was_done_by_one_and_not_by_the_other(req
         for index, (due, first, gap, tokens) in enumerate(requests)
     ]
     begin, end = span[0], span[0] + span[1]
-    prompts, tokens = done_by(made, [7] * len(made), [begin, end])
+    prompts, tokens = done_by(made, [7] * len(made), np.array([begin, end]))
     between = done_between(made, [7] * len(made), begin, end)
     assert prompts[1] - prompts[0] == pytest.approx(between.prompt_tokens, abs=1e-6)
     # Each request's first token is its prefill's.

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from served_lab import Noise, Session, Traffic, Truth, poisson
+from served_lab import Noise, Session, Traffic, Truth, closed, poisson
 from simulated_counter import CounterSpec, Ticks
 from simulated_gpu import GpuSpec, SimulatedGpu
 from simulated_power import Idle
@@ -137,9 +137,11 @@ def test_a_phase_of_under_three_ticks_is_unresolvable():
     assert found.decode.joules_per_token == pytest.approx(0.05, rel=0.01)
 
 
-def test_phases_that_keep_step_cannot_be_told_apart_and_say_so():
-    every = Traffic(tuple(0.02 * place for place in range(600)), prefill_s=0.02)
-    found = told(Session(every))
+@pytest.mark.parametrize(
+    "traffic", [Traffic(tuple(0.02 * place for place in range(600)), prefill_s=0.02), closed(4, 100)]
+)
+def test_phases_that_keep_step_cannot_be_told_apart_and_say_so(traffic):
+    found = told(Session(traffic))
     for part in (found.prefill, found.decode, found.base):
         assert part.joules is None
         assert part.reason.startswith("unresolvable: time, prompt tokens and decode tokens rise and fall together")

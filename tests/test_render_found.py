@@ -93,3 +93,14 @@ def test_phases_that_lack_for_one_reason_say_it_once():
         source="measured",
     )
     assert phases_line(split) == f"test_x: prefill and decode {why}; regression, 8 rounds, this session only"
+
+
+def test_a_report_from_before_traffic_was_told_apart_was_made_by_windows():
+    old = {
+        "test": "t.py::test_x",
+        "method": "regression of joules on decode tokens, answers of several lengths in turn",
+    }
+    old |= {"outputs": [1, 8], "rounds": 8}
+    old |= {"prefill": {"tokens": 8}, "decode": {"tokens": 7}}
+    split = Phases.model_validate(old)
+    assert (split.method, split.base, split.windows) == ("windows", None, None)

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
+from pydantic import field_validator
+
 from pytest_lem.model.frozen import Frozen
 from pytest_lem.model.measurement import Source
+
+Method = Literal["windows", "regression"]
 
 
 class PhasePart(Frozen):
@@ -53,7 +59,7 @@ class Phases(Frozen):
 
     test: str
     name: str = ""
-    method: str = "windows"
+    method: Method = "windows"
     outputs: tuple[int, ...] = ()
     rounds: int
     windows: int | None = None
@@ -64,3 +70,9 @@ class Phases(Frozen):
     sum_error: float | None = None
     source: Source | None = None
     covers: str = "this session only"
+
+    @field_validator("method", mode="before")
+    @classmethod
+    def _named(cls, method: object) -> object:
+        """Reports from before traffic was told apart have the only method there was as a sentence."""
+        return "windows" if isinstance(method, str) and " " in method else method
