@@ -79,7 +79,7 @@ def served(project, monkeypatch):
     ledger = str(project.pytester.path / "ledger.jsonl")
     monkeypatch.setenv("FAKE_METER_LEDGER", ledger)
 
-    def run(*args, requests=55, options=""):
+    def run(*args, requests=75, options=""):
         project.write(TRAFFIC.format(requests=requests, ledger=ledger, options=options))
         return project.run(*args)
 
