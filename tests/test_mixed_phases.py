@@ -70,24 +70,26 @@ def test_the_parts_are_those_of_the_steady_time_of_all_rounds():
 
 
 @cache
-def sessions(burstiness, early=0.0):
+def sessions(burstiness, early=0.0, rounds=8):
     """Many sessions that stray and drift: base, prefill, decode and what their sum misses."""
     found = []
     for seed in range(TRAFFICS):
         traffic = poisson(seed, burstiness=burstiness, early=early, seconds=15.0)
-        made = (Session(traffic, noise=Noise(), seed=seed * EACH + each) for each in range(EACH))
+        made = (Session(traffic, noise=Noise(), rounds=rounds, seed=seed * EACH + each) for each in range(EACH))
         found += [split(session.windows()) for session in made]
     return [(each.base, each.prefill, each.decode, each.sum_error) for each in found]
 
 
-@pytest.mark.parametrize(("burstiness", "early"), [(1.0, 0.0), (0.5, 0.0), (1.0, 0.5)])
-def test_intervals_hold_the_truth_as_often_as_they_say_whatever_strays_and_drifts(burstiness, early):
-    found = sessions(burstiness, early)
+@pytest.mark.parametrize(
+    ("burstiness", "early", "rounds"), [(1.0, 0.0, 8), (0.5, 0.0, 8), (1.0, 0.5, 8), (1.0, 0.0, 3)]
+)
+def test_intervals_hold_the_truth_as_often_as_they_say_whatever_strays_and_drifts(burstiness, early, rounds):
+    found = sessions(burstiness, early, rounds)
     for part, known in enumerate((TRUTH.base, TRUTH.prefill, TRUTH.decode)):
         resolved = [each[part] for each in found if each[part].reason is None]
         assert len(resolved) > 0.95 * SESSIONS
         held = sum(each.low <= known <= each.high for each in resolved)
-        assert 0.92 * len(resolved) <= held <= 0.98 * len(resolved)  # of 600, so many are 93 to 97 % by chance
+        assert 0.92 * len(resolved) <= held <= 0.985 * len(resolved)  # of 600, so many are 93 to 98 % by chance
 
 
 def test_ticks_that_stray_pull_no_value_away_from_the_truth():

@@ -128,9 +128,10 @@
     const name = (split) => split.test.split("::").pop() + (split.name ? ` · ${split.name}` : "");
     const joules = (split, name) => (split[name] ? split[name][1] : null);
     const known = splits.filter((split) => joules(split, "prefill") !== null || joules(split, "decode") !== null);
-    const scale = lem.scale(known.map((split) => split.whole || joules(split, "decode")), "J");
+    // A pass and minutes of traffic have no scale in common: their shares have.
+    const share = (split, name) => (100 * joules(split, name)) / (split.whole || joules(split, "prefill") + joules(split, "decode") + joules(split, "base"));
     const bar = (name, place) => ({ name, type: "bar", stack: "pass", color: lem.line(place), barMaxWidth: 28,
-      data: known.map((split) => (joules(split, name) === null ? null : joules(split, name) * scale.factor)),
+      data: known.map((split) => (joules(split, name) === null ? null : share(split, name))),
       itemStyle: { borderColor: lem.colour("back"), borderWidth: 1, decal: place ? undefined : { symbol: "rect", dashArrayX: [1, 0], dashArrayY: [3, 4], rotation: -0.8, color: lem.colour("back") } } });
     const part = ([tokens, joules, each, low, high, , why]) => (each === null ? why || "unknown"
       : `${lem.number(each * 1e3)} mJ/token (${low === null ? "no interval" : `${lem.number(low * 1e3)}..${lem.number(high * 1e3)}`}), ${lem.number(joules)} J for ${tokens} tokens`);
@@ -138,13 +139,13 @@
       : `${lem.number(told[2])} W (${lem.number(told[3])}..${lem.number(told[4])}), ${lem.number(told[1])} J in ${lem.number(told[0])} s`);
     const told = (split, name) => (name === "base" ? base(split.base) : part(split[name]));
     return {
-      words: known.length ? `Joules of one pass (windows) or of all steady time (regression): prefill and decode of ${known.length} workloads.` : "No phase could be told apart; the table says why.",
+      words: known.length ? `Shares of the joules of one pass (windows), or of all steady time (regression): prefill and decode of ${known.length} workloads.` : "No phase could be told apart; the table says why.",
       height: 110 + 44 * known.length,
       option: {
         grid: { left: 8, right: 24, top: 40, bottom: 32 },
         tooltip: { ...lem.base().tooltip, formatter: ({ seriesName, dataIndex }) =>
           `${name(known[dataIndex])}\n${seriesName}: ${told(known[dataIndex], seriesName)}` },
-        xAxis: lem.axis({ type: "value", name: scale.unit, nameGap: 26 }),
+        xAxis: lem.axis({ type: "value", name: "% of joules", nameGap: 26 }),
         yAxis: lem.axis({ type: "category", inverse: true, data: known.map(name), label: { formatter: (each) => lem.brief(each, 26) } }),
         series: [bar("prefill", 0), bar("decode", 1), ...(known.some((split) => split.base) ? [bar("base", 2)] : [])],
       },
