@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.accuracy import summary as accuracy
 from benchmarks.campaigns import lanes
-from benchmarks.engines import factors, kills, parallel, served, starts
+from benchmarks.engines import factors, kills, parallel, phases, served, starts
 from benchmarks.engines import summary as engines
 from benchmarks.flops import summary as flops
 from benchmarks.gates import launches, verdicts
@@ -53,6 +53,7 @@ GENERATORS: dict[str, Callable[[dict[str, Any]], str]] = {
     "overhead-gpu": overhead.render_gpu,
     "overhead-startup": overhead.render_startup,
     "parallel": parallel.render,
+    "phases": phases.render,
     "physics": physics.render,
     "reference": reference.render,
     "results-index": results.render,

@@ -58,12 +58,17 @@ def whole_pass(round_: Round) -> Round:
 
 def engine_joules(round_: Round, context: Context) -> Joules:
     """Joules of the engine's devices over `round_`: its GPUs, or CPU packages (and memory, where it is counted)."""
+    return _added(engine_readings(round_, context), "gpu" if context.device == "cuda" else "cpu", context)
+
+
+def engine_readings(round_: Round, context: Context) -> list[DeviceReading]:
+    """The readings of the engine's devices that are summed; none where no meter reads them."""
     if context.device == "cuda":
-        return _sum(round_, ("gpu",), context)
-    cpu = _sum(round_, ("cpu",), context)
-    ram = _sum(round_, ("ram",), context)
+        return _of_kind(round_, "gpu")
+    cpu, ram = _of_kind(round_, "cpu"), _of_kind(round_, "ram")
+    of_cpu, of_ram = _added(cpu, "cpu", context), _added(ram, "ram", context)
     # A guess about the memory must not turn a measured CPU into an estimate.
-    return cpu if ram.joules is None or ram.source != cpu.source else _add([cpu, ram])
+    return cpu if of_ram.joules is None or of_ram.source != of_cpu.source else [*cpu, *ram]
 
 
 def holds_host(key: str, context: Context) -> bool:
@@ -71,10 +76,18 @@ def holds_host(key: str, context: Context) -> bool:
     return key in _OF_HOST or (context.device == "cpu" and key != "gpu_joules")
 
 
-def _sum(round_: Round, kinds: Sequence[str], context: Context) -> Joules:
-    readings = [reading for reading in round_.devices if reading.kind in kinds]
+def _sum(round_: Round, kind: str, context: Context) -> Joules:
+    return _added(_of_kind(round_, kind), kind, context)
+
+
+def _of_kind(round_: Round, kind: str) -> list[DeviceReading]:
+    return [reading for reading in round_.devices if reading.kind == kind]
+
+
+def _added(readings: Sequence[DeviceReading], kind: str, context: Context) -> Joules:
+    """The readings' sum; without any, the reason names `kind`."""
     if not readings:
-        return Joules(None, reason=_no_meter(kinds[0], context))
+        return Joules(None, reason=_no_meter(kind, context))
     parts = [_joules(reading) for reading in readings]
     return parts[0] if len(parts) == 1 else _add(parts)
 
@@ -105,7 +118,7 @@ def _no_meter(kind: str, context: Context) -> str:
 
 def _system(round_: Round, context: Context) -> Joules:
     kinds = ("gpu", "cpu", "ram") if context.device == "cuda" else ("cpu", "ram")
-    return _add(_sum(round_, (kind,), context) for kind in kinds)
+    return _add(_sum(round_, kind, context) for kind in kinds)
 
 
 def _co2(round_: Round, context: Context) -> Joules:
@@ -120,9 +133,9 @@ def _co2(round_: Round, context: Context) -> Joules:
 
 _OF_HOST = ("cpu_joules", "ram_joules", "system_joules")
 PARTS: dict[str, Callable[[Round, Context], Joules]] = {
-    "gpu_joules": lambda round_, context: _sum(round_, ("gpu",), context),
-    "cpu_joules": lambda round_, context: _sum(round_, ("cpu",), context),
-    "ram_joules": lambda round_, context: _sum(round_, ("ram",), context),
+    "gpu_joules": lambda round_, context: _sum(round_, "gpu", context),
+    "cpu_joules": lambda round_, context: _sum(round_, "cpu", context),
+    "ram_joules": lambda round_, context: _sum(round_, "ram", context),
     "system_joules": _system,
     "co2_grams": _co2,
 }

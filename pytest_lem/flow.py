@@ -78,13 +78,44 @@ def shares_inside(requests: Sequence[RequestTimes], start_s: float, end_s: float
 
 def idle_share(requests: Sequence[RequestTimes], start_s: float, end_s: float) -> float:
     """The share of the time between two instants in which no request was in flight (sent, its last token not made)."""
-    begins = np.array([_sent(each) for each in requests])
+    sent = np.array([_sent(each) for each in requests])
+    return 1 - _covered(sent, _last_token(requests), start_s, end_s) / (end_s - start_s)
+
+
+def done_by(requests: Sequence[RequestTimes], prompt_lengths: Sequence[int], instants_s: Array) -> tuple[Array, Array]:
+    """Prompt tokens, and output tokens after each request's first, that were done by each of these ascending instants.
+
+    As `done_between` has it: prompts evenly in their prefill, a token evenly in the time since the one before it.
+    """
+    prompts, tokens = np.zeros(len(instants_s)), np.zeros(len(instants_s))
+    for each in requests:
+        begins, stamps = _spans(each)
+        prefill = np.array([begins[0], stamps[0]])
+        _add(prompts, instants_s, prefill, np.array([0.0, prompt_lengths[each.index or 0]]))
+        _add(tokens, instants_s, stamps, np.arange(len(stamps), dtype=float))
+    return prompts, tokens
+
+
+def _add(totals: Array, instants_s: Array, stamps: Array, counts: Array) -> None:
+    """Add what one request has done: `counts` at its `stamps`, straight lines between. Few instants are among them."""
+    first, last = np.searchsorted(instants_s, (stamps[0], stamps[-1]))
+    totals[first:last] += np.interp(instants_s[first:last], stamps, counts)
+    totals[last:] += counts[-1]
+
+
+def phase_seconds(requests: Sequence[RequestTimes], start_s: float, end_s: float) -> tuple[float, float]:
+    """How long some prefill, and some decode, was under way between two instants; both may be at once (s)."""
+    began, first = _prefills(requests)
+    return _covered(began, first, start_s, end_s), _covered(first, _last_token(requests), start_s, end_s)
+
+
+def _covered(begins: Array, ends: Array, start_s: float, end_s: float) -> float:
+    """How much of the time between two instants at least one span covers (s)."""
     order = np.argsort(begins, kind="stable")
-    ends = np.maximum.accumulate(_last_token(requests)[order])
-    begins = np.append(begins[order], np.inf)
-    busy_until = np.concatenate(([-np.inf], ends))
-    idle = np.clip(begins, start_s, end_s) - np.clip(busy_until, start_s, end_s)
-    return float(np.clip(idle, 0, None).sum() / (end_s - start_s))
+    begun = np.append(begins[order], np.inf)
+    until = np.concatenate(([-np.inf], np.maximum.accumulate(ends[order])))
+    bare = np.clip(begun, start_s, end_s) - np.clip(until, start_s, end_s)
+    return float(end_s - start_s - np.clip(bare, 0, None).sum())
 
 
 def _inside(begin: Array | float, end: Array | float, start_s: float, end_s: float) -> Array:
@@ -109,6 +140,12 @@ def _prefill(times: RequestTimes) -> tuple[float, float]:
     if times.prefill_ms is not None:
         return first - times.prefill_ms / 1e3, first
     return min(_sent(times) + (times.queue_ms or 0.0) / 1e3, first), first
+
+
+def _prefills(requests: Sequence[RequestTimes]) -> tuple[Array, Array]:
+    """When each request's prefill began and ended."""
+    spans = np.array([_prefill(each) for each in requests])
+    return spans[:, 0], spans[:, 1]
 
 
 def _sent(times: RequestTimes) -> float:

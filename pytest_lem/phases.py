@@ -1,4 +1,4 @@
-"""Prefill and decode apart: what a pass costs as its answers grow. Pure.
+"""Prefill and decode apart by windows: what a pass costs as its answers grow. Pure.
 
 A pass with answers of n tokens costs J(n) = A + b · D(n): A is prefill with the first token of each request, which
 prefill makes, D(n) the new tokens after those, b joules for each. Rounds with answers of one token measure A alone;
@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from pytest_lem.model.phases import PhasePart
+from pytest_lem.stats.intervals import student
 
 TICKS = 3
 TICK_SECONDS = 0.1
@@ -57,7 +57,7 @@ def split(samples: Sequence[Sample], *, requests: int, prompt_tokens: int) -> Sp
     cost, errors = _line(tokens, joules)
     time, _ = _line(tokens, seconds)
     last = requests * (longest - 1)
-    wide = float(stats.t.ppf(0.975, len(samples) - 2))
+    wide = student(len(samples) - 2)
     whole = float(np.mean([sample.joules for sample in samples if sample.output == longest]))
     passes = float(np.mean([sample.passes for sample in samples if sample.output == longest]))
     alone = float(np.mean([sample.passes for sample in samples if sample.output == min(s.output for s in samples)]))
@@ -67,6 +67,18 @@ def split(samples: Sequence[Sample], *, requests: int, prompt_tokens: int) -> Sp
         whole_joules=whole,
         sum_error=float((cost[0] + cost[1] * last) / whole - 1),
     )
+
+
+def too_short(who: str, seconds: float, tick_s: float) -> str | None:
+    """Why a phase in which `who` so many seconds is too short for a counter with such ticks; None where it is not."""
+    if seconds >= TICKS * tick_s:
+        return None
+    return unresolvable(f"{who} {seconds:.2g} s in it, less than {TICKS} ticks of {tick_s:.2g} s")
+
+
+def unresolvable(why: str) -> str:
+    """The reason of a phase that cannot be told from the rest."""
+    return f"unresolvable: {why}"
 
 
 def _line(tokens: NDArray[np.float64], values: NDArray[np.float64]) -> tuple[tuple[float, float], tuple[float, float]]:
@@ -83,8 +95,8 @@ def _line(tokens: NDArray[np.float64], values: NDArray[np.float64]) -> tuple[tup
 
 def _part(tokens: int, seconds: float, joules: float, half: float, seen: float, per: float) -> PhasePart:
     """A phase; `seen` is how long a round spends in it (s), `per` turns joules of a pass into joules per token."""
-    if seen < TICKS * TICK_SECONDS:
-        reason = f"unresolvable: a round spends {seen:.2g} s in it, less than {TICKS} ticks of {TICK_SECONDS} s"
+    reason = too_short("a round spends", seen, TICK_SECONDS)
+    if reason:
         return PhasePart(tokens=tokens, seconds=seconds, reason=reason)
     return PhasePart(
         tokens=tokens,

@@ -6,6 +6,9 @@ installed third-party distribution. Options:
 `token_seconds`     how long a wave, or a request that comes by itself, takes per output token (default 0: at once)
 `prompt_seconds`    how long each prompt token takes before the first output token (default 0)
 `crowd_seconds`     how much longer an output token takes for each other request that runs with it
+`ledger`            a file that takes the joules of each phase of each request under traffic: a line
+                    `[begin, end, joules]` each, in seconds of the monotonic clock (for the fake meter)
+`prompt_joules`     what a prompt token takes, `token_joules` each output token after a request's first
 `slots`             how many requests run at once under traffic; the others queue (default: any number)
 `dispatch_seconds`  how long the sending of a request takes, which holds up all that come after it
 `traffic`           anything may be asked: waves, lengths, decoding, arrivals, a closed loop (else one greedy batch)
@@ -18,6 +21,7 @@ installed third-party distribution. Options:
 `wrong`             fields of the observed configuration to falsify, {name: value}; an option's name counts too
 `missing_tokens`    tokens short per request
 `missing_times`     hooked runs tell no token times
+`unnamed_times`     under traffic they do not tell whose they are, and when that was due
 `tokenizer`         texts can be given; one token a word
 `gpus`              how many GPUs it takes (default 1)
 `ranks`             how many processes share it (default 1); they do not talk to each other
@@ -115,8 +119,10 @@ class Adapter:
             due = begin + request["arrival_s"] if opened else min(ends)
             time.sleep(max(0.0, due - time.monotonic()) + self.options.get("dispatch_seconds", 0))
             sent = time.monotonic()
-            first = max(sent, min(free)) + self.prefill(index) + step
+            taken = max(sent, min(free))
+            first = taken + self.prefill(index) + step
             end = first + step * (request["output_tokens"] - 1)
+            self.enter(request, taken, first, end)
             free[free.index(min(free))] = end
             if not opened:
                 ends[ends.index(min(ends))] = end
@@ -131,7 +137,17 @@ class Adapter:
                 }
             )
         time.sleep(max(0.0, max(free) - time.monotonic()))
+        if self.options.get("unnamed_times"):
+            times = [{name: times[name] for name in ("ttft_ms", "gaps_ms")} for times in times]
         return times
+
+    def enter(self, request, taken, first, end):
+        """What a request takes, as the ledger has it."""
+        if self.options.get("ledger"):
+            prefill = self.options.get("prompt_joules", 0) * len(request["prompt"])
+            decode = self.options.get("token_joules", 0) * (request["output_tokens"] - 1)
+            with open(self.options["ledger"], "a") as file:
+                file.write(f"{json.dumps([taken, first, prefill])}\n{json.dumps([first, end, decode])}\n")
 
     def step(self, together):
         return self.options.get("token_seconds", 0) + self.options.get("crowd_seconds", 0) * (together - 1)
@@ -264,7 +280,9 @@ def install(folder):
         "    'token_seconds': (float, 0.0), 'load_seconds': (float, 0.0), 'at': (str | None, None),\n"
         "    'fault': (str, 'raise'), 'fault_after': (int, 0), 'wrong': (dict[str, Any] | None, None),\n"
         "    'missing_tokens': (int, 0), 'missing_times': (bool, False), 'tokenizer': (bool, False),\n"
+        "    'unnamed_times': (bool, False),\n"
         "    'gpus': (int, 1), 'prompt_seconds': (float, 0.0), 'crowd_seconds': (float, 0.0), 'slots': (int, 0),\n"
+        "    'ledger': (str | None, None), 'prompt_joules': (float, 0.0), 'token_joules': (float, 0.0),\n"
         "    'dispatch_seconds': (float, 0.0), 'traffic': (bool, False), 'ranks': (int, 1), 'fault_rank': (int, 0)})\n"
         "def refuses(options, workload):\n"
         "    return None if options.get('traffic') else one_batch(options, workload)\n"

@@ -2,13 +2,16 @@
 
 `install` makes it an installed distribution that registers the meter `fake`; the environment variable FAKE_METER makes
 it misbehave: `absent` (works nowhere), `unreadable` (no joules, with a reason), `fault` (every window is invalid),
-`idle-only` (cannot read while the engine works).
+`idle-only` (cannot read while the engine works). FAKE_METER_LEDGER names a file with joules that the engine takes
+beside them, a line `[begin, end, joules]` each, in seconds of the monotonic clock.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import time
+from itertools import starmap
 from pathlib import Path
 
 from pytest_lem.meters.trail import Mark, Trail
@@ -16,6 +19,17 @@ from pytest_lem.model.errors import MeterError
 from pytest_lem.model.measurement import DeviceReading, MeterDevice
 
 WATTS = 100.0
+
+
+def taken(instant_ns):
+    """All joules by an instant. What the engine takes is known when it has worked."""
+    at, ledger = instant_ns / 1e9, os.environ.get("FAKE_METER_LEDGER", "")
+    lines = Path(ledger).read_text().splitlines() if ledger and Path(ledger).exists() else []
+
+    def by_then(begin, end, joules):
+        return joules * (min(max(at, begin), end) - begin) / (end - begin) if end > begin else joules * (at >= end)
+
+    return WATTS * at + sum(starmap(by_then, map(json.loads, lines)))
 
 
 class FakeMeter:
@@ -37,7 +51,7 @@ class FakeMeter:
             meter="fake",
             method="constant",
             source=None if broken else "measured",
-            joules=None if broken else WATTS * (end_ns - start_ns) / 1e9,
+            joules=None if broken else taken(end_ns) - taken(start_ns),
             std=None if broken else 0.0,
             reason="the sensor is gone" if broken else None,
             faults=("counter stood still",) if mood == "fault" else (),
@@ -45,15 +59,14 @@ class FakeMeter:
         return (reading,)
 
     def watch(self, stopped):
-        self.marks = []
+        self.looks = []
         while not stopped():
-            now = time.monotonic_ns()
-            self.marks.append(Mark(now, WATTS * now / 1e9))
+            self.looks.append(time.monotonic_ns())
             time.sleep(0.02)
 
     def trails(self):
         broken = os.environ.get("FAKE_METER") == "unreadable"
-        marks = () if broken else tuple(self.marks)
+        marks = () if broken else tuple(Mark(look, taken(look)) for look in self.looks)
         reason = "the sensor is gone" if broken else None
         return (Trail("package-0", "cpu", "fake", "constant", marks=marks, reason=reason),)
 

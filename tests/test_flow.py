@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_lem.flow import Done, done_between, idle_share, shares_inside, steady_span
+from pytest_lem.flow import Done, done_between, done_by, idle_share, phase_seconds, shares_inside, steady_span
 from pytest_lem.model.measurement import RequestTimes
 
 
@@ -111,3 +112,38 @@ def test_a_short_request_inside_a_long_one_ends_nothing():
 
 def test_the_share_of_each_request_inside_a_window():
     assert list(shares_inside(every(0.2, 2), 0.2, 0.4)) == pytest.approx([0.5, 0.5])
+
+
+def test_what_was_done_by_an_instant_tells_prompts_from_what_follows_the_first_token():
+    # Sent at 0, prefill until 0.1, tokens at 0.1, 0.2, 0.3, 0.4; the other comes 0.2 later.
+    requests = [a_request(), a_request(1, 0.2)]
+    prompts, tokens = done_by(requests, [50, 20], np.array([0.0, 0.05, 0.1, 0.25, 0.35, 1.0]))
+    assert list(prompts) == pytest.approx([0, 25, 50, 60, 70, 70])
+    assert list(tokens) == pytest.approx([0, 0, 0, 1.5, 2.5 + 0.5, 6])
+
+
+@given(
+    requests=st.lists(
+        st.tuples(st.floats(0, 3), st.floats(0, 1), st.floats(0, 0.2), st.integers(1, 9)), min_size=1, max_size=9
+    ),
+    span=st.tuples(st.floats(0, 5), st.floats(0.01, 5)),
+)
+def test_between_two_instants_lies_what_was_done_by_one_and_not_by_the_other(requests, span):
+    made = [
+        a_request(index, due, first=first, gap=gap, tokens=tokens)
+        for index, (due, first, gap, tokens) in enumerate(requests)
+    ]
+    begin, end = span[0], span[0] + span[1]
+    prompts, tokens = done_by(made, [7] * len(made), np.array([begin, end]))
+    between = done_between(made, [7] * len(made), begin, end)
+    assert prompts[1] - prompts[0] == pytest.approx(between.prompt_tokens, abs=1e-6)
+    # Each request's first token is its prefill's.
+    assert tokens[1] - tokens[0] == pytest.approx(between.tokens - between.prompt_tokens / 7, abs=1e-6)
+
+
+def test_phases_that_run_side_by_side_are_each_counted_once():
+    # Prefills from 0 to 0.1 and from 0.05 to 0.15, decoding until 0.4 and 0.45.
+    requests = [a_request(), a_request(1, 0.05)]
+    assert phase_seconds(requests, 0.0, 1.0) == pytest.approx((0.15, 0.35))
+    assert phase_seconds(requests, 0.12, 0.2) == pytest.approx((0.03, 0.08))
+    assert phase_seconds([a_request(tokens=1)], 0.0, 1.0) == pytest.approx((0.1, 0))

@@ -12,7 +12,7 @@ from typing import Any
 import project  # noqa: F401 - puts the project's root on the path
 import pytest
 
-from benchmarks import figures
+from benchmarks import evidence, figures
 from benchmarks.accuracy import run as accuracy_run
 from benchmarks.accuracy import summary as accuracy
 from benchmarks.accuracy import warmth
@@ -23,6 +23,7 @@ from benchmarks.graphwork.results import Results, laid_out
 from benchmarks.graphwork.work import GraphWork, Stamps, choose_size
 from benchmarks.overhead import startup
 from benchmarks.overhead import summary as overhead
+from pytest_lem.model.phases import BasePart, PhasePart, Phases
 
 
 def window(start_s: float, seconds: float, replays: int, **joules: float) -> dict[str, Any]:
@@ -358,6 +359,58 @@ def test_a_factors_row_stands_beside_its_base_with_what_ran() -> None:
     assert quantised[8].startswith("float16; attention_implementation=None; ")
     assert quantised[8].endswith("quantization=4bit; matmul_precision=None; 14 Linear4bit uint8")
     assert unknown[1:4] == ["float32", "–", "–"]
+
+
+def test_both_ways_to_tell_phases_apart_stand_in_one_table() -> None:
+    by_windows = Phases(
+        test="benchmarks/test_phases.py::test_phases[vllm-bf16-b32-c0]",
+        outputs=(1, 64, 128),
+        rounds=24,
+        prefill=PhasePart(tokens=16_384, joules=200.0, joules_per_token=0.0122, low=0.012, high=0.0124),
+        decode=PhasePart(tokens=4_064, joules=300.0, joules_per_token=0.0738, low=0.073, high=0.075),
+        whole_joules=500.0,
+        sum_error=-0.004,
+        source="measured",
+    )
+    by_regression = Phases(
+        test="benchmarks/test_phases.py::test_phases_of_traffic[vllm-bf16-poisson20-b64-c0]",
+        method="regression",
+        rounds=8,
+        windows=320,
+        prefill=PhasePart(tokens=160_000, reason="unresolvable: too wide"),
+        decode=PhasePart(tokens=80_000, joules=1_680.0, joules_per_token=0.021, low=0.011, high=0.031),
+        base=BasePart(seconds=35.0, joules=14_600.0, watts=414.0, low=389.0, high=440.0),
+        whole_joules=16_600.0,
+        sum_error=0.021,
+        source="measured",
+    )
+    versions = {"engine": {"observed": {"versions": {"vllm": "0.26.0"}}}}
+    report = {"environment": {"gpus": []}, "measurements": [versions]}
+    report["phases"] = [each.model_dump(mode="json") for each in (by_windows, by_regression)]
+    lines = evidence.GENERATORS["phases"]({"report": report}).splitlines()
+    assert lines[0] == "- no GPU; vllm 0.26.0."
+    assert lines[2] == "- vllm-bf16-poisson20-b64-c0, prefill: unresolvable: too wide."
+    windows, regression = ([cell.strip() for cell in line.split("|")[1:-1]] for line in lines[-2:])
+    assert windows[1:] == [
+        "windows",
+        "12.2 (12 … 12.4)",
+        "73.8 (73 … 75)",
+        "in the phases",
+        "40 % / 60 % / –",
+        "-0.4 %",
+        "24",
+        "measured",
+    ]
+    assert regression[1:] == [
+        "regression",
+        "–",
+        "21 (11 … 31)",
+        "414 (389 … 440)",
+        "– / 10 % / 88 %",
+        "+2.1 %",
+        "8 (320 windows)",
+        "measured",
+    ]
 
 
 def test_boards_are_named_by_uuid_where_cuda_sees_only_some(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pytest_lem.model.phases import PhasePart, Phases
+from pytest_lem.model.phases import BasePart, PhasePart, Phases
 from pytest_lem.model.search import Search, SearchPoint
 from pytest_lem.render.found import phases_line, search_line
 
@@ -55,5 +55,52 @@ def test_phases_tell_both_costs_and_what_their_sum_misses():
     )
     assert phases_line(split) == (
         "test_x: prefill 2.00 mJ/prompt token (1.90..2.10 mJ/prompt token), decode unresolvable: too short; "
-        "their sum is -0.4 % from the whole, 24 rounds, this session only"
+        "their sum is -0.4 % from the whole; windows, 24 rounds, this session only"
     )
+
+
+def test_phases_of_traffic_tell_the_base_beside_them_and_what_half_of_the_rounds_misses():
+    split = Phases(
+        test="test_x.py::test_x",
+        method="regression",
+        rounds=8,
+        windows=320,
+        prefill=PhasePart(tokens=512, joules=1.0, joules_per_token=0.002, low=0.0019, high=0.0021),
+        decode=PhasePart(tokens=31, joules=1.8, joules_per_token=0.057, low=0.047, high=0.067),
+        base=BasePart(seconds=30.0, joules=4350.0, watts=145.0, low=120.0, high=170.0),
+        whole_joules=4352.0,
+        sum_error=0.012,
+        source="measured",
+    )
+    assert phases_line(split) == (
+        "test_x: prefill 2.00 mJ/prompt token (1.90..2.10 mJ/prompt token), "
+        "decode 57.0 mJ/token (47.0..67.0 mJ/token), base 145 W (120..170 W); "
+        "half of the rounds miss the others by +1.2 %; regression, 320 windows of 8 rounds, this session only"
+    )
+
+
+def test_phases_that_lack_for_one_reason_say_it_once():
+    why = "unresolvable: the engine does not tell when requests came"
+    none = PhasePart(tokens=512, reason=why)
+    split = Phases(
+        test="t.py::test_x",
+        method="regression",
+        rounds=8,
+        windows=0,
+        prefill=none,
+        decode=none,
+        base=BasePart(seconds=3.0, reason=why),
+        source="measured",
+    )
+    assert phases_line(split) == f"test_x: prefill and decode {why}; regression, 8 rounds, this session only"
+
+
+def test_a_report_from_before_traffic_was_told_apart_was_made_by_windows():
+    old = {
+        "test": "t.py::test_x",
+        "method": "regression of joules on decode tokens, answers of several lengths in turn",
+    }
+    old |= {"outputs": [1, 8], "rounds": 8}
+    old |= {"prefill": {"tokens": 8}, "decode": {"tokens": 7}}
+    split = Phases.model_validate(old)
+    assert (split.method, split.base, split.windows) == ("windows", None, None)

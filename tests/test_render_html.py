@@ -29,7 +29,7 @@ from builders import (
 
 from benchmarks.pages import simulated
 from pytest_lem.model.measurement import DeviceState
-from pytest_lem.model.phases import PhasePart, Phases
+from pytest_lem.model.phases import BasePart, PhasePart, Phases
 from pytest_lem.render.configuration import provenance
 from pytest_lem.render.html import rounds
 from pytest_lem.render.html.data import page_data
@@ -238,6 +238,20 @@ def test_phases_keep_the_reason_of_what_cannot_be_resolved():
     (packed,) = data_of(a_report(a_measurement(), phases=(split,)))["phases"]
     assert packed["prefill"] == [128, None, None, None, None, None, "unresolvable: 2 ms are too short for the meter"]
     assert packed["decode"][:5] == [31, 3.1, 0.1, 0.09, 0.11]
+    assert (packed["method"], packed["base"]) == ("windows", None)
+
+
+def test_phases_of_traffic_bring_what_is_drawn_beside_them():
+    split = Phases(
+        test="t.py::test_a",
+        method="regression",
+        rounds=8,
+        prefill=PhasePart(tokens=128, reason="unresolvable: collinear"),
+        decode=PhasePart(tokens=31, joules=3.1, joules_per_token=0.1, low=0.09, high=0.11),
+        base=BasePart(seconds=30.0, joules=4350.0, watts=145.0, low=120.0, high=170.0),
+    )
+    (packed,) = data_of(a_report(a_measurement(), phases=(split,)))["phases"]
+    assert (packed["method"], packed["base"]) == ("regression", [30, 4350, 145, 120, 170, None])
 
 
 @pytest.mark.parametrize(

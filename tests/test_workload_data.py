@@ -59,19 +59,28 @@ def test_a_template_that_is_none_is_refused_before_a_file_is_read(template, line
 @pytest.mark.parametrize(
     ("template", "line"),
     [
-        ("{b}", "no column 'b'; its columns: a, n, tags"),
+        ("{b}", "no column 'b'; its columns: a, n, tags, w"),
         ("{n}", "column 'n' has no value there"),
         ("{a.size}", "'str' object has no attribute 'size'"),
         ("{tags[name]}", "list indices must be integers or slices, not str"),
         ("{tags[7]}", "list index out of range"),
         ("{a:d}", "Unknown format code 'd' for object of type 'str'"),
         ("{a!z}", "Unknown conversion specifier z"),
+        ("{a:>9999999999}", "a width or precision of 9999999999 in ':>9999999999'; 100000 is the most"),
+        ("{w:.100001f}", "a width or precision of 100001 in ':.100001f'; 100000 is the most"),
+        ("{a!r:{w}}", "a width or precision of 200000 in ':200000'; 100000 is the most"),
     ],
 )
 def test_a_row_that_a_template_cannot_be_filled_from_is_named_by_its_line(written, template, line):
-    rows = [json.dumps({"a": "x", "n": None, "tags": ["y"]})]
+    rows = [json.dumps({"a": "x", "n": None, "tags": ["y"], "w": 200_000})]
     name = written("qa.jsonl", "\n\n" + "\n".join(rows))
     assert refused(source=name, template=template) == f"data: qa.jsonl:3: template: {line}"
+
+
+def test_a_template_may_fill_up_as_far_as_a_prompt_is_long(written):
+    name = written("short.jsonl", json.dumps({"a": "x", "n": 2.5}))
+    (text,) = read_data(DataSpec(source=name, template="{n:08.3f}{a:0>100000}")).texts
+    assert (len(text), text[:9], text[-2:]) == (100_008, "0002.5000", "0x")
 
 
 def test_a_template_reaches_into_columns_and_writes_numbers(written):

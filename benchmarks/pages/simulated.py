@@ -28,7 +28,7 @@ from pytest_lem.model.measurement import (
     Round,
     Served,
 )
-from pytest_lem.model.phases import PhasePart, Phases
+from pytest_lem.model.phases import BasePart, PhasePart, Phases
 from pytest_lem.model.search import Search, SearchPoint
 from pytest_lem.model.specs import EngineSpec, ProtocolSpec, WorkloadSpec
 from pytest_lem.model.verdict import Comparison, Verdict
@@ -107,7 +107,7 @@ def report(configurations: int, cycles: int, *, seed: int = 0, days: int = 0, de
         measurements=measurements,
         verdicts=tuple(_verdicts(measurements)),
         searches=(_search(draw),),
-        phases=tuple(_phases(shape) for shape in chosen[:3]),
+        phases=(*(_phases(shape) for shape in chosen[:3]), _phases_of_traffic(chosen[0])),
     )
 
 
@@ -381,5 +381,21 @@ def _phases(shape: Shape) -> Phases:
         ),
         whole_joules=(prefill + decode) * 1.004,
         sum_error=-0.004,
+        source="measured",
+    )
+
+
+def _phases_of_traffic(shape: Shape) -> Phases:
+    return Phases(
+        test=shape.test,
+        name="traffic",
+        method="regression",
+        rounds=8,
+        windows=320,
+        prefill=PhasePart(tokens=40_000, reason="unresolvable: the rounds spend too little time in it"),
+        decode=PhasePart(tokens=20_000, joules=1_000.0, joules_per_token=0.05, low=0.045, high=0.055),
+        base=BasePart(seconds=30.0, joules=4_500.0, watts=150.0, low=135.0, high=165.0),
+        whole_joules=5_600.0,
+        sum_error=0.011,
         source="measured",
     )

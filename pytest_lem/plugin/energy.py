@@ -86,11 +86,13 @@ class Energy:
         return Found(record.best, self._last, record)
 
     def phases(self, backend: Backend, workload: WorkloadSpec, *, name: str = "") -> Phases:
-        """Tell the joules of prefill and decode apart, by rounds with answers of one token, of half and of all.
+        """Tell the joules of prefill and decode apart.
 
-        Each length is a measurement of its own, there and back; the two phases with their intervals, and how far their
-        sum is from the whole, are in the report too. Raises UsageError for a workload whose answers cannot be shortened
-        alike, Unavailable where joules are, and what `measure` raises.
+        Of a workload in groups by rounds with answers of one token, of half and of all, each length a measurement of
+        its own, there and back. Of traffic by regression: the joules between ticks of the counter on the tokens made
+        between them, in one measurement of it. The phases with their intervals, and how well they account for the
+        whole, are in the report too; what cannot be told apart is null with its reason. Raises UsageError for groups
+        whose answers cannot be shortened alike, Unavailable where joules are, and what `measure` raises.
         """
 
         def measure(work: WorkloadSpec, spec: ProtocolSpec, own: str) -> Measurement:

@@ -1,4 +1,4 @@
-"""`lem_energy.phases`: the same prompts with answers of several lengths, in turn, so that drift cancels."""
+"""`lem_energy.phases`: groups with answers of several lengths, in turn, so that drift cancels; traffic as it is."""
 
 from __future__ import annotations
 
@@ -6,24 +6,91 @@ from collections.abc import Callable
 
 import pytest
 
-from pytest_lem.launches import launches
-from pytest_lem.model.errors import UsageError
-from pytest_lem.model.measurement import Measurement, Source
+from pytest_lem import mixed_phases
+from pytest_lem.device_joules import Context, engine_joules, whole_pass
+from pytest_lem.launches import context_of, launched, launches, nothing_valid, valid_rounds
+from pytest_lem.model.errors import Unavailable, UsageError
+from pytest_lem.model.measurement import Measurement, Round, Source
 from pytest_lem.model.phases import Phases
 from pytest_lem.model.specs import ProtocolSpec, WorkloadSpec
 from pytest_lem.phases import Sample, split
+from pytest_lem.steady_windows import Windows, steady_windows
 
 ROUNDS = 4
+TRAFFIC_ROUNDS = mixed_phases.BLOCKS
 SHORTEST = 4
 PLACE = "lem_energy.phases"
 Measure = Callable[[WorkloadSpec, ProtocolSpec, str], Measurement]
 
 
 def phases_of(item: pytest.Item, workload: WorkloadSpec, protocol: ProtocolSpec, measure: Measure, name: str) -> Phases:
-    """Measure answers of one token, of half and of all that was asked, and back again; fit prefill and decode.
+    """Prefill and decode of the workload: by regression where it is traffic, by windows where it comes in groups.
 
-    Raises Unavailable where joules are, and UsageError for a workload whose answers cannot be shortened alike.
+    Raises Unavailable where joules are, and UsageError for groups whose answers cannot be shortened alike.
     """
+    by = _by_windows if workload.arriving is None else _by_regression
+    return by(item, workload, protocol, measure, name)
+
+
+def _by_regression(
+    item: pytest.Item, workload: WorkloadSpec, protocol: ProtocolSpec, measure: Measure, name: str
+) -> Phases:
+    """Measure the traffic as it is; what its windows hold of each phase tells what it draws."""
+    measured = measure(workload, protocol.replace(rounds=protocol.rounds or TRAFFIC_ROUNDS), name or "phases")
+    context = context_of(measured)
+    rounds = [each for cycle in launched(measured.cycles) for each in valid_rounds(cycle)]
+    source = _source(measured, rounds, context)
+    windows, faults = _windows(rounds, context)
+    found = mixed_phases.split(windows) if windows else _nothing(rounds, faults[0])
+    return Phases(
+        test=item.nodeid,
+        name=name,
+        method="regression",
+        rounds=len(windows) or len(rounds),
+        windows=found.windows,
+        prefill=found.prefill,
+        decode=found.decode,
+        base=found.base,
+        whole_joules=found.whole_joules,
+        sum_error=found.sum_error,
+        source=source,
+    )
+
+
+def _source(measured: Measurement, rounds: list[Round], context: Context) -> Source | None:
+    """Where the joules of whole passes are from. Raises Unavailable where no pass has any."""
+    found = [engine_joules(whole_pass(each), context) for each in rounds]
+    known = [each for each in found if each.joules is not None]
+    if not known:
+        reason = nothing_valid(measured.cycles) or next((each.reason for each in found if each.reason), None)
+        raise Unavailable("joules_per_token", reason or "no reason was recorded")
+    return "estimated" if any(each.source == "estimated" for each in known) else "measured"
+
+
+def _windows(rounds: list[Round], context: Context) -> tuple[list[Windows], list[str]]:
+    """The windows of the rounds that have some, and why the others have none."""
+    found, faults = [], []
+    for round_ in rounds:
+        try:
+            found.append(steady_windows(round_, context))
+        except ValueError as error:
+            faults.append(str(error))
+    return found, faults
+
+
+def _nothing(rounds: list[Round], why: str) -> mixed_phases.MixedSplit:
+    return mixed_phases.nothing(
+        why,
+        prompt_tokens=sum(each.prompt_tokens for each in rounds),
+        decode_tokens=sum(each.tokens - each.requests for each in rounds),
+        seconds=sum(each.seconds for each in rounds),
+    )
+
+
+def _by_windows(
+    item: pytest.Item, workload: WorkloadSpec, protocol: ProtocolSpec, measure: Measure, name: str
+) -> Phases:
+    """Measure answers of one token, of half and of all that was asked, and back again; fit prefill and decode."""
     output = _asked(workload)
     asked = protocol.replace(rounds=protocol.rounds or ROUNDS)
     warm = asked.replace(warmup_rounds=min(1, asked.warmup_rounds), warmup_seconds=0.0, warmup_prompts=0)
@@ -59,10 +126,6 @@ def phases_of(item: pytest.Item, workload: WorkloadSpec, protocol: ProtocolSpec,
 
 
 def _asked(workload: WorkloadSpec) -> int:
-    if workload.arriving is not None:
-        raise UsageError(
-            f"{PLACE}: requests that come over time mix the phases; hand them over in groups, without traffic"
-        )
     if workload.generator is not None or (workload.data is not None and workload.data.output_field is not None):
         raise UsageError(f"{PLACE}: answers have lengths of their own; give output_tokens as one number")
     if not isinstance(workload.output_tokens, int) or workload.output_tokens < SHORTEST:

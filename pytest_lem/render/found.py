@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pytest_lem.model.phases import PhasePart, Phases
+from pytest_lem.model.phases import BasePart, PhasePart, Phases
 from pytest_lem.model.search import Search
 from pytest_lem.render.numbers import interval_with_unit, with_unit
 
@@ -31,11 +31,37 @@ def search_line(search: Search) -> str:
 
 
 def phases_line(phases: Phases) -> str:
-    """`test_x: prefill 1.1 mJ/prompt token (1.0..1.2), decode 120 mJ/token (118..122); sum −0.4 % from the whole`."""
-    parts = f"prefill {_part(phases.prefill, 'prompt token')}, decode {_part(phases.decode, 'token')}"
-    error = "" if phases.sum_error is None else f"; their sum is {100 * phases.sum_error:+.1f} % from the whole"
+    """`test_x: prefill 1.1 mJ/prompt token (1.0..1.2), decode 120 mJ/token (118..122); their sum … ; windows, …`."""
     guess = " (estimated)" if phases.source == "estimated" else ""
-    return f"{_test(phases.test)}: {parts}{error}, {phases.rounds} rounds, {phases.covers}{guess}"
+    return f"{_test(phases.test)}: {'; '.join([_parts(phases), *_sum(phases), _how(phases)])}{guess}"
+
+
+def _parts(phases: Phases) -> str:
+    prefill, decode, base = phases.prefill, phases.decode, phases.base
+    if prefill.reason and prefill.reason == decode.reason:
+        told = f"prefill and decode {prefill.reason}"
+        return told if base is None or base.reason == prefill.reason else f"{told}, base {_base(base)}"
+    told = f"prefill {_part(prefill, 'prompt token')}, decode {_part(decode, 'token')}"
+    return told if base is None else f"{told}, base {_base(base)}"
+
+
+def _sum(phases: Phases) -> list[str]:
+    if phases.sum_error is None:
+        return []
+    error = f"{100 * phases.sum_error:+.1f} %"
+    by_halves = phases.method == "regression"
+    return [f"half of the rounds miss the others by {error}" if by_halves else f"their sum is {error} from the whole"]
+
+
+def _how(phases: Phases) -> str:
+    windows = f"{phases.windows} windows of " if phases.windows else ""
+    return f"{phases.method}, {windows}{phases.rounds} rounds, {phases.covers}"
+
+
+def _base(base: BasePart) -> str:
+    if base.watts is None or base.low is None or base.high is None:
+        return base.reason or "unknown"
+    return f"{with_unit(base.watts, 'W')} ({interval_with_unit(base.watts, base.low, base.high, 'W')})"
 
 
 def _part(part: PhasePart, per: str) -> str:

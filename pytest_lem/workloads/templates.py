@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from string import Formatter
 from typing import Any
 
 from pytest_lem.model.errors import UsageError
+
+WIDEST = 100_000
+"""Characters to which a field may be filled up, and digits that it may be told with: a prompt is no longer."""
 
 
 class _Columns(Formatter):
@@ -22,6 +26,12 @@ class _Columns(Formatter):
         if value is None:
             raise ValueError(f"column {field_name!r} has no value there")
         return value, first
+
+    def format_field(self, value: Any, format_spec: str) -> Any:
+        for digits in re.findall(r"\d+", format_spec):  # its width and its precision, also out of another column
+            if len(digits.lstrip("0")) > len(str(WIDEST)) or int(digits) > WIDEST:
+                raise ValueError(f"a width or precision of {digits:.20} in ':{format_spec:.40}'; {WIDEST} is the most")
+        return super().format_field(value, format_spec)
 
 
 def fill(template: str, cells: Mapping[str, Any], where: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from pytest_lem.model.measurement import Measurement
 from pytest_lem.model.metrics import METRICS
-from pytest_lem.model.phases import PhasePart, Phases
+from pytest_lem.model.phases import BasePart, PhasePart, Phases
 from pytest_lem.model.search import Search
 from pytest_lem.render.configuration import asked_work, provenance, words
 from pytest_lem.render.html.history import packed_history
@@ -73,6 +73,8 @@ def _phases(split: Phases) -> dict[str, Any]:
         "name": split.name,
         "prefill": _part(split.prefill),
         "decode": _part(split.decode),
+        "base": _base(split.base) if split.base else None,
+        "method": split.method,
         "whole": short(split.whole_joules),
         "error": short(split.sum_error),
         "rounds": split.rounds,
@@ -84,6 +86,11 @@ def _part(part: PhasePart) -> list[Any]:
     """`[tokens, joules, J/token, low, high, seconds, reason]`."""
     numbers = (part.joules, part.joules_per_token, part.low, part.high, part.seconds)
     return [part.tokens, *map(short, numbers), part.reason]
+
+
+def _base(base: BasePart) -> list[Any]:
+    """`[seconds, joules, W, low, high, reason]`."""
+    return [*map(short, (base.seconds, base.joules, base.watts, base.low, base.high)), base.reason]
 
 
 def _search(search: Search) -> dict[str, Any]:

@@ -126,26 +126,31 @@
     const splits = lem.run.phases;
     if (!splits.length) return { empty: true, words: "Prefill and decode were not split here; lem_energy.phases(…) in a test does." };
     const name = (split) => split.test.split("::").pop() + (split.name ? ` · ${split.name}` : "");
-    const known = splits.filter(({ prefill, decode }) => prefill[1] !== null || decode[1] !== null);
-    const scale = lem.scale(known.map(({ whole, decode }) => whole || decode[1]), "J");
-    const bar = (label, part, place) => ({ name: label, type: "bar", stack: "pass", color: lem.line(place), barMaxWidth: 28,
-      data: known.map((split) => (split[part][1] === null ? null : split[part][1] * scale.factor)),
+    const joules = (split, name) => (split[name] ? split[name][1] : null);
+    const known = splits.filter((split) => joules(split, "prefill") !== null || joules(split, "decode") !== null);
+    // A pass and minutes of traffic have no scale in common: their shares have.
+    const share = (split, name) => (100 * joules(split, name)) / (split.whole || joules(split, "prefill") + joules(split, "decode") + joules(split, "base"));
+    const bar = (name, place) => ({ name, type: "bar", stack: "pass", color: lem.line(place), barMaxWidth: 28,
+      data: known.map((split) => (joules(split, name) === null ? null : share(split, name))),
       itemStyle: { borderColor: lem.colour("back"), borderWidth: 1, decal: place ? undefined : { symbol: "rect", dashArrayX: [1, 0], dashArrayY: [3, 4], rotation: -0.8, color: lem.colour("back") } } });
     const part = ([tokens, joules, each, low, high, , why]) => (each === null ? why || "unknown"
       : `${lem.number(each * 1e3)} mJ/token (${low === null ? "no interval" : `${lem.number(low * 1e3)}..${lem.number(high * 1e3)}`}), ${lem.number(joules)} J for ${tokens} tokens`);
+    const base = (told) => (!told ? "in the phases" : told[2] === null ? told[5] || "unknown"
+      : `${lem.number(told[2])} W (${lem.number(told[3])}..${lem.number(told[4])}), ${lem.number(told[1])} J in ${lem.number(told[0])} s`);
+    const told = (split, name) => (name === "base" ? base(split.base) : part(split[name]));
     return {
-      words: known.length ? `Joules of one pass: prefill and decode of ${known.length} workloads.` : "No phase could be told apart; the table says why.",
+      words: known.length ? `Shares of the joules of one pass (windows), or of all steady time (regression): prefill and decode of ${known.length} workloads.` : "No phase could be told apart; the table says why.",
       height: 110 + 44 * known.length,
       option: {
         grid: { left: 8, right: 24, top: 40, bottom: 32 },
         tooltip: { ...lem.base().tooltip, formatter: ({ seriesName, dataIndex }) =>
-          `${name(known[dataIndex])}\n${seriesName}: ${part(known[dataIndex][seriesName])}` },
-        xAxis: lem.axis({ type: "value", name: scale.unit, nameGap: 26 }),
+          `${name(known[dataIndex])}\n${seriesName}: ${told(known[dataIndex], seriesName)}` },
+        xAxis: lem.axis({ type: "value", name: "% of joules", nameGap: 26 }),
         yAxis: lem.axis({ type: "category", inverse: true, data: known.map(name), label: { formatter: (each) => lem.brief(each, 26) } }),
-        series: [bar("prefill", "prefill", 0), bar("decode", "decode", 1)],
+        series: [bar("prefill", 0), bar("decode", 1), ...(known.some((split) => split.base) ? [bar("base", 2)] : [])],
       },
-      table: () => ({ heads: ["workload", "prefill", "decode", "sum against the whole", "source"],
-        rows: splits.map((split) => [name(split), part(split.prefill), part(split.decode),
+      table: () => ({ heads: ["workload", "method", "prefill", "decode", "base", "off by", "source"],
+        rows: splits.map((split) => [name(split), split.method, part(split.prefill), part(split.decode), base(split.base),
           split.error === null ? null : `${lem.number(100 * split.error)} %`, split.guess ? "estimated" : "measured"]) }),
     };
   }
