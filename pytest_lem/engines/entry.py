@@ -60,14 +60,15 @@ class EngineEntry:
     loads it by its path, so it imports the standard library and its engine, nothing else. `options` validates
     `EngineSpec.options`; None means that the engine takes none. `precisions` are the long names it runs. `needs` is the
     command that installs the engine, shown when its interpreter lacks it, `packages` the modules that it runs on,
-    whose versions `lem engines` tells. `gpus` tells how many GPUs checked options
-    need (None: as many as are asked for), `refuses` which field of a workload cannot be asked with them, and why (None: it can be). `positions` is how
+    whose versions `lem engines` tells. `gpus` tells how many GPUs checked options need (None: as many as are asked
+    for), `refuses` which field of a workload cannot be asked with them, and why (None: it can be). `positions` is how
     many tokens a request and its answer have room for, by the options and the model's `config.json` (empty where it
     does not lie here); None where only the running engine knows. `ranks` is how many copies of the child, each with the
-    adapter, share the engine, `misfits` why the model cannot be split among them (None: it can), both told by the
-    same. `remarks` is what a reader has to know of how a work is done with the options (None: nothing). `continuous`:
-    it batches continuously whatever comes, so that a batching strategy only says how requests are submitted. An engine is killed when it has not stopped after
-    `stop_seconds`. A third-party distribution registers its entry under the entry-point group `pytest_lem.engines`.
+    adapter, share the engine, `misfits` why the model cannot be split among them (None: it can), both told by the same.
+    `remarks` is what a reader has to know of how a work is done with the options (None: nothing). `continuous`: it
+    batches continuously whatever comes, so that a batching strategy only says how requests are submitted. An engine is
+    killed when it has not stopped after `stop_seconds`. A third-party distribution registers its entry under the
+    entry-point group `pytest_lem.engines`.
     """
 
     name: str

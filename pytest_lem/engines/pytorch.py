@@ -89,11 +89,13 @@ class PytorchOptions(Frozen):
     @field_validator("device_map")
     @classmethod
     def _known_devices(cls, given: str | dict[str, int | str] | None) -> str | dict[str, int | str] | None:
-        return {module: _device(module, device) for module, device in given.items()} if isinstance(given, dict) else given
+        return (
+            {module: _device(module, device) for module, device in given.items()} if isinstance(given, dict) else given
+        )
 
     @model_validator(mode="after")
     def _go_together(self) -> PytorchOptions:
-        contradiction = _contradiction(self)
+        contradiction = _contradiction(self) or _several(self) or _misplaced(self)
         if contradiction:
             raise ValueError(contradiction)
         return self
@@ -105,7 +107,8 @@ def _device(module: str, given: int | str) -> int | str:
     if found:
         return int(found[1])
     if given != "cpu":
-        raise ValueError(f"{module!r} on {given!r}: expected a GPU's number, from 0 on, or cpu")
+        told = "weights there are offloaded, not placed; " if given in ("disk", "meta") else ""
+        raise ValueError(f"{module!r} on {given!r}: {told}give a GPU's number, from 0 on, or cpu")
     return "cpu"
 
 
@@ -114,11 +117,6 @@ def _contradiction(asked: PytorchOptions) -> str | None:
     assisted = asked.prompt_lookup_num_tokens or asked.assistant_model
     static = asked.cache_implementation == "static"
     compiled = asked.torch_compile not in (None, False)
-    options = asked.model_dump()
-    shared = is_split(options)
-    placed = asked.device_map is not None
-    named = {*asked.device_map.values()} if isinstance(asked.device_map, dict) else set()
-    numbers = named - {"cpu"}
     faults = {
         "prompt_lookup_num_tokens and assistant_model both draft tokens; keep one of them": (
             asked.prompt_lookup_num_tokens and asked.assistant_model
@@ -144,28 +142,54 @@ def _contradiction(asked: PytorchOptions) -> str | None:
         "quantization is made of weights as they are; a gguf_file is dequantised: keep one of them": (
             asked.quantization and asked.gguf_file
         ),
+    }
+    return _first(faults)
+
+
+def _several(asked: PytorchOptions) -> str | None:
+    """What several ranks cannot do, with the mend; or None."""
+    options = asked.model_dump()
+    shared = is_split(options)
+    faults = {
         "a model that ranks share is neither compiled, quantised nor assisted here, and its cache grows; "
-        "keep tensor_parallel_size and pipeline_parallel_size by themselves": (
-            shared and (compiled or asked.quantization or assisted or asked.cache_implementation)
-        ),
+        "keep tensor_parallel_size and pipeline_parallel_size by themselves": shared and _changed(asked),
         f"data_parallel_size={asked.data_parallel_size}: replicas of a model that ranks share are not built; take it, "
         "or tensor_parallel_size or pipeline_parallel_size": shared and replicas(options) > 1,
         "device_map places layers in one process; leave it, or the sizes of parallel ranks, out": (
-            placed and ranks(options) > 1
+            asked.device_map is not None and ranks(options) > 1
         ),
-        "a model whose layers device_map places is neither compiled, quantised nor assisted here, its cache grows, and "
-        "it is no GGUF file; keep device_map by itself": (
-            placed and (compiled or asked.quantization or assisted or asked.cache_implementation or asked.gguf_file)
-        ),
-        "device_map names cpu beside GPUs: weights that are copied to a GPU for each token are offloaded, not placed; "
-        "name a GPU for each module": "cpu" in named and len(named) > 1,
-        f"device_map names GPUs {', '.join(sorted(map(str, numbers)))}; number them from 0 on, without a gap": (
-            numbers != {*range(len(numbers))}
-        ),
-        "device_map names no module; say which lies on which GPU, or take 'auto'": asked.device_map == {},
-        "device_map: requests that come over time go through a queue where layers lie on several GPUs; "
-        "take traffic='queue'": placed and asked.traffic == "continuous",
     }
+    return _first(faults)
+
+
+def _misplaced(asked: PytorchOptions) -> str | None:
+    """What cannot be had with a `device_map`, or is none, with the mend; or None."""
+    if asked.device_map is None:
+        return None
+    named = {*asked.device_map.values()} if isinstance(asked.device_map, dict) else set()
+    gpus = named - {"cpu"}
+    faults = {
+        "a model whose layers device_map places is neither compiled, quantised nor assisted here, its cache grows, and "
+        "it is no GGUF file; keep device_map by itself": _changed(asked) or asked.gguf_file,
+        "device_map: requests that come over time go through a queue where layers lie on several GPUs; "
+        "take traffic='queue'": asked.traffic == "continuous",
+        "device_map names no module; say which lies on which GPU, or take 'auto'": asked.device_map == {},
+        "device_map names cpu beside GPUs: weights that are copied to a GPU for each token are offloaded, not placed; "
+        "name a GPU for each module": "cpu" in named and gpus,
+        f"device_map names GPUs {', '.join(sorted(map(str, gpus)))}; number them from 0 on, without a gap": (
+            gpus != {*range(len(gpus))}
+        ),
+    }
+    return _first(faults)
+
+
+def _changed(asked: PytorchOptions) -> bool:
+    """Whether more is asked of the model than to run as it is written, in one process on one device."""
+    assisted = asked.prompt_lookup_num_tokens or asked.assistant_model
+    return bool(asked.torch_compile or asked.quantization or assisted or asked.cache_implementation)
+
+
+def _first(faults: Mapping[str, object]) -> str | None:
     return next((words for words, wrong in faults.items() if wrong), None)
 
 
@@ -186,8 +210,8 @@ def gpus(options: Mapping[str, Any]) -> int | None:
 def remarks(options: Mapping[str, Any], work: Work) -> str | None:
     """That replicas do not get equally many requests, or None."""
     count = replicas(options)
-    dealt = [len(places) for places in shares(work.model_dump(exclude={"notes"}), count)]
-    if len(set(dealt)) == 1:
+    dealt = [len(places) for places in shares(work.model_dump(exclude={"notes"}), count)] if count > 1 else []
+    if len(set(dealt)) < 2:
         return None
     return (
         f"{len(work.requests)} requests for {count} replicas: {', '.join(map(str, dealt))}; a pass ends when the last "

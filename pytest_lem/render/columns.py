@@ -197,7 +197,7 @@ _WAYS = {"TP": "tensor", "PP": "pipeline", "DP": "data"}
 
 
 def _split(measurement: Measurement) -> list[str]:
-    """`TP 2`, `DP 2`, `TP 2 × PP 2`: how several processes shared the work; how many GPUs a process put its layers on."""
+    """`TP 2`, `DP 2`, `TP 2 × PP 2`: how processes shared the work; over how many GPUs one of them put its layers."""
     observed = measurement.engine.observed if measurement.engine else {}
     options = observed.get("options", {})
     sizes = {name: options.get(f"{way}_parallel_size") or 1 for name, way in _WAYS.items()}

@@ -17,7 +17,7 @@ from .pytorch_compile import check_compile, compile_fields, compiled, compiles, 
 from .pytorch_continuous import Continuous, reason_against
 from .pytorch_decoding import Manner, check_decoding
 from .pytorch_memory import device_peaks, forget_peaks, memory_faults, wait_for
-from .pytorch_placement import check_offload, check_placement, gpus_of
+from .pytorch_placement import check_placed, check_placement, gpus_of
 from .pytorch_quantization import check_quantization
 from .pytorch_queue import Queue
 from .pytorch_waves import Waves
@@ -25,7 +25,7 @@ from .tokenizer import Tokenizer, check_length
 
 
 class Adapter:
-    """One model, on one device unless a `device_map` says more. See `adapter.AdapterProtocol` for who calls what, and when."""
+    """One model, on one device or where a `device_map` puts it. `adapter.AdapterProtocol` tells what is called when."""
 
     def load(self, request: dict[str, Any], progress: Callable[[str], None]) -> dict[str, Any]:
         """Load the model and read back what it is; the probe that tells also is the first two tokens it makes."""
@@ -44,7 +44,7 @@ class Adapter:
         with memory_faults():
             assistant = load_assistant(request, config, self.device)
             self.model = pytorch_model.load_model(request, self.device)
-            check_offload(self.model, options, self.device)
+            check_placed(self.model, options, self.device)
             self.gpus = gpus_of(self.model)
             self.tokenizer = Tokenizer(request)
             self.driver: Waves | Queue | Continuous | None = None

@@ -16,8 +16,6 @@ from .faults import Refused
 from .pytorch_memory import gpu_uuid
 from .pytorch_ranks import alike, own_layers
 
-ELSEWHERE = ("meta", "disk")
-
 
 def check_placement(options: dict[str, Any], device: torch.device) -> None:
     """Raise Refused, before anything is loaded, for a `device_map` that this device cannot have."""
@@ -38,15 +36,23 @@ def check_placement(options: dict[str, Any], device: torch.device) -> None:
         raise Refused(f"pytorch: device_map={asked!r} over one GPU places nothing; say how many, as gpus=2, or drop it")
 
 
-def check_offload(model: Any, options: dict[str, Any], device: torch.device) -> None:
-    """Raise Refused for weights that were left outside of the devices' memory, and would be copied for each token."""
+def check_placed(model: Any, options: dict[str, Any], device: torch.device) -> None:
+    """Raise Refused for a GPU that holds nothing, and for weights outside of the devices' memory.
+
+    They would be copied for each token.
+    """
     asked = options.get("device_map")
     if asked is None:
         return
-    found = {name: at for name, at in _lying(model).items() if at in ELSEWHERE or torch.device(at).type != device.type}
+    given, used = torch.cuda.device_count() if device.type == "cuda" else 0, len(gpus_of(model))
+    if used < given:
+        raise Refused(
+            f"pytorch: device_map={asked!r} puts layers on {used} of {given} GPUs; take 'balanced', or gpus={used}"
+        )
+    found = [(name, each.device.type) for name, each in model.named_parameters() if each.device.type != device.type]
     if found:
-        name, at = next(iter(found.items()))
-        where = {"meta": "the CPU or the disk"}.get(at, f"the {at.upper()}")
+        name, at = found[0]
+        where = "the CPU or the disk" if at == "meta" else f"the {at.upper()}"
         raise Refused(
             f"pytorch: device_map={asked!r} leaves {len(found)} weights ({name} is the first) on {where}: they would be "
             "copied for each token, which is offloading; give it more GPUs (gpus=), or take a smaller model"
@@ -63,11 +69,12 @@ def read_device_map(model: Any, asked: str | dict[str, Any] | None) -> str | dic
     """The map that was asked for, as far as the weights lie where it, or what it came to, says; else where they lie."""
     if asked is None:
         return None
-    given = asked if isinstance(asked, dict) else getattr(model, "hf_device_map", {})
+    # Only where there is more than one device a model has a map.
+    given = asked if isinstance(asked, dict) else getattr(model, "hf_device_map", {"": model.device})
     told = {module: _word(device) for module, device in given.items()}
     # A module whose weights are another one's has none of its own.
     found = {**told, **_of_modules(model, told)}
-    return asked if told and found == told else found
+    return asked if found == told else found
 
 
 def placement(model: Any) -> dict[str, dict[str, Any]]:
@@ -84,11 +91,6 @@ def _name(device: torch.device) -> str:
     return gpu_uuid(device) if device.type == "cuda" else device.type
 
 
-def _lying(model: Any) -> dict[str, str]:
-    """Where each weight lies."""
-    return {name: str(each.device) for name, each in model.named_parameters()}
-
-
 def _of_modules(model: Any, modules: Iterable[str]) -> dict[str, Any]:
     """Where the weights of each module lie: each counts for the most particular one that names it, or for none."""
     found: dict[str, list[int | str]] = {}
@@ -100,7 +102,9 @@ def _of_modules(model: Any, modules: Iterable[str]) -> dict[str, Any]:
 
 def _word(device: Any) -> int | str:
     """A GPU's number, or what else a device is, as the option writes it."""
-    if isinstance(device, int) or device == "disk":
+    if isinstance(device, int):
         return device
+    if device == "disk":
+        return "disk"
     found = torch.device(device)
-    return found.index or 0 if found.type == "cuda" else found.type
+    return found.index or 0 if found.type == "cuda" else str(found.type)

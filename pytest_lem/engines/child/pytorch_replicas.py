@@ -21,7 +21,7 @@ class Replicas(Group):
         super().__init__(request, device, "gloo")
 
     def share(self, work: dict[str, Any]) -> dict[str, Any]:
-        """This replica's part of the work. Raises Refused, on all of them, where there is none for one of them."""
+        """The part of the work that is this replica's. Raises Refused, on all, where there is none for one of them."""
         reason = too_few(work, self.count)
         if reason:
             raise Refused(reason)
@@ -55,7 +55,9 @@ class Replicas(Group):
             "tokens": sum(each["tokens"] for each in results),
             "token_ids": _in_order((places, each["token_ids"]) for _, places, each in told),
             "texts": None if results[0]["texts"] is None else _in_order(texts),
-            "request_times": [times for each in told for times in _times(*each, runs[0]["start_ns"])],
+            "request_times": [
+                times for own, places, each in told for times in _times(own, places, each, runs[0]["start_ns"])
+            ],
             "memory": [peak for each in results for peak in each["memory"]],
             "counters": {**counted, "weights_bytes": sum(each["weights_bytes"] for each in runs)},
             "ranks": runs,
@@ -80,9 +82,7 @@ def _in_order(told: Iterable[tuple[list[int], list[Any]]]) -> list[Any]:
     return [found[place] for place in sorted(found)]
 
 
-def _times(
-    own: dict[str, Any], places: list[int], result: dict[str, Any], start_ns: int
-) -> Iterator[dict[str, Any]]:
+def _times(own: dict[str, Any], places: list[int], result: dict[str, Any], start_ns: int) -> Iterator[dict[str, Any]]:
     """A replica's times, of requests as the whole pass numbers them, after the start that rank 0 has stamped."""
     later_ms = (own["start_ns"] - start_ns) / 1e6
     for times in result["request_times"]:
