@@ -28,7 +28,7 @@ def check_placement(options: dict[str, Any], device: torch.device) -> None:
     if device.type == "cpu" and named - {"cpu"}:
         numbers = ", ".join(map(str, sorted(named - {"cpu"})))
         raise Refused(
-            f"pytorch: device_map names GPU {numbers}, and this engine runs on the CPU; name cpu, or give it GPUs"
+            f"pytorch: device_map names GPU(s) {numbers}, and this engine runs on the CPU; name cpu, or give it GPUs"
         )
     if device.type == "cuda" and "cpu" in named:
         raise Refused("pytorch: device_map names cpu, and this engine runs on GPUs; ask for device 'cpu', or name GPUs")
@@ -49,13 +49,14 @@ def check_placed(model: Any, options: dict[str, Any], device: torch.device) -> N
         raise Refused(
             f"pytorch: device_map={asked!r} puts layers on {used} of {given} GPUs; take 'balanced', or gpus={used}"
         )
-    found = [(name, each.device.type) for name, each in model.named_parameters() if each.device.type != device.type]
+    types = {name: each.device.type for name, each in model.named_parameters()}
+    found = [(name, at) for name, at in types.items() if at != device.type]
     if found:
         name, at = found[0]
         where = "the CPU or the disk" if at == "meta" else f"the {at.upper()}"
         raise Refused(
-            f"pytorch: device_map={asked!r} leaves {len(found)} weights ({name} is the first) on {where}: they would be "
-            "copied for each token, which is offloading; give it more GPUs (gpus=), or take a smaller model"
+            f"pytorch: device_map={asked!r} leaves {len(found)} weights ({name} is the first) on {where}: they would "
+            "be copied for each token, which is offloading; give it more GPUs (gpus=), or take a smaller model"
         )
 
 
