@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import runpy
 import shutil
 import sys
@@ -306,6 +307,22 @@ def offloaded(folder):
     return lambda model: dispatch_model(model, OFFLOADED, offload_dir=str(folder))
 
 
+def device_of(gpus, visible, rank=0, **options):
+    """The device that a rank takes where torch sees so many, and what is visible to it."""
+    ranks = options.get("data_parallel_size") or options.get("tensor_parallel_size") or 1
+    asked = {**request(**options), "device": "cuda", "gpus": gpus, "rank": rank, "ranks": ranks}
+    seen = (
+        patch.object(torch.version, "cuda", "13.0"),
+        patch.object(torch.cuda, "is_available", lambda: True),
+        patch.object(torch.cuda, "device_count", lambda: visible),
+        patch.dict(os.environ, {"CUDA_VISIBLE_DEVICES": ",".join(gpus)}),
+    )
+    with ExitStack() as stack:
+        for each in seen:
+            stack.enter_context(each)
+        return [str(pytorch_model.find_device(asked)), os.environ["CUDA_VISIBLE_DEVICES"]]
+
+
 def placed(folder):
     both, model = work(SHORT, LONG), pytorch_model.load_model(request(), torch.device("cpu"))
     offloaded(folder)(model)
@@ -336,7 +353,15 @@ def placed(folder):
         "placement": pytorch_placement.placement(model),
         "against": pytorch_continuous.reason_against(model, use_cache=True),
     }
-    return {"cases": cases, "falsified": {"over_two": over_two}, "refused": refusals, "read": read}
+    two = ["GPU-a", "GPU-b"]
+    devices = {
+        "replica": device_of(two, 1, 1, data_parallel_size=2),
+        "rank": device_of(two, 2, 1, tensor_parallel_size=2),
+        "placed": device_of(two, 2, device_map="auto"),
+        "one": device_of(["GPU-a"], 1),
+        "too_many": line(lambda: device_of(two, 2)),
+    }
+    return {"devices": devices, "cases": cases, "falsified": {"over_two": over_two}, "refused": refusals, "read": read}
 
 
 GROUPS = {"placed": placed, "kernels": kernels, "compiled": compiled, "inductor": inductor, "quantised": quantised}

@@ -156,3 +156,14 @@ def test_weights_that_lie_elsewhere_are_no_placement(found):
 )
 def test_a_device_that_is_not_there_is_refused_before_anything_loads(found, name, line):
     assert found["refused"][name] == f"pytorch: {line}"
+
+
+@pytest.mark.torch
+def test_a_replica_sees_its_own_gpu_alone_and_a_placed_model_all_of_them(found):
+    assert found["devices"] == {
+        "replica": ["cuda:0", "GPU-b"],
+        "rank": ["cuda:1", "GPU-a,GPU-b"],
+        "placed": ["cuda:0", "GPU-a,GPU-b"],
+        "one": ["cuda:0", "GPU-a"],
+        "too_many": "GPUs: 2 were given, but this engine runs on 1; give it 1",
+    }

@@ -7,7 +7,7 @@ from engine_starts import arriving, closed, waves
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_lem.engines.child.replica_shares import part, shares, too_few
+from pytest_lem.engines.child.replica_shares import in_order, part, renumbered, shares, too_few
 
 PROMPT = (2, 3)
 
@@ -94,3 +94,18 @@ def test_replicas_draw_otherwise_for_their_own_requests():
 )
 def test_a_replica_without_work_is_refused(work, words):
     assert too_few(dumped(work), 2) == words
+
+
+@given(works())
+def test_answers_come_together_in_the_order_of_the_pass(given_):
+    work, count = given_
+    told = [(places, [f"answer {place}" for place in places]) for places in shares(work, count)]
+    assert in_order(told) == [f"answer {place}" for place in range(len(work["requests"]))]
+
+
+def test_times_of_a_replica_are_those_of_the_whole_pass():
+    own = {"index": 1, "due_ms": 4.0, "sent_ms": 4.5, "ttft_ms": 7.0, "gaps_ms": [1.0]}
+    assert renumbered(own, [1, 3], 0.25) == {**own, "index": 3, "due_ms": 4.25, "sent_ms": 4.75}
+    # Of requests that got their tokens together no place is told.
+    together = {"count": 2, "due_ms": 1.0, "sent_ms": 1.0, "ttft_ms": 7.0, "gaps_ms": []}
+    assert renumbered(together, [1, 3], 0.5) == {**together, "due_ms": 1.5, "sent_ms": 1.5}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -11,7 +10,7 @@ from .faults import Refused
 from .pytorch_group import Group
 from .pytorch_ranks import alike, is_shard, pipeline_parallel_size, together
 from .pytorch_weights import fingerprint
-from .replica_shares import part, too_few
+from .replica_shares import in_order, part, renumbered, too_few
 
 
 class Replicas(Group):
@@ -53,10 +52,12 @@ class Replicas(Group):
         texts = [(places, each["texts"]) for _, places, each in told]
         return {
             "tokens": sum(each["tokens"] for each in results),
-            "token_ids": _in_order((places, each["token_ids"]) for _, places, each in told),
-            "texts": None if results[0]["texts"] is None else _in_order(texts),
+            "token_ids": in_order((places, each["token_ids"]) for _, places, each in told),
+            "texts": None if results[0]["texts"] is None else in_order(texts),
             "request_times": [
-                times for own, places, each in told for times in _times(own, places, each, runs[0]["start_ns"])
+                renumbered(times, places, (own["start_ns"] - runs[0]["start_ns"]) / 1e6)
+                for own, places, each in told
+                for times in each["request_times"]
             ],
             "memory": [peak for each in results for peak in each["memory"]],
             "counters": {**counted, "weights_bytes": sum(each["weights_bytes"] for each in runs)},
@@ -74,18 +75,3 @@ def _merged(told: list[tuple[dict[str, Any], dict[str, Any], bool]]) -> dict[str
         "weights_bytes": sum(each["weights_bytes"] for each in observed),
         "ranks": [own for own, _, _ in told],
     }
-
-
-def _in_order(told: Iterable[tuple[list[int], list[Any]]]) -> list[Any]:
-    """What the replicas say of their requests, in the order of the whole pass."""
-    found = {place: each for places, rows in told for place, each in zip(places, rows, strict=True)}
-    return [found[place] for place in sorted(found)]
-
-
-def _times(own: dict[str, Any], places: list[int], result: dict[str, Any], start_ns: int) -> Iterator[dict[str, Any]]:
-    """A replica's times, of requests as the whole pass numbers them, after the start that rank 0 has stamped."""
-    later_ms = (own["start_ns"] - start_ns) / 1e6
-    for times in result["request_times"]:
-        moved = {name: times[name] + later_ms for name in ("due_ms", "sent_ms") if name in times}
-        named = {"index": places[times["index"]]} if "index" in times else {}
-        yield {**times, **moved, **named}

@@ -1,8 +1,8 @@
-"""Which requests of a pass each replica of a model answers: known before it begins, the same for whoever asks."""
+"""Which requests of a pass each replica of a model answers, known before it begins, and their answers put together."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 
@@ -53,3 +53,15 @@ def part(work: dict[str, Any], count: int, rank: int) -> tuple[list[int], dict[s
         "concurrency": clients and len(range(rank, clients, count)),
         "decoding": decoding,
     }
+
+
+def in_order(told: Iterable[tuple[Sequence[int], Sequence[Any]]]) -> list[Any]:
+    """What replicas say of their requests, each beside their places, in the order of the whole pass."""
+    found = {place: each for places, answers in told for place, each in zip(places, answers, strict=True)}
+    return [found[place] for place in sorted(found)]
+
+
+def renumbered(times: Mapping[str, Any], places: Sequence[int], later_ms: float) -> dict[str, Any]:
+    """A replica's times as the whole pass has them: its own window began `later_ms` after that of rank 0."""
+    moved = {name: times[name] + later_ms for name in ("due_ms", "sent_ms") if name in times}
+    return {**times, **moved, **({"index": places[times["index"]]} if "index" in times else {})}
