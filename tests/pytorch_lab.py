@@ -30,6 +30,7 @@ from lem_child import (  # noqa: E402
     pytorch_model,
     pytorch_placement,
     pytorch_quantization,
+    pytorch_weights,
 )
 from lem_child.faults import Refused  # noqa: E402
 from transformers import LlamaConfig  # noqa: E402
@@ -353,6 +354,14 @@ def placed(folder):
         "placement": pytorch_placement.placement(model),
         "against": pytorch_continuous.reason_against(model, use_cache=True),
     }
+    fresh = pytorch_model.load_model(request(), torch.device("cpu"))
+    fingerprints = [
+        pytorch_weights.fingerprint(fresh),
+        pytorch_weights.fingerprint(pytorch_model.load_model(request(), torch.device("cpu"))),
+    ]
+    with torch.no_grad():
+        fresh.model.layers[1].mlp.up_proj.weight[3, 5] += 1e-6
+    fingerprints.append(pytorch_weights.fingerprint(fresh))
     two = ["GPU-a", "GPU-b"]
     devices = {
         "replica": device_of(two, 1, 1, data_parallel_size=2),
@@ -361,7 +370,14 @@ def placed(folder):
         "one": device_of(["GPU-a"], 1),
         "too_many": line(lambda: device_of(two, 2)),
     }
-    return {"devices": devices, "cases": cases, "falsified": {"over_two": over_two}, "refused": refusals, "read": read}
+    return {
+        "fingerprints": fingerprints,
+        "devices": devices,
+        "cases": cases,
+        "falsified": {"over_two": over_two},
+        "refused": refusals,
+        "read": read,
+    }
 
 
 GROUPS = {"placed": placed, "kernels": kernels, "compiled": compiled, "inductor": inductor, "quantised": quantised}

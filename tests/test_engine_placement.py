@@ -167,3 +167,9 @@ def test_a_replica_sees_its_own_gpu_alone_and_a_placed_model_all_of_them(found):
         "one": ["cuda:0", "GPU-a"],
         "too_many": "GPUs: 2 were given, but this engine runs on 1; give it 1",
     }
+
+
+@pytest.mark.torch
+def test_one_weight_in_half_a_million_makes_another_fingerprint(found):
+    first, again, other = found["fingerprints"]
+    assert first == again != other

@@ -68,10 +68,12 @@ class Replicas(Group):
 def _merged(told: list[tuple[dict[str, Any], dict[str, Any], bool]]) -> dict[str, Any]:
     observed = [each for _, each, _ in told]
     found = together(observed)
+    drafting = [each["assistant_weights_bytes"] for each in observed if each["assistant_weights_bytes"] is not None]
     return {
         **found,
         "options": {**found["options"], "data_parallel_size": sum(whole for _, _, whole in told)},
         "parameters": alike(each["parameters"] for each in observed),
         "weights_bytes": sum(each["weights_bytes"] for each in observed),
+        "assistant_weights_bytes": sum(drafting) if drafting else None,
         "ranks": [own for own, _, _ in told],
     }
