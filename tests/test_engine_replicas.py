@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -242,3 +244,12 @@ def test_a_replica_runs_as_an_engine_of_one_process_does(tmp_path, options):
         result = ran(engine, work, passes=2)
     assert result.token_ids == wanted
     assert result.tokens == 2 * work.output_tokens
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [{"data_parallel_size": 2}, {"device_map": "auto"}], ids=["replicas", "placed"])
+def test_a_stored_model_is_loaded_so_too(tmp_path, single, options):
+    program = str(Path(__file__).with_name("torch_lab.py"))
+    subprocess.run([sys.executable, program, str(tmp_path / "saved")], capture_output=True, check=True)
+    with started(replicas(1, model=str(tmp_path / "saved"), options=options), tmp_path / "log") as engine:
+        assert ran(engine, UNEVEN).token_ids == single["waves"]
