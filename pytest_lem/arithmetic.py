@@ -107,6 +107,8 @@ def _widths(model: Architecture | None, observed: Mapping[str, Any]) -> tuple[fl
 def _waves(observed: Mapping[str, Any], work: Work) -> tuple[tuple[int, ...], ...]:
     if work.submission != "waves":
         raise Unavailable("bytes", "requests come one by one: how many share a step is not known")
+    if (observed.get("options", {}).get("data_parallel_size") or 1) > 1:
+        raise Unavailable("bytes", "replicas decode side by side, each its own part of the waves")
     most = observed.get("engine", {}).get("max_num_seqs")
     if most is not None and max(map(len, work.waves)) > most:
         raise Unavailable("bytes", f"the engine runs at most {most} requests together: how many share a step varies")

@@ -118,7 +118,7 @@ class Bench:
         self.listener.progress("prepare")
         engine = self.log.engine
         engine.prepare(self.workload)
-        self.log.work, self.log.notes = engine.work.notes, submission_notes(engine.spec.backend, engine.work)
+        self.log.work, self.log.notes = engine.work.notes, submission_notes(engine.spec, engine.work)
         self.log.arithmetic = arithmetic_of(engine.spec, engine.observed, engine.work, self.flops)
         if self.workload.arriving is None:
             self._calibrate()

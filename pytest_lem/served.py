@@ -10,6 +10,7 @@ from pytest_lem.engines.registry import entry
 from pytest_lem.flow import Done, done_between, idle_share, is_timed, steady_span
 from pytest_lem.meters.trail import Trail, common_edges
 from pytest_lem.model.measurement import DeviceReading, LatencyPass, Round, Served
+from pytest_lem.model.specs import EngineSpec
 from pytest_lem.workloads.work import Work
 
 UNTOLD = "the window is the whole pass, its ramp and drain included: the engine does not tell when requests came"
@@ -70,14 +71,16 @@ def served_round(
     )
 
 
-def submission_notes(backend: str, work: Work) -> tuple[str, ...]:
-    """That a strategy means less on an engine which batches as it likes, where there is more than one group."""
-    if len(work.waves) < 2 or not entry(backend).continuous:
-        return ()
-    return (
-        f"the batching strategy is a way of submitting here: {backend} batches continuously, and gets each group when "
-        "the one before it is answered",
+def submission_notes(spec: EngineSpec, work: Work) -> tuple[str, ...]:
+    """What its engine makes of a work that a reader would not guess."""
+    known = entry(spec.backend)
+    remark = known.remarks(spec.options, work)
+    submitted = (
+        f"the batching strategy is a way of submitting here: {spec.backend} batches continuously, and gets each group "
+        "when the one before it is answered"
     )
+    regrouped = known.continuous and len(work.waves) > 1
+    return tuple(note for note in (submitted if regrouped else None, remark) if note)
 
 
 def refusal(*readings: Sequence[DeviceReading]) -> str | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import runpy
 import shutil
 import sys
@@ -25,14 +26,21 @@ from lem_child import (  # noqa: E402
     pytorch,
     pytorch_attention,
     pytorch_compile,
+    pytorch_continuous,
     pytorch_model,
+    pytorch_placement,
     pytorch_quantization,
+    pytorch_weights,
 )
 from lem_child.faults import Refused  # noqa: E402
 from transformers import LlamaConfig  # noqa: E402
 
 SHORT, LONG = list(range(3, 8)), list(range(20, 41))
 EAGER = {"torch_compile": True, "torch_compile_backend": "eager"}
+MODULES = {"model.embed_tokens": "cpu", "model.layers": "cpu", "model.norm": "cpu", "model.rotary_emb": "cpu"}
+MODULES["lm_head"] = "cpu"
+OFFLOADED = {**MODULES, "model.layers.0": "cpu", "model.layers.1": "disk"}
+del OFFLOADED["model.layers"]
 ASSISTED = {"assistant_model": "synthetic:tiny", "num_assistant_tokens": 4}
 
 
@@ -85,7 +93,7 @@ def refused(asked, *patches):
     raise AssertionError("not refused")
 
 
-def falsified(asked, *patches, change=lambda model: None):
+def falsified(asked, *patches, change=lambda model: None, works=()):
     """What is observed of a model that was made otherwise, or changed behind its back."""
     load = pytorch_model.load_model
 
@@ -97,7 +105,7 @@ def falsified(asked, *patches, change=lambda model: None):
     with ExitStack() as stack:
         for each in (patch.object(pytorch_model, "load_model", other), *patches):
             stack.enter_context(each)
-        return case(asked)
+        return case(asked, *works)
 
 
 def without(**fields):
@@ -293,7 +301,86 @@ def quantised(folder):
     return {"cases": cases, "falsified": falsifications, "refused": refusals}
 
 
-GROUPS = {"kernels": kernels, "compiled": compiled, "inductor": inductor, "quantised": quantised}
+def offloaded(folder):
+    """A change that has accelerate keep the second layer on the disk, and bring it for each token."""
+    from accelerate import dispatch_model
+
+    return lambda model: dispatch_model(model, OFFLOADED, offload_dir=str(folder))
+
+
+def device_of(gpus, visible, rank=0, **options):
+    """The device that a rank takes where torch sees so many, and what is visible to it."""
+    ranks = options.get("data_parallel_size") or options.get("tensor_parallel_size") or 1
+    asked = {**request(**options), "device": "cuda", "gpus": gpus, "rank": rank, "ranks": ranks}
+    seen = (
+        patch.object(torch.version, "cuda", "13.0"),
+        patch.object(torch.cuda, "is_available", lambda: True),
+        patch.object(torch.cuda, "device_count", lambda: visible),
+        patch.dict(os.environ, {"CUDA_VISIBLE_DEVICES": ",".join(gpus)}),
+    )
+    with ExitStack() as stack:
+        for each in seen:
+            stack.enter_context(each)
+        return [str(pytorch_model.find_device(asked)), os.environ["CUDA_VISIBLE_DEVICES"]]
+
+
+def placed(folder):
+    both, model = work(SHORT, LONG), pytorch_model.load_model(request(), torch.device("cpu"))
+    offloaded(folder)(model)
+    gpu, one_gpu = torch.device("cuda", 0), patch.object(torch.cuda, "device_count", lambda: 1)
+    on_two = patch.object(torch.cuda, "device_count", lambda: 2)
+    on_first = patch.object(pytorch_placement, "gpus_of", lambda model: [gpu])
+    cases = {
+        "plain": case(request(), both),
+        "auto": case(request(device_map="auto"), both),
+        "modules": case(request(device_map=MODULES), both),
+    }
+    unchecked = patch.object(pytorch, "check_placed", lambda *_: None)
+    over_two = falsified(request(device_map="auto"), unchecked, change=offloaded(folder), works=[both])
+    refusals = {
+        "offloaded": line(lambda: falsified(request(device_map="auto"), change=offloaded(folder))),
+        "no_gpu": refused(request(device_map={"model": 0, "lm_head": 1})),
+        "no_accelerate": refused(request(device_map="auto"), missing("accelerate")),
+    }
+    with one_gpu:
+        refusals["one_gpu"] = line(lambda: pytorch_placement.check_placement({"device_map": "auto"}, gpu))
+    with on_two, on_first:
+        refusals["idle"] = line(lambda: pytorch_placement.check_placed(model, {"device_map": "sequential"}, gpu))
+    refusals["cpu"] = line(lambda: pytorch_placement.check_placement({"device_map": {"": "cpu"}}, gpu))
+    read = {
+        "asked": pytorch_placement.read_device_map(model, {"": "cpu"}),
+        "auto": pytorch_placement.read_device_map(model, "auto"),
+        "modules": pytorch_placement.read_device_map(model, {"model": "cpu"}),
+        "placement": pytorch_placement.placement(model),
+        "against": pytorch_continuous.reason_against(model, use_cache=True),
+    }
+    fresh = pytorch_model.load_model(request(), torch.device("cpu"))
+    fingerprints = [
+        pytorch_weights.fingerprint(fresh),
+        pytorch_weights.fingerprint(pytorch_model.load_model(request(), torch.device("cpu"))),
+    ]
+    with torch.no_grad():
+        fresh.model.layers[1].mlp.up_proj.weight[3, 5] += 1e-6
+    fingerprints.append(pytorch_weights.fingerprint(fresh))
+    two = ["GPU-a", "GPU-b"]
+    devices = {
+        "replica": device_of(two, 1, 1, data_parallel_size=2),
+        "rank": device_of(two, 2, 1, tensor_parallel_size=2),
+        "placed": device_of(two, 2, device_map="auto"),
+        "one": device_of(["GPU-a"], 1),
+        "too_many": line(lambda: device_of(two, 2)),
+    }
+    return {
+        "fingerprints": fingerprints,
+        "devices": devices,
+        "cases": cases,
+        "falsified": {"over_two": over_two},
+        "refused": refusals,
+        "read": read,
+    }
+
+
+GROUPS = {"placed": placed, "kernels": kernels, "compiled": compiled, "inductor": inductor, "quantised": quantised}
 
 if __name__ == "__main__":
     sys.stdout.write(json.dumps(GROUPS[sys.argv[1]](Path(sys.argv[2]))))

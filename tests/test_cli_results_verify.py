@@ -186,6 +186,30 @@ def test_tokens_that_are_not_those_of_every_rank_are_named(shared):
     assert faults(shared)[0] == f"{FIRST}, round 1: rank 1 made other tokens than the round has (1000 and 2000)"
 
 
+@pytest.fixture
+def replicas(shared):
+    """The same of two replicas, of which each answered its own requests: the tokens of a round are theirs together."""
+
+    def dealt(cycles):
+        for each in (*cycles[0]["warmup_rounds"], *cycles[0]["rounds"]):
+            for rank, told in enumerate(each["ranks"]):
+                share = (0.75, 0.25)[rank]
+                told.update(requests=int(share * each["requests"]), tokens=int(share * each["tokens"]))
+
+    in_report(shared, dealt)
+    return shared
+
+
+def test_replicas_that_made_a_rounds_tokens_together_are_fine(replicas):
+    assert not any("replicas" in line or "other tokens" in line for line in faults(replicas))
+
+
+@pytest.mark.parametrize(("what", "words"), [("tokens", "1500 + 0 and 2000"), ("requests", "60 + 0 and 80")])
+def test_replicas_that_do_not_come_to_their_round_are_named(replicas, what, words):
+    in_report(replicas, lambda cycles: cycles[0]["rounds"][1]["ranks"][1].update({what: 0}))
+    assert f"{FIRST}, round 1: its replicas have other {what} than the round ({words})" in faults(replicas)
+
+
 def test_a_rank_on_a_gpu_of_somebody_else_is_named(shared):
     in_report(shared, lambda cycles: cycles[0]["rounds"][1]["ranks"][1].update(device="GPU-c"))
     assert faults(shared)[0] == f"{FIRST}, round 1: rank 1 ran on GPU-c, which is none of the engine's"

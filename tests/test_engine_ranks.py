@@ -171,6 +171,8 @@ def a_rank(rank, **changes):
         ((a_rank(0), a_rank(0)), "ranks: asked [0, 1], observed [0, 0]"),
         ((a_rank(0), a_rank(1, tokens=4)), "rank 1 made 4 tokens, and rank 0 8: all of them make all"),
         ((a_rank(0), a_rank(1, end_ns=21)), "rank 1 did not do its work inside of the window"),
+        ((a_rank(0, tokens=5, requests=2), a_rank(1, tokens=3, requests=1)), None),
+        ((a_rank(0, requests=2), a_rank(1, requests=1)), "replicas made 8 + 8 tokens, and the run 8"),
         ((a_rank(0, start_ns=9), a_rank(1)), "rank 0 did not do its work inside of the window"),
     ],
 )

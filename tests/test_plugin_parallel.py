@@ -35,8 +35,11 @@ pytorch: {num_threads: 1}
 """
 
 
-def check(project):
-    """What holds of each measured round: joules of the host once, tokens once, and each rank in its raw file."""
+def check(project, share=1):
+    """What holds of each measured round: joules of the host once, tokens once, and each rank in its raw file.
+
+    `share` is a rank's part in the tokens: all of them where ranks share a model.
+    """
     (measurement,) = project.report()["measurements"]
     (cycle,) = measurement["cycles"]
     (path,) = (project.runs()[-1] / "raw").glob("*.json")
@@ -46,8 +49,8 @@ def check(project):
         assert round_["tokens"] == 16 * round_["passes"]  # of a batch of 2, or 2 requests
         assert raw["ranks"] == round_["ranks"]
         assert [(each["rank"], each["tokens"]) for each in raw["ranks"]] == [
-            (0, round_["tokens"]),
-            (1, round_["tokens"]),
+            (0, share * round_["tokens"]),
+            (1, share * round_["tokens"]),
         ]
         assert all(each["resident_bytes"] > 0 for each in raw["ranks"])
         assert sum(each["weights_bytes"] for each in raw["ranks"]) == round_["counters"]["weights_bytes"]
@@ -69,6 +72,14 @@ def test_a_marker_asks_for_two_ranks_and_the_table_says_so(project):
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(["*test_decode*pytorch-fp32-b2*TP 2*"])
     check(project)
+
+
+def test_two_replicas_answer_a_request_each_and_the_table_says_so(project):
+    project.write(TEST.replace("tensor_parallel_size", "data_parallel_size"))
+    result = project.subprocess("--lem-backend=pytorch", "-p", "no:randomly")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["*test_decode*pytorch-fp32-b2*DP 2*"])
+    check(project, share=0.5)
 
 
 def test_an_experiment_file_asks_for_two_stages(project):

@@ -473,3 +473,5 @@ def test_engines_over_two_gpus_are_told_by_gpu_with_what_they_cost_beside_one() 
     first, second = parallel.render({"report": report}).splitlines()[-2:]
     assert first == "| vllm, one GPU | 32 | 0.16 | 1000 | 9 | 3 | 0.0 % | aaaaaaaa 0.16 | – | – | – |"
     assert second.endswith("| 0.0 % | aaaaaaaa 0.12, bbbbbbbb 0.08 | 20.0 % | 1.25 | 1.50 |")
+    placed = {"engine": {"requested": {"backend": "pytorch", "gpus": 2, "options": {"device_map": "auto"}}}}
+    assert parallel._engine(placed) == "pytorch, layers on 2 GPUs, one at a time"

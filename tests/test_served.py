@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from engine_starts import spec
 
 from pytest_lem.engines.protocol import PassResult
 from pytest_lem.meters.trail import Mark, Trail
@@ -143,9 +144,9 @@ def test_a_strategy_on_an_engine_that_batches_continuously_is_a_way_of_submittin
     two, one = (
         Work(submission="waves", requests=requests, waves=waves) for waves in (((0, 1), (2, 3)), ((0, 1, 2, 3),))
     )
-    assert submission_notes("vllm", two) == (
+    assert submission_notes(spec("vllm"), two) == (
         "the batching strategy is a way of submitting here: vllm batches continuously, and gets each group when the "
         "one before it is answered",
     )
-    assert submission_notes("vllm", one) == ()
-    assert submission_notes("pytorch", two) == ()
+    assert submission_notes(spec("vllm"), one) == ()
+    assert submission_notes(spec("pytorch"), two) == ()

@@ -83,7 +83,8 @@ def _engine(measurement: Json) -> str:
     asked = measurement["engine"]["requested"]
     options = asked["options"]
     sizes = [f"{name.replace('_size', '')} {options[name]}" for name in SIZES if (options.get(name) or 1) > 1]
-    return f"{asked['backend']}, {', '.join(sizes) or 'one GPU'}"
+    placed = [f"layers on {asked['gpus']} GPUs, one at a time"] if options.get("device_map") else []
+    return f"{asked['backend']}, {', '.join([*sizes, *placed]) or 'one GPU'}"
 
 
 def _versions(measurements: list[Json]) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from pytest_lem.model.specs import WorkloadSpec
+from pytest_lem.workloads.work import Work
 
 
 def one_gpu(_options: Mapping[str, Any]) -> int:
@@ -20,6 +21,11 @@ def one_gpu(_options: Mapping[str, Any]) -> int:
 def one_rank(_options: Mapping[str, Any]) -> int:
     """The processes that share an engine whose adapter runs in one, whatever that one starts."""
     return 1
+
+
+def unremarkable(_options: Mapping[str, Any], _work: Work) -> str | None:
+    """Of an engine that does all of a work as it is handed over."""
+    return None
 
 
 def fits(_options: Mapping[str, Any], _config: Mapping[str, Any]) -> str | None:
@@ -54,14 +60,15 @@ class EngineEntry:
     loads it by its path, so it imports the standard library and its engine, nothing else. `options` validates
     `EngineSpec.options`; None means that the engine takes none. `precisions` are the long names it runs. `needs` is the
     command that installs the engine, shown when its interpreter lacks it, `packages` the modules that it runs on,
-    whose versions `lem engines` tells. `gpus` tells how many GPUs checked options
-    need, `refuses` which field of a workload cannot be asked with them, and why (None: it can be). `positions` is how
+    whose versions `lem engines` tells. `gpus` tells how many GPUs checked options need (None: as many as are asked
+    for), `refuses` which field of a workload cannot be asked with them, and why (None: it can be). `positions` is how
     many tokens a request and its answer have room for, by the options and the model's `config.json` (empty where it
     does not lie here); None where only the running engine knows. `ranks` is how many copies of the child, each with the
-    adapter, share the engine, `misfits` why the model cannot be split among them (None: it can), both told by the
-    same. `continuous`: it batches continuously whatever comes,
-    so that a batching strategy only says how requests are submitted. An engine is killed when it has not stopped after
-    `stop_seconds`. A third-party distribution registers its entry under the entry-point group `pytest_lem.engines`.
+    adapter, share the engine, `misfits` why the model cannot be split among them (None: it can), both told by the same.
+    `remarks` is what a reader has to know of how a work is done with the options (None: nothing). `continuous`: it
+    batches continuously whatever comes, so that a batching strategy only says how requests are submitted. An engine is
+    killed when it has not stopped after `stop_seconds`. A third-party distribution registers its entry under the
+    entry-point group `pytest_lem.engines`.
     """
 
     name: str
@@ -70,10 +77,11 @@ class EngineEntry:
     precisions: tuple[str, ...] = ("float32", "float16", "bfloat16")
     needs: str = ""
     packages: tuple[str, ...] = ()
-    gpus: Callable[[Mapping[str, Any]], int] = one_gpu
+    gpus: Callable[[Mapping[str, Any]], int | None] = one_gpu
     refuses: Callable[[Mapping[str, Any], WorkloadSpec], tuple[str, str] | None] = one_batch
     positions: Callable[[Mapping[str, Any], Mapping[str, Any]], int | None] = not_told
     ranks: Callable[[Mapping[str, Any]], int] = one_rank
     misfits: Callable[[Mapping[str, Any], Mapping[str, Any]], str | None] = fits
+    remarks: Callable[[Mapping[str, Any], Work], str | None] = unremarkable
     continuous: bool = False
     stop_seconds: float = 10.0

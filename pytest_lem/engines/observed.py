@@ -46,13 +46,19 @@ def check_tokens(reply: RunReply, work: Work, passes: int, *, hooks: bool) -> st
 
 
 def check_ranks(reply: RunReply, ranks: int) -> str | None:
-    """What is wrong with what the ranks of an engine did, in words; or None. Each makes every token, in the window."""
+    """What is wrong with what the ranks of an engine did, in words; or None.
+
+    All of it is done in the window. Ranks that share a model make every token each, replicas each their own.
+    """
     if ranks == 1:
         return None
     if [each.rank for each in reply.ranks] != [*range(ranks)]:
         return f"ranks: asked {[*range(ranks)]}, observed {[each.rank for each in reply.ranks]}"
+    replicas = [each.tokens for each in reply.ranks if each.requests is not None]
+    if replicas and sum(replicas) != reply.tokens:
+        return f"replicas made {' + '.join(map(str, replicas))} tokens, and the run {reply.tokens}"
     for each in reply.ranks:
-        if each.tokens != reply.tokens:
+        if not replicas and each.tokens != reply.tokens:
             return f"rank {each.rank} made {each.tokens} tokens, and rank 0 {reply.tokens}: all of them make all"
         if not reply.start_ns <= each.start_ns <= each.end_ns <= reply.end_ns:
             return f"rank {each.rank} did not do its work inside of the window"

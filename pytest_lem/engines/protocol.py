@@ -100,7 +100,8 @@ class PassResult(Frozen):
     sums over all passes. `request_times` is filled by hooked runs only. `memory` is the peak of this run per GPU, empty
     on a CPU. `token_ids` and `texts` are the new tokens of the last pass, one entry a request; `texts` is None where
     the model has no tokenizer. `counters` are the engine's own over all passes, named as in `Round.counters`. `ranks`
-    tell what each rank did, where several share the engine: each makes all of `tokens`, none of them its own.
+    tell what each rank did, where several share the engine: each makes all of `tokens`, none of them its own, but for
+    replicas, which have `requests` of their own.
     """
 
     start_ns: int

@@ -10,10 +10,12 @@ from typing import Any, Literal
 
 from pydantic import AliasChoices, Field, field_validator, model_validator
 
-from pytest_lem.engines.child.pytorch_split import misfit, sizes
+from pytest_lem.engines.child.pytorch_split import is_split, misfit, replicas, sizes
+from pytest_lem.engines.child.replica_shares import shares
 from pytest_lem.engines.entry import EngineEntry
 from pytest_lem.engines.models import locate
 from pytest_lem.model.specs import Frozen, WorkloadSpec
+from pytest_lem.workloads.work import Work
 
 ATTENTIONS = ("eager", "sdpa", "flex_attention", "flash_attention_2", "flash_attention_3")
 Quantization = Literal[
@@ -41,8 +43,11 @@ class PytorchOptions(Frozen):
     are assisted generation, for batch 1. `gguf_file` names a GGUF file in the model's folder or repository.
     `num_threads` fixes torch's CPU threads. `traffic` is how requests are served that come one by one: `continuous`
     batching, or a `queue`, where all that has come, up to `batch`, is decoded together; None takes the first where the
-    model can. `tensor_parallel_size` ranks share each layer, `pipeline_parallel_size` stages share the layers: a
-    process each, on a GPU each or together on the CPU.
+    model can. `tensor_parallel_size` ranks share each layer, `pipeline_parallel_size` stages share the layers,
+    `data_parallel_size` replicas share the requests, each with all of the model: a process each, on a GPU each or
+    together on the CPU. `device_map` places the layers of one process on as many GPUs as `gpus` says: `auto`,
+    `balanced`, `balanced_low_0`, `sequential`, or module → GPU (its number among them), where the highest number says
+    how many GPUs. One of them works at a time.
     """
 
     attention_implementation: str | None = Field(
@@ -64,6 +69,8 @@ class PytorchOptions(Frozen):
     traffic: Literal["continuous", "queue"] | None = None
     tensor_parallel_size: int | None = Field(default=None, ge=1)
     pipeline_parallel_size: int | None = Field(default=None, ge=1)
+    data_parallel_size: int | None = Field(default=None, ge=1)
+    device_map: Literal["auto", "balanced", "balanced_low_0", "sequential"] | dict[str, int | str] | None = None
 
     @field_validator("attention_implementation")
     @classmethod
@@ -79,12 +86,30 @@ class PytorchOptions(Frozen):
             locate(name, place="pytorch: option assistant_model")
         return name
 
+    @field_validator("device_map")
+    @classmethod
+    def _known_devices(cls, given: str | dict[str, int | str] | None) -> str | dict[str, int | str] | None:
+        return (
+            {module: _device(module, device) for module, device in given.items()} if isinstance(given, dict) else given
+        )
+
     @model_validator(mode="after")
     def _go_together(self) -> PytorchOptions:
-        contradiction = _contradiction(self)
+        contradiction = _contradiction(self) or _several(self) or _misplaced(self)
         if contradiction:
             raise ValueError(contradiction)
         return self
+
+
+def _device(module: str, given: int | str) -> int | str:
+    """A GPU's number, or `cpu`. Raises ValueError for weights that would lie elsewhere while the model runs."""
+    found = re.fullmatch(r"(?:cuda:)?(\d+)", str(given))
+    if found:
+        return int(found[1])
+    if given != "cpu":
+        told = "weights there are offloaded, not placed; " if given in ("disk", "meta") else ""
+        raise ValueError(f"{module!r} on {given!r}: {told}give a GPU's number, from 0 on, or cpu")
+    return "cpu"
 
 
 def _contradiction(asked: PytorchOptions) -> str | None:
@@ -92,7 +117,6 @@ def _contradiction(asked: PytorchOptions) -> str | None:
     assisted = asked.prompt_lookup_num_tokens or asked.assistant_model
     static = asked.cache_implementation == "static"
     compiled = asked.torch_compile not in (None, False)
-    shared = math.prod(sizes(asked.model_dump())) > 1
     faults = {
         "prompt_lookup_num_tokens and assistant_model both draft tokens; keep one of them": (
             asked.prompt_lookup_num_tokens and asked.assistant_model
@@ -118,17 +142,81 @@ def _contradiction(asked: PytorchOptions) -> str | None:
         "quantization is made of weights as they are; a gguf_file is dequantised: keep one of them": (
             asked.quantization and asked.gguf_file
         ),
+    }
+    return _first(faults)
+
+
+def _several(asked: PytorchOptions) -> str | None:
+    """What several ranks cannot do, with the mend; or None."""
+    options = asked.model_dump()
+    shared = is_split(options)
+    faults = {
         "a model that ranks share is neither compiled, quantised nor assisted here, and its cache grows; "
-        "keep tensor_parallel_size and pipeline_parallel_size by themselves": (
-            shared and (compiled or asked.quantization or assisted or asked.cache_implementation)
+        "keep tensor_parallel_size and pipeline_parallel_size by themselves": shared and _changed(asked),
+        f"data_parallel_size={asked.data_parallel_size}: replicas of a model that ranks share are not built; take it, "
+        "or tensor_parallel_size or pipeline_parallel_size": shared and replicas(options) > 1,
+        "device_map places layers in one process; leave it, or the sizes of parallel ranks, out": (
+            asked.device_map is not None and ranks(options) > 1
         ),
     }
+    return _first(faults)
+
+
+def _misplaced(asked: PytorchOptions) -> str | None:
+    """What cannot be had with a `device_map`, or is none, with the mend; or None."""
+    if asked.device_map is None:
+        return None
+    named = {*asked.device_map.values()} if isinstance(asked.device_map, dict) else set()
+    gpus = named - {"cpu"}
+    faults = {
+        "a model whose layers device_map places is neither compiled, quantised nor assisted here, its cache grows, and "
+        "it is no GGUF file; keep device_map by itself": _changed(asked) or asked.gguf_file,
+        "device_map: requests that come over time go through a queue where layers lie on several GPUs; "
+        "take traffic='queue'": asked.traffic == "continuous",
+        "device_map names no module; say which lies on which GPU, or take 'auto'": asked.device_map == {},
+        "device_map names cpu beside GPUs: weights that are copied to a GPU for each token are offloaded, not placed; "
+        "name a GPU for each module": "cpu" in named and gpus,
+        f"device_map names GPUs {', '.join(sorted(map(str, gpus)))}; number them from 0 on, without a gap": (
+            gpus != {*range(len(gpus))}
+        ),
+    }
+    return _first(faults)
+
+
+def _changed(asked: PytorchOptions) -> bool:
+    """Whether more is asked of the model than to run as it is written, in one process on one device."""
+    assisted = asked.prompt_lookup_num_tokens or asked.assistant_model
+    return bool(asked.torch_compile or asked.quantization or assisted or asked.cache_implementation)
+
+
+def _first(faults: Mapping[str, object]) -> str | None:
     return next((words for words, wrong in faults.items() if wrong), None)
 
 
 def ranks(options: Mapping[str, Any]) -> int:
-    """Processes that share the model, each on a GPU of its own where there are any: tensor × pipeline parallel."""
-    return math.prod(sizes(options))
+    """Processes that run the model, each on a GPU of its own where there are any: tensor × pipeline × data parallel."""
+    return math.prod(sizes(options)) * replicas(options)
+
+
+def gpus(options: Mapping[str, Any]) -> int | None:
+    """One a rank; with a `device_map` those that it names, or as many as are asked for (None)."""
+    placed = options.get("device_map")
+    if isinstance(placed, str):
+        return None
+    named = [device for device in (placed or {}).values() if device != "cpu"]
+    return max(named, default=0) + 1 if placed else ranks(options)
+
+
+def remarks(options: Mapping[str, Any], work: Work) -> str | None:
+    """That replicas do not get equally many requests, or None."""
+    count = replicas(options)
+    dealt = [len(places) for places in shares(work.model_dump(exclude={"notes"}), count)] if count > 1 else []
+    if len(set(dealt)) < 2:
+        return None
+    return (
+        f"{len(work.requests)} requests for {count} replicas: {', '.join(map(str, dealt))}; a pass ends when the last "
+        "of them is done"
+    )
 
 
 def refuses(options: Mapping[str, Any], workload: WorkloadSpec) -> tuple[str, str] | None:
@@ -137,14 +225,25 @@ def refuses(options: Mapping[str, Any], workload: WorkloadSpec) -> tuple[str, st
     for name in ("presence_penalty", "frequency_penalty"):
         if getattr(decoding, name):
             return f"decoding.{name}", "transformers does not have it; leave it out, or take repetition_penalty"
-    if workload.arriving is not None and ranks(options) > 1:
+    if workload.arriving is not None and is_split(options):
         field = "target_qps" if workload.target_qps is not None else "traffic"
         return field, "requests that come over time are not shared among ranks; take one, or waves of requests"
+    if _requests(workload) < replicas(options):
+        return "requests" if workload.requests else "batch", (
+            f"data_parallel_size={replicas(options)}: a pass has {_requests(workload)} request(s), and a replica would "
+            f"have none; ask for requests={replicas(options)} or more"
+        )
     if decoding.seed is not None and decoding.temperature and workload.arriving is not None:
         return "decoding.seed", (
             "all requests draw from one generator, in an order that depends on when they come; leave the seed out"
         )
     return _refuses_together(options, workload)
+
+
+def _requests(workload: WorkloadSpec) -> float:
+    """How many requests a pass has, where the options of the workload alone tell it."""
+    told = workload.arriving is None and workload.data is None and workload.generator is None
+    return workload.requests or workload.batch if told else math.inf
 
 
 def _refuses_together(options: Mapping[str, Any], workload: WorkloadSpec) -> tuple[str, str] | None:
@@ -172,8 +271,9 @@ ENTRY = EngineEntry(
     adapter=Path(__file__).parent / "child" / "pytorch.py",
     options=PytorchOptions,
     precisions=("float32", "float16", "bfloat16"),
-    gpus=ranks,
+    gpus=gpus,
     ranks=ranks,
+    remarks=remarks,
     misfits=misfit,
     refuses=refuses,
     positions=positions,

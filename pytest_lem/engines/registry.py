@@ -74,6 +74,8 @@ def check_workload(spec: EngineSpec, workload: WorkloadSpec) -> None:
 def _gpus(known: EngineEntry, spec: EngineSpec, options: dict[str, Any]) -> int:
     """How many GPUs the options need; a count that was asked for must be the same."""
     needed = known.gpus(options)
+    if needed is None:
+        return spec.gpus
     if spec.gpus not in (1, needed):
         raise UsageError(
             f"{spec.backend}: gpus={spec.gpus} was asked for, but its options take {needed}; give the same"

@@ -150,10 +150,11 @@ class RankRun(Frozen):
     """What one rank did in a round of an engine that several processes share.
 
     `device` is its GPU's UUID, or `cpu`. It worked from `start_ns` to `end_ns` (monotonic), between the barriers at
-    both edges of the round's window. `tokens` are those that it saw made: each rank has a part in each of
-    them, so that they are never added up. `weights_bytes` is what it holds of the weights, `resident_bytes`
-    its process's peak of the host's memory in the round, `allocated_bytes` and `reserved_bytes` the peaks on its GPU;
-    null: not told.
+    both edges of the round's window. `tokens` are those that it saw made: ranks that share a model have a part in each
+    of them, so that they are never added up. A data parallel replica has `requests`, those that it answered, and their
+    `tokens` are its own: added up they are the round's. `weights_bytes` is what it holds of the weights,
+    `resident_bytes` its process's peak of the host's memory in the round, `allocated_bytes` and `reserved_bytes` the
+    peaks on its GPU; null: not told.
     """
 
     rank: int
@@ -165,6 +166,7 @@ class RankRun(Frozen):
     resident_bytes: int | None = None
     allocated_bytes: int | None = None
     reserved_bytes: int | None = None
+    requests: int | None = None
 
 
 class Round(Frozen):

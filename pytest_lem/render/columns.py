@@ -193,13 +193,18 @@ def _rounds(cycles: Sequence[Cycle]) -> str:
     return f"{sum(each.valid for each in rounds)}/{len(rounds)}"
 
 
+_WAYS = {"TP": "tensor", "PP": "pipeline", "DP": "data"}
+
+
 def _split(measurement: Measurement) -> list[str]:
-    """`TP 2`, `PP 2`, `TP 2 × PP 2`: how the model that ran was split, where it was."""
-    options = measurement.engine.observed.get("options", {}) if measurement.engine else {}
-    sizes = {name: options.get(f"{way}_parallel_size") or 1 for name, way in (("TP", "tensor"), ("PP", "pipeline"))}
-    return (
-        [" × ".join(f"{name} {size}" for name, size in sizes.items() if size != 1)] if {*sizes.values()} != {1} else []
-    )
+    """`TP 2`, `DP 2`, `TP 2 × PP 2`: how processes shared the work; over how many GPUs one of them put its layers."""
+    observed = measurement.engine.observed if measurement.engine else {}
+    options = observed.get("options", {})
+    sizes = {name: options.get(f"{way}_parallel_size") or 1 for name, way in _WAYS.items()}
+    placed = len(observed.get("placement") or ())
+    layers = [f"layers on {placed} GPUs, one at a time"] if placed > 1 else []
+    split = [f"{name} {size}" for name, size in sizes.items() if size != 1]
+    return [*([" × ".join(split)] if split else []), *layers]
 
 
 def _tags(measurement: Measurement, notes: Notes, *, quick: bool) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from pytest_lem.model.measurement import Cycle, DeviceReading, Measurement, Round
+from pytest_lem.model.measurement import Cycle, DeviceReading, Measurement, RankRun, Round, Served
 
 SAME_BOOT_NS = 60_000_000_000
 """Clocks of one boot agree on the time of day to less than this; a suspended or restarted host's do not."""
@@ -59,7 +59,10 @@ def ranks(measurement: Measurement) -> Iterator[Fault]:
 
 
 def shared_work(measurement: Measurement) -> Iterator[Fault]:
-    """Every rank of an engine is there once in each round, on one of its devices, and made the round's tokens."""
+    """Every rank of an engine is there once in each round, on one of its devices, and made the round's tokens.
+
+    Replicas made them together, each the tokens of its own requests.
+    """
     for cycle in measurement.cycles:
         place, rounds = place_of(measurement, cycle), rounds_of(cycle)
         known = max((len(round_.ranks) for _, round_ in rounds), default=0)
@@ -67,13 +70,24 @@ def shared_work(measurement: Measurement) -> Iterator[Fault]:
             told = [each.rank for each in round_.ranks]
             if told != [*range(known)]:
                 yield Fault(place, f"rank missing: {told} are told, of {known}", name)
-            whole = round_.tokens if round_.served is None else round_.served.tokens
+            whole = round_.served or round_
+            replicas = [each for each in round_.ranks if each.requests is not None]
+            if replicas:
+                yield from (Fault(place, *fault) for fault in _dealt(name, replicas, whole))
             for each in round_.ranks:
-                if each.tokens != whole:
-                    detail = f"{each.tokens} and {whole:g}"
+                if not replicas and each.tokens != whole.tokens:
+                    detail = f"{each.tokens} and {whole.tokens:g}"
                     yield Fault(place, f"rank {each.rank} made other tokens than the round has", name, detail)
                 if each.device != "cpu" and each.device not in cycle.gpus:
                     yield Fault(place, f"rank {each.rank} ran on {each.device}, which is none of the engine's", name)
+
+
+def _dealt(name: str, replicas: Sequence[RankRun], whole: Round | Served) -> Iterator[tuple[str, str, str]]:
+    for what in ("requests", "tokens"):
+        parts = [getattr(each, what) for each in replicas]
+        if sum(parts) != getattr(whole, what):
+            detail = f"{' + '.join(map(str, parts))} and {getattr(whole, what):g}"
+            yield f"its replicas have other {what} than the round", name, detail
 
 
 def counted_once(measurement: Measurement) -> Iterator[Fault]:

@@ -72,9 +72,9 @@ class Session:
         ranks.send(request)
         try:
             value = self._obey({**request, "rank": 0, "listen_fd": ranks.listen_fd})
-        except Refused:
+        except Refused as fault:
             if request["command"] != "load" and not ranks.refusals():
-                raise RuntimeError("refused what the other ranks did") from None
+                raise RuntimeError(f"refused what the other ranks did ({fault})") from None
             raise
         refusals = ranks.refusals()
         if refusals:

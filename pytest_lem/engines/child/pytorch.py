@@ -16,7 +16,8 @@ from .pytorch_attention import check_attention
 from .pytorch_compile import check_compile, compile_fields, compiled, compiles, forget_compiled, warm_up
 from .pytorch_continuous import Continuous, reason_against
 from .pytorch_decoding import Manner, check_decoding
-from .pytorch_memory import device_peaks, memory_faults
+from .pytorch_memory import device_peaks, forget_peaks, memory_faults, wait_for
+from .pytorch_placement import check_placed, check_placement, gpus_of
 from .pytorch_quantization import check_quantization
 from .pytorch_queue import Queue
 from .pytorch_waves import Waves
@@ -24,7 +25,7 @@ from .tokenizer import Tokenizer, check_length
 
 
 class Adapter:
-    """One model on one device. See `adapter.AdapterProtocol` for who calls what, and when."""
+    """One model, on one device or where a `device_map` puts it. `adapter.AdapterProtocol` tells what is called when."""
 
     def load(self, request: dict[str, Any], progress: Callable[[str], None]) -> dict[str, Any]:
         """Load the model and read back what it is; the probe that tells also is the first two tokens it makes."""
@@ -34,6 +35,7 @@ class Adapter:
             torch.set_num_threads(options["num_threads"])
         check_attention(options.get("attention_implementation"), self.device)
         check_compile(options, self.device)
+        check_placement(options, self.device)
         config = pytorch_model.model_config(request)
         check_quantization(request, config, self.device)
         set_arithmetic(options, self.device)
@@ -42,6 +44,8 @@ class Adapter:
         with memory_faults():
             assistant = load_assistant(request, config, self.device)
             self.model = pytorch_model.load_model(request, self.device)
+            check_placed(self.model, options, self.device)
+            self.gpus = gpus_of(self.model)
             self.tokenizer = Tokenizer(request)
             self.driver: Waves | Queue | Continuous | None = None
             self.traffic = way_of_traffic(self.model, options)
@@ -67,13 +71,14 @@ class Adapter:
         limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
         for wave in work["waves"] or possible_batches(work, self.traffic):
             check_length(work["requests"], wave, limit)
+        own = self.group.share(work)
         with memory_faults():
             if work["submission"] == "waves":
-                self.driver = self._waves(work)
+                self.driver = self._waves(own)
             elif self.traffic == "queue":
-                self.driver = Queue(self.model, work, self.device, self.manner)
+                self.driver = Queue(self.model, own, self.device, self.manner)
             else:
-                self.driver = Continuous(self.model, work, self.device)
+                self.driver = Continuous(self.model, own, self.device)
         return [len(request["prompt"]) for request in work["requests"]]
 
     def arm(self, passes: int, hooks: bool) -> None:
@@ -83,10 +88,9 @@ class Adapter:
         if self.drafts is not None:
             self.drafts.forget()
         self.graphs = compiles()
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-            torch.cuda.reset_peak_memory_stats(self.device)
-        self.group.arm()
+        wait_for(self.gpus)
+        forget_peaks(self.gpus)
+        self.group.arm(passes)
 
     def run(self) -> None:
         """The window: pass after pass, then wait for the device."""
@@ -95,8 +99,7 @@ class Adapter:
             self.began = time.monotonic()
             for _ in range(self.passes):
                 driver.run_pass()
-            if self.device.type == "cuda":
-                torch.cuda.synchronize(self.device)
+            wait_for(self.gpus)
 
     def collect(self) -> dict[str, Any]:
         """Counts, the last pass's new tokens, token times and memory peaks."""
@@ -112,7 +115,7 @@ class Adapter:
             "token_ids": ids,
             "texts": self.tokenizer.texts(ids),
             "request_times": driver.request_times(self.began),
-            "memory": device_peaks(self.device),
+            "memory": device_peaks(self.gpus),
             "counters": {"weights_bytes": self.weights_bytes, **driver.counters(), **drafted},
         }
         return self.group.collected(found)

@@ -30,6 +30,8 @@ def reason_against(model: Any, *, use_cache: bool) -> str | None:
         return "this transformers does not have it"
     if not use_cache:
         return "it needs use_cache"
+    if len({*getattr(model, "hf_device_map", {}).values()}) > 1:
+        return "the model's layers lie on several devices"
     attention = str(model.config._attn_implementation)
     if not attention.startswith(("sdpa", "eager", "flash", "paged|")):
         return f"it does not run with attention_implementation={attention!r}"

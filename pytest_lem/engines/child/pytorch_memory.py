@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -37,14 +37,25 @@ def gpu_uuid(device: torch.device) -> str:
     return f"GPU-{torch.cuda.get_device_properties(device).uuid}"
 
 
-def device_peaks(device: torch.device) -> list[dict[str, Any]]:
-    """Peak bytes of tensors and of the allocator since they were reset, per GPU; nothing on a CPU."""
-    if device.type != "cuda":
-        return []
+def wait_for(gpus: Iterable[torch.device]) -> None:
+    """Return when they have done all that they were told."""
+    for gpu in gpus:
+        torch.cuda.synchronize(gpu)
+
+
+def forget_peaks(gpus: Iterable[torch.device]) -> None:
+    """Begin the peaks of their memory anew."""
+    for gpu in gpus:
+        torch.cuda.reset_peak_memory_stats(gpu)
+
+
+def device_peaks(gpus: Iterable[torch.device]) -> list[dict[str, Any]]:
+    """Peak bytes of tensors and of the allocator since they were reset, per GPU."""
     return [
         {
-            "device": gpu_uuid(device),
-            "allocated_bytes": torch.cuda.max_memory_allocated(device),
-            "reserved_bytes": torch.cuda.max_memory_reserved(device),
+            "device": gpu_uuid(gpu),
+            "allocated_bytes": torch.cuda.max_memory_allocated(gpu),
+            "reserved_bytes": torch.cuda.max_memory_reserved(gpu),
         }
+        for gpu in gpus
     ]

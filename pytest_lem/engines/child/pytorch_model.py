@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,26 +14,36 @@ import transformers
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
 from .faults import Refused
-from .pytorch_parallel import Make, split
+from .pytorch_parallel import Make, split, spread
 from .pytorch_quantization import quantization_config
+from .pytorch_split import is_split, replicas
 
 PREFIX = "synthetic:"
 SYNTHETIC = Path(__file__).parents[1] / "synthetic"
 
 
 def find_device(request: dict[str, Any]) -> torch.device:
-    """The torch device of a load request: rank i has device i. Raises Refused without CUDA, or a GPU a rank."""
+    """The torch device of a load request: rank i has device i, and a replica sees its own GPU alone.
+
+    Raises Refused without CUDA, or a GPU a rank.
+    """
     if request["device"] == "cpu":
         return torch.device("cpu")
+    alone = replicas(request["options"]) == len(request["gpus"]) > 1
+    if alone:
+        # Before torch looks at any: nothing of a replica comes to lie on the GPU of another.
+        os.environ["CUDA_VISIBLE_DEVICES"] = request["gpus"][request["rank"]]
     asked = f"device 'cuda' was asked for, but torch {torch.__version__} of {sys.executable}"
     if torch.version.cuda is None and torch.version.hip is None:
         raise Refused(f"{asked} is built without CUDA; install a CUDA build of torch, or ask for device 'cpu'")
     if not torch.cuda.is_available():
         raise Refused(f"{asked} sees no GPU; check the driver and CUDA_VISIBLE_DEVICES, or ask for device 'cpu'")
-    found, ranks = torch.cuda.device_count(), request.get("ranks", 1)
-    if found != ranks:
-        raise Refused(f"GPUs: {found} were given, but this engine runs on {ranks}; give it {ranks}")
-    return torch.device("cuda", request.get("rank", 0))
+    found, needed = torch.cuda.device_count(), 1 if alone else request.get("ranks", 1)
+    if request["options"].get("device_map"):
+        needed = len(request["gpus"])
+    if found != needed:
+        raise Refused(f"GPUs: {found} were given, but this engine runs on {needed}; give it {needed}")
+    return torch.device("cuda", 0 if alone else request.get("rank", 0))
 
 
 def source_of(name: str) -> dict[str, str]:
@@ -62,8 +73,10 @@ def load_model(request: dict[str, Any], device: torch.device) -> Any:
     if options.get("quantization"):
         keywords["quantization_config"] = quantization_config(options["quantization"], request["precision"])
     make: Make = _random_model if request["source"] == "synthetic" else _stored_model
-    if request.get("ranks", 1) > 1:
+    if is_split(options):
         make = split(make)
+    elif options.get("device_map"):
+        make = spread(make)
     transformers.utils.logging.disable_progress_bar()
     model = make(request, device, keywords)
     model.eval()
@@ -108,9 +121,14 @@ def _stored_model(request: dict[str, Any], device: torch.device, keywords: dict[
 
 
 def _placed(load: Callable[..., Any], location: str | None, device: torch.device, **keywords: Any) -> Any:
-    """Loaded onto the device itself: a quantised model cannot be moved. A rank's part is, where it is not there yet."""
+    """Loaded onto the device itself: a quantised model cannot be moved. A rank's part is, where it is not there yet.
+
+    Where a `device_map` was asked for, it says the places.
+    """
     if "distributed_config" in keywords:
         return load(location, **keywords).to(device)
+    if "device_map" in keywords:
+        return load(location, **keywords)
     if device.type == "cuda":
         keywords["device_map"] = {"": device}
     return load(location, **keywords)

@@ -19,6 +19,7 @@ from .pytorch_attention import attention, counted_kernels
 from .pytorch_compile import compile_model, compiled, forget_compiled
 from .pytorch_decoding import Manner, generation
 from .pytorch_memory import gpu_uuid
+from .pytorch_placement import placement, read_device_map
 from .pytorch_ranks import pipeline_parallel_size, tensor_parallel_size
 
 
@@ -43,6 +44,7 @@ def observe(model: Any, options: dict[str, Any], manner: Manner, drafts: Drafts 
         "device": "+".join(sorted({device.type for device in devices})),
         "gpus": sorted(gpu_uuid(device) for device in devices if device.type == "cuda"),
         "options": read_back,
+        "placement": placement(model) if options.get("device_map") else None,
         "attention_class": _attention_class(model),
         "linear_layers": weights.linear_layers(model),
         "model_class": type(model).__name__,
@@ -79,6 +81,8 @@ def _options(model: Any, options: dict[str, Any], manner: Manner, drafts: Drafts
         "gguf_file": options.get("gguf_file"),
         "tensor_parallel_size": tensor_parallel_size(model),
         "pipeline_parallel_size": pipeline_parallel_size(model),
+        "data_parallel_size": 1,  # of one process; replicas count themselves
+        "device_map": read_device_map(model, options.get("device_map")),
     }
 
 

@@ -3,38 +3,12 @@
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from typing import Any
 
 import torch
-import torch.distributed as dist
 
 ABSENT_LAYER = "PipelineIdentityLayer"
-
-
-class Alone:
-    """An engine that one process runs: what `Group` does for several has nothing to do."""
-
-    def observed(self, _model: Any, observed: dict[str, Any]) -> dict[str, Any]:
-        """What one process observed is all there is."""
-        return observed
-
-    def arm(self) -> None:
-        """Nobody is waited for."""
-
-    @contextmanager
-    def window(self) -> Iterator[None]:
-        """Nobody is waited for."""
-        yield
-
-    def collected(self, result: dict[str, Any]) -> dict[str, Any]:
-        """One process's result is all there is."""
-        return result
-
-    def close(self) -> None:
-        """There is nothing to leave."""
 
 
 def local_part(parameter: torch.Tensor) -> torch.Tensor:
@@ -71,37 +45,38 @@ def pipeline_parallel_size(model: Any) -> int:
     return 1 if stage is None else int(stage.pp_size)
 
 
-def facts(model: Any, observed: dict[str, Any]) -> dict[str, Any]:
+def facts(model: Any) -> dict[str, Any]:
     """What is here of the model, by its live objects; `parts` tells each parameter's local shape, and its whole one."""
-    layers = own_layers(model)
     parts = {name: (tuple(local_part(each).shape), tuple(each.shape)) for name, each in model.named_parameters()}
     return {
-        "pid": os.getpid(),
-        "device": next(iter(observed["gpus"]), observed["device"]),
-        "distributed_backend": dist.get_backend(),
-        "layers": list(layers),
-        "precision": observed["precision"],
+        "layers": list(own_layers(model)),
         "weights_bytes": _storage_bytes(model.parameters()),
         "parts": parts,
     }
 
 
 def merged(told: list[tuple[dict[str, Any], dict[str, Any]]]) -> dict[str, Any]:
-    """The observed configuration of all ranks; where they differ, their values joined by +, which is a mismatch.
+    """The observed configuration of all ranks.
 
     Raises RuntimeError where their parts of a parameter are not the whole of it.
     """
-    ranks, observed = [own for own, _ in told], [each for _, each in told]
-    options = {name: alike(each["options"][name] for each in observed) for name in observed[0]["options"]}
+    ranks = [own for own, _ in told]
+    return {
+        **together([each for _, each in told]),
+        "parameters": _whole([own.pop("parts") for own in ranks], ranks),
+        "weights_bytes": sum(own["weights_bytes"] for own in ranks),
+        "ranks": ranks,
+    }
+
+
+def together(observed: list[dict[str, Any]]) -> dict[str, Any]:
+    """What all ranks observed alike; where they differ, their values joined by +, which is a mismatch."""
     return {
         **observed[0],
         "precision": alike(each["precision"] for each in observed),
         "device": alike(each["device"] for each in observed),
         "gpus": sorted(gpu for each in observed for gpu in each["gpus"]),
-        "options": options,
-        "parameters": _whole([own.pop("parts") for own in ranks], ranks),
-        "weights_bytes": sum(own["weights_bytes"] for own in ranks),
-        "ranks": ranks,
+        "options": {name: alike(each["options"][name] for each in observed) for name in observed[0]["options"]},
     }
 
 

@@ -13,6 +13,16 @@ def sizes(options: Mapping[str, Any]) -> tuple[int, int]:
     return int(options.get("tensor_parallel_size") or 1), int(options.get("pipeline_parallel_size") or 1)
 
 
+def is_split(options: Mapping[str, Any]) -> bool:
+    """Whether a rank holds a part of the model alone."""
+    return sizes(options) != (1, 1)
+
+
+def replicas(options: Mapping[str, Any]) -> int:
+    """Ranks of which each holds all of the model."""
+    return int(options.get("data_parallel_size") or 1)
+
+
 def misfit(options: Mapping[str, Any], config: Mapping[str, Any]) -> str | None:
     """Why a model of this configuration (of its text part) cannot be split as the options ask; None: it can."""
     tensor, stages = sizes(options)

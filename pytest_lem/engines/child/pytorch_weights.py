@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -15,6 +17,7 @@ FOREIGN_SHARE = 0.01
 # Linear layers that quantisers leave as they are: the head, and what routes tokens to experts.
 LEFT_ALONE = ("lm_head", "gate", "router")
 OF_TORCHAO = {"Int8Tensor": "int8_weight_only", "Float8Tensor": "float8_weight_only"}
+WORDS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 INT4_TENSORS = ("Int4TilePackedTo4dTensor", "Int4Tensor")
 
 
@@ -110,11 +113,26 @@ def weights_bytes(model: Any) -> int:
 
     Tensors that share their memory count once.
     """
-    storages: dict[tuple[Any, int], int] = {}
-    for tensor in _stored(model):
-        for part in _leaves(tensor):
-            storages[part.device, part.data_ptr()] = part.numel() * part.element_size()
-    return sum(storages.values())
+    return sum(bytes_by_device(model).values())
+
+
+def bytes_by_device(model: Any) -> dict[torch.device, int]:
+    """`weights_bytes` of each device that holds some."""
+    storages = {(part.device, part.data_ptr()): part.numel() * part.element_size() for part in _all(model)}
+    held: Counter[torch.device] = Counter()
+    for (device, _), size in storages.items():
+        held[device] += size
+    return dict(held)
+
+
+def fingerprint(model: Any) -> str:
+    """The same for the same bits in all weights: the sums of each tensor's words, as whole numbers."""
+    sums = [int(part.contiguous().view(WORDS[part.element_size()]).sum(dtype=torch.int64)) for part in _all(model)]
+    return hashlib.sha256(json.dumps(sums).encode()).hexdigest()
+
+
+def _all(model: Any) -> Iterator[torch.Tensor]:
+    return (part for tensor in _stored(model) for part in _leaves(tensor))
 
 
 def _stored(model: Any) -> Iterator[torch.Tensor]:

@@ -1,0 +1,175 @@
+"""Layers that a `device_map` places: what is asked, where the weights lie, and what is no placement.
+
+Two devices of this machine are its memory and its disk: accelerate's hooks are the same that carry a token from one GPU
+to the next.
+"""
+
+from __future__ import annotations
+
+import pytest
+from builders import a_measurement
+from engine_starts import spec
+from test_engine_pytorch_options import difference, lab, made, runs_as_asked
+
+from pytest_lem.engines import registry
+from pytest_lem.model.errors import UsageError
+from pytest_lem.render.columns import _split
+
+WAYS = ("auto", "balanced", "balanced_low_0", "sequential")
+WHOLE = 4 * 557_696
+LAYER = 4 * (2 * 128 * 128 + 2 * 64 * 128 + 3 * 128 * 256 + 2 * 128)
+
+
+def placed(device_map, gpus=1, **options):
+    return spec("pytorch", gpus=gpus, options={"device_map": device_map, **options})
+
+
+def refusal(*asked, **options):
+    with pytest.raises(UsageError) as caught:
+        placed(*asked, **options)
+    return str(caught.value)
+
+
+# What is asked of it, before any process starts.
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_way_to_place_gets_as_many_gpus_as_are_asked_for(way):
+    assert [placed(way, gpus).gpus for gpus in (1, 2, 4)] == [1, 2, 4]
+    assert registry.entry("pytorch").ranks(placed(way, 2).options) == 1
+
+
+def test_a_map_of_modules_says_how_many_gpus_it_takes():
+    asked = placed({"model.embed_tokens": 0, "model.layers": "cuda:1", "model.norm": "1", "lm_head": 1})
+    assert asked.gpus == 2
+    assert asked.options["device_map"] == {"model.embed_tokens": 0, "model.layers": 1, "model.norm": 1, "lm_head": 1}
+    assert placed({"": "cpu"}).gpus == 1
+    assert refusal({"": 0}, 3) == "pytorch: gpus=3 was asked for, but its options take 1; give the same"
+
+
+@pytest.mark.parametrize(
+    ("device_map", "options", "words"),
+    [
+        (
+            {"model": 0, "lm_head": "disk"},
+            {},
+            "'lm_head' on 'disk': weights there are offloaded, not placed; give a GPU's",
+        ),
+        ({"model": "gpu"}, {}, "'model' on 'gpu': give a GPU's number, from 0 on, or cpu"),
+        (
+            {"model": 0, "lm_head": "cpu"},
+            {},
+            "pytorch: device_map names cpu beside GPUs: weights that are copied to a GPU",
+        ),
+        ({"model": 0, "lm_head": 2}, {}, "pytorch: device_map names GPUs 0, 2; number them from 0 on, without a gap"),
+        ({}, {}, "pytorch: device_map names no module; say which lies on which GPU, or take 'auto'"),
+        (
+            "auto",
+            {"tensor_parallel_size": 2},
+            "pytorch: device_map places layers in one process; leave it, or the sizes",
+        ),
+        ("auto", {"data_parallel_size": 2}, "pytorch: device_map places layers in one process; leave it, or the sizes"),
+        (
+            "auto",
+            {"quantization": "4bit"},
+            "pytorch: a model whose layers device_map places is neither compiled, quantised",
+        ),
+        (
+            "auto",
+            {"torch_compile": True},
+            "pytorch: a model whose layers device_map places is neither compiled, quantised",
+        ),
+        ("auto", {"cache_implementation": "static"}, "keep device_map by itself"),
+        ("auto", {"prompt_lookup_num_tokens": 2}, "keep device_map by itself"),
+        ("auto", {"gguf_file": "model.gguf"}, "keep device_map by itself"),
+        (
+            "auto",
+            {"traffic": "continuous"},
+            "go through a queue where layers lie on several GPUs; take traffic='queue'",
+        ),
+    ],
+)
+def test_what_is_no_placement_is_refused(device_map, options, words):
+    assert words in refusal(device_map, **options)
+
+
+def test_a_table_says_what_it_is():
+    def tags(placement):
+        found = a_measurement()
+        engine = found.engine.model_copy(update={"observed": {"options": {}, "placement": placement}})
+        return _split(found.model_copy(update={"engine": engine}))
+
+    assert tags({"GPU-a": {}, "GPU-b": {}}) == ["layers on 2 GPUs, one at a time"]
+    assert tags({"cpu": {}}) == tags(None) == []
+
+
+# What runs
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    return lab("placed", tmp_path_factory.mktemp("placed"))
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("name", ["auto", "modules"])
+def test_a_placed_model_makes_the_same_tokens(found, name):
+    case = found["cases"][name]
+    assert runs_as_asked(case)
+    assert made(case) == made(found["cases"]["plain"])
+    assert case["observed"]["placement"] == {"cpu": {"layers": [0, 1], "weights_bytes": WHOLE}}
+    assert found["cases"]["plain"]["observed"]["placement"] is None
+
+
+@pytest.mark.torch
+def test_a_token_passes_through_two_devices_and_is_the_same(found):
+    case = found["falsified"]["over_two"]
+    assert made(case) == made(found["cases"]["plain"])
+    assert case["observed"]["placement"]["cpu"] == {"layers": [0], "weights_bytes": WHOLE - LAYER}
+    assert case["observed"]["options"]["traffic"] == "queue"
+    assert found["read"]["against"] == "the model's layers lie on several devices"
+
+
+@pytest.mark.torch
+def test_weights_that_lie_elsewhere_are_no_placement(found):
+    assert difference(found["falsified"]["over_two"]) == "device: asked 'cpu', observed 'cpu+meta'"
+    assert found["read"]["asked"] == {"": "cpu+meta"}
+    assert found["read"]["modules"] == {"model": "cpu+meta", "no module": "cpu"}
+    assert found["read"]["auto"]["model.layers.1"] == "meta"
+    assert found["refused"]["offloaded"] == (
+        "pytorch: device_map='auto' leaves 9 weights (model.layers.1.self_attn.q_proj.weight is the first) on the CPU "
+        "or the disk: they would be copied for each token, which is offloading; give it more GPUs (gpus=), or take a "
+        "smaller model"
+    )
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("no_gpu", "device_map names GPU(s) 0, 1, and this engine runs on the CPU; name cpu, or give it GPUs"),
+        ("no_accelerate", "device_map needs accelerate, which is not installed; install accelerate"),
+        ("one_gpu", "device_map='auto' over one GPU places nothing; say how many, as gpus=2, or drop it"),
+        ("idle", "device_map='sequential' puts layers on 1 of 2 GPUs; take 'balanced', or gpus=1"),
+        ("cpu", "device_map names cpu, and this engine runs on GPUs; ask for device 'cpu', or name GPUs"),
+    ],
+)
+def test_a_device_that_is_not_there_is_refused_before_anything_loads(found, name, line):
+    assert found["refused"][name] == f"pytorch: {line}"
+
+
+@pytest.mark.torch
+def test_a_replica_sees_its_own_gpu_alone_and_a_placed_model_all_of_them(found):
+    assert found["devices"] == {
+        "replica": ["cuda:0", "GPU-b"],
+        "rank": ["cuda:1", "GPU-a,GPU-b"],
+        "placed": ["cuda:0", "GPU-a,GPU-b"],
+        "one": ["cuda:0", "GPU-a"],
+        "too_many": "GPUs: 2 were given, but this engine runs on 1; give it 1",
+    }
+
+
+@pytest.mark.torch
+def test_one_weight_in_half_a_million_makes_another_fingerprint(found):
+    first, again, other = found["fingerprints"]
+    assert first == again != other
