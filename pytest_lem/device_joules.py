@@ -58,14 +58,19 @@ def whole_pass(round_: Round) -> Round:
 
 def engine_joules(round_: Round, context: Context) -> Joules:
     """Joules of the engine's devices over `round_`: its GPUs, or CPU packages (and memory, where it is counted)."""
-    return _added(engine_readings(round_, context), "gpu" if context.device == "cuda" else "cpu", context)
+    return joules_of(round_.devices, context)
 
 
-def engine_readings(round_: Round, context: Context) -> list[DeviceReading]:
-    """The readings of the engine's devices that are summed; none where no meter reads them."""
+def joules_of(devices: Sequence[DeviceReading], context: Context) -> Joules:
+    """Joules of the engine's devices among these readings of one window."""
+    return _added(engine_readings(devices, context), "gpu" if context.device == "cuda" else "cpu", context)
+
+
+def engine_readings(devices: Sequence[DeviceReading], context: Context) -> list[DeviceReading]:
+    """Those of the engine's devices, which are summed; none where no meter reads them."""
     if context.device == "cuda":
-        return _of_kind(round_, "gpu")
-    cpu, ram = _of_kind(round_, "cpu"), _of_kind(round_, "ram")
+        return _of_kind(devices, "gpu")
+    cpu, ram = _of_kind(devices, "cpu"), _of_kind(devices, "ram")
     of_cpu, of_ram = _added(cpu, "cpu", context), _added(ram, "ram", context)
     # A guess about the memory must not turn a measured CPU into an estimate.
     return cpu if of_ram.joules is None or of_ram.source != of_cpu.source else [*cpu, *ram]
@@ -77,11 +82,11 @@ def holds_host(key: str, context: Context) -> bool:
 
 
 def _sum(round_: Round, kind: str, context: Context) -> Joules:
-    return _added(_of_kind(round_, kind), kind, context)
+    return _added(_of_kind(round_.devices, kind), kind, context)
 
 
-def _of_kind(round_: Round, kind: str) -> list[DeviceReading]:
-    return [reading for reading in round_.devices if reading.kind == kind]
+def _of_kind(devices: Sequence[DeviceReading], kind: str) -> list[DeviceReading]:
+    return [reading for reading in devices if reading.kind == kind]
 
 
 def _added(readings: Sequence[DeviceReading], kind: str, context: Context) -> Joules:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from math import fsum
 from typing import TYPE_CHECKING
 
-from pytest_lem.device_joules import PARTS, Context, engine_joules, whole_pass
+from pytest_lem.device_joules import PARTS, Context, engine_joules, joules_of, whole_pass
 from pytest_lem.model.errors import Unavailable
 from pytest_lem.model.measurement import Cycle, RequestTimes, Round, Source
 from pytest_lem.model.metrics import LATENCIES, Metric
@@ -39,18 +39,14 @@ def round_value(metric: Metric, round_: Round, context: Context) -> Value:
 
 
 def launch_value(metric: Metric, cycle: Cycle, context: Context) -> Value:
-    """A metric that a launch has once: a peak of memory (B), the time its engine took to load, or of that to build (s).
+    """A metric that a launch has once: a peak of memory (B), its engine's load (s), of that its build (s, J).
 
     Raises Unavailable with the reason.
     """
     if metric.kind == "load":
         if cycle.load_seconds is None:
             raise Unavailable(metric.key, "no engine was loaded for it")
-        if metric.key == "build_seconds":
-            if cycle.build_seconds is None:
-                raise Unavailable(metric.key, "this engine builds nothing before it serves")
-            return Value(cycle.build_seconds)
-        return Value(cycle.load_seconds)
+        return Value(cycle.load_seconds) if metric.key == "load_seconds" else _build(metric.key, cycle, context)
     if context.device != "cuda":
         raise Unavailable(metric.key, "the engine uses no GPU")
     field = {"peak_memory_bytes": "allocated_bytes", "peak_reserved_bytes": "reserved_bytes"}[metric.key]
@@ -58,6 +54,19 @@ def launch_value(metric: Metric, cycle: Cycle, context: Context) -> Value:
     if not values or None in values:
         raise Unavailable(metric.key, "the engine does not report it")
     return Value(float(sum(values)))
+
+
+def _build(key: str, cycle: Cycle, context: Context) -> Value:
+    if cycle.build_seconds is None:
+        raise Unavailable(key, "this engine builds nothing before it serves")
+    if key == "build_seconds":
+        return Value(cycle.build_seconds)
+    if not cycle.build_devices:
+        raise Unavailable(key, "no meter watched while the engine was built")
+    found = joules_of(cycle.build_devices, context)
+    if found.joules is None or found.joules <= 0:
+        raise Unavailable(key, found.reason or "the meter read no energy")
+    return Value(found.joules, found.std / found.joules, found.source or "measured")
 
 
 def token_times(key: str, requests: Sequence[RequestTimes]) -> NDArray[np.float64]:

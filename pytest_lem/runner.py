@@ -70,6 +70,7 @@ class CycleLog:
             gpus=tuple(self.engine.gpus),
             load_seconds=self.engine.load_seconds,
             build_seconds=self.engine.build_seconds,
+            build_devices=self.engine.build_devices,
             warmup_rounds=tuple(self.warmup_rounds),
             steady=self.steady,
             rounds=tuple(self.rounds),

@@ -41,7 +41,7 @@ class Windows:
 
 def steady_windows(round_: Round, context: Context) -> Windows:
     """The windows of a round of traffic. Raises ValueError, which says why there are none."""
-    readings = engine_readings(round_, context)
+    readings = engine_readings(round_.devices, context)
     fault = _fault(round_, readings)
     served, latency = round_.served, round_.latency
     if fault or served is None or latency is None:

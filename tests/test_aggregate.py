@@ -223,3 +223,17 @@ def test_the_time_of_a_build_is_told_apart_from_that_of_the_load():
     assert (built["build_seconds"].value, built["load_seconds"].value) == (2.5, 3.5)
     without = metrics([a_cycle()], CUDA)["build_seconds"]
     assert (without.value, without.reason) == (None, "this engine builds nothing before it serves")
+
+
+def test_the_joules_of_a_build_are_its_gpus_and_no_part_of_those_of_serving():
+    read = (a_reading(600.0), a_reading(500.0, device="GPU-b"), a_reading(90.0, device="package-0", kind="cpu"))
+    built = metrics([a_cycle(build_seconds=2.5, build_devices=read)], CUDA)
+    assert built["build_joules"].value == pytest.approx(1100.0)
+    assert built["build_joules"].source == "measured"
+    assert built["gpu_joules"].value == metrics([a_cycle()], CUDA)["gpu_joules"].value
+    unread = metrics([a_cycle(build_seconds=2.5)], CUDA)["build_joules"]
+    assert (unread.value, unread.reason) == (None, "no meter watched while the engine was built")
+    gone = (a_reading(None, reason="GPU is lost"),)
+    lost = metrics([a_cycle(build_seconds=2.5, build_devices=gone)], CUDA)["build_joules"]
+    assert lost.value is None
+    assert "GPU is lost" in lost.reason

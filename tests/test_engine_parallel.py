@@ -22,6 +22,7 @@ from pytest_lem.engines import models, registry
 from pytest_lem.engines.child.pytorch_split import misfit
 from pytest_lem.engines.positions import check_positions
 from pytest_lem.engines.protocol import PassResult
+from pytest_lem.meters.registry import MeterSet
 from pytest_lem.model.errors import EngineError, UsageError
 from pytest_lem.model.specs import WorkloadSpec
 from pytest_lem.plugin.gpus import Gpus
@@ -197,7 +198,7 @@ def test_requests_that_come_over_time_are_not_shared():
 
 
 def test_more_ranks_than_gpus_are_refused_with_what_is_there():
-    pool = EnginePool(Gpus(("GPU-a",), 1, "pytest", print), Path(), print, print)
+    pool = EnginePool(Gpus(("GPU-a",), 1, "pytest", print), Path(), print, print, lambda gpus: MeterSet())
     with pytest.raises(EngineError) as caught:
         pool.place(split(options={"tensor_parallel_size": 2}))
     assert str(caught.value).startswith("pytorch needs 2 GPU(s), 1 visible here ")

@@ -10,6 +10,7 @@ from fake_pynvml import FakeGpu, fake_pynvml
 
 from pytest_lem.campaign.leases import Leases
 from pytest_lem.meters import nvml
+from pytest_lem.meters.registry import MeterSet
 from pytest_lem.model.errors import EngineError
 from pytest_lem.model.specs import EngineSpec
 from pytest_lem.plugin import gpu_memory
@@ -38,7 +39,7 @@ def pool(tmp_path, monkeypatch, pytester, gpus):
     monkeypatch.setitem(sys.modules, "pynvml", fake_pynvml(FakeGpu("GPU-a"), FakeGpu("GPU-b")))
     nvml.library.cache_clear()
     pytester.syspathinsert(fake_engine.install(tmp_path / "site"))
-    made = EnginePool(gpus, logs=tmp_path / "logs", progress=ignore, say=ignore)
+    made = EnginePool(gpus, logs=tmp_path / "logs", progress=ignore, say=ignore, meters=lambda gpus: MeterSet())
     yield made
     made.discard()
     nvml.library.cache_clear()

@@ -138,8 +138,11 @@ def test_the_engine_runtime_builds_and_tells_how_long(start, version, tmp_path):
         assert engine.observed["options"] == {"enable_block_reuse": False, **asked}
         assert engine.observed["precision_read_from"] == "engine"
         steps = {"Loading HF model to memory": 0.5, "Building TRT-LLM engine": 2.0}
-        assert engine.observed["build"] == {"seconds": 2.5, "steps": steps, "from_cache": False}
+        build = dict(engine.observed["build"])
+        began_ns = build.pop("start_ns")
+        assert build == {"seconds": 2.5, "steps": steps, "from_cache": False}
         assert engine.build_seconds == 2.5
+        assert engine.build_span == (began_ns, began_ns + 2_500_000_000)
     with start(version, **asked) as engine:
         assert engine.observed["build"]["from_cache"] is True
         assert engine.observed["build"]["seconds"] == 0.5

@@ -60,6 +60,8 @@ def test_the_newest_version_with_both_runtimes_beside_another_engine_in_one_tabl
     ours = [each for each in others if each["engine"]["requested"]["backend"] == "tensorrt"]
     check(ours, python)
     assert built["metrics"]["build_seconds"]["value"] == 2.5
+    assert built["metrics"]["build_joules"]["reason"] == "no meter reads GPUs here"
+    assert [each["device"] for each in built["cycles"][0]["build_devices"]] == ["package-0"]
     assert built["engine"]["observed"]["build"]["from_cache"] is False
 
 

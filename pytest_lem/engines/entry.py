@@ -52,6 +52,11 @@ def not_told(_options: Mapping[str, Any], _config: Mapping[str, Any]) -> int | N
     return None
 
 
+def nothing_built(_options: Mapping[str, Any]) -> bool:
+    """Of an engine that serves a model as it is."""
+    return False
+
+
 @dataclass(frozen=True)
 class EngineEntry:
     """One engine that can be asked for by name.
@@ -65,10 +70,11 @@ class EngineEntry:
     many tokens a request and its answer have room for, by the options and the model's `config.json` (empty where it
     does not lie here); None where only the running engine knows. `ranks` is how many copies of the child, each with the
     adapter, share the engine, `misfits` why the model cannot be split among them (None: it can), both told by the same.
-    `remarks` is what a reader has to know of how a work is done with the options (None: nothing). `continuous`: it
-    batches continuously whatever comes, so that a batching strategy only says how requests are submitted. An engine is
-    killed when it has not stopped after `stop_seconds`. A third-party distribution registers its entry under the
-    entry-point group `pytest_lem.engines`.
+    `remarks` is what a reader has to know of how a work is done with the options (None: nothing). `builds` tells
+    whether a start with the options may build an engine: its adapter observes `build` then, with `start_ns` (monotonic)
+    and `seconds`, and meters watch the start. `continuous`: it batches continuously whatever comes, so that a batching
+    strategy only says how requests are submitted. An engine is killed when it has not stopped after `stop_seconds`. A
+    third-party distribution registers its entry under the entry-point group `pytest_lem.engines`.
     """
 
     name: str
@@ -83,5 +89,6 @@ class EngineEntry:
     ranks: Callable[[Mapping[str, Any]], int] = one_rank
     misfits: Callable[[Mapping[str, Any], Mapping[str, Any]], str | None] = fits
     remarks: Callable[[Mapping[str, Any], Work], str | None] = unremarkable
+    builds: Callable[[Mapping[str, Any]], bool] = nothing_built
     continuous: bool = False
     stop_seconds: float = 10.0

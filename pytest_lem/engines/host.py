@@ -19,6 +19,7 @@ from pytest_lem.engines.observed import check_observed, check_ranks, check_token
 from pytest_lem.engines.process import EngineProcess, child_environment
 from pytest_lem.engines.protocol import Done, Failed, Hello, Loaded, PassResult, Prepared, Progress, RunReply, Tokenized
 from pytest_lem.model.errors import EngineError
+from pytest_lem.model.measurement import DeviceReading
 from pytest_lem.model.specs import EngineSpec, WorkloadSpec
 from pytest_lem.workloads.work import Work, build_work
 
@@ -36,7 +37,8 @@ class Engine:
     """A running engine process. Made by `Engine.start`; whoever made it stops it.
 
     `observed` is the configuration that really runs, as the adapter read it from live objects; `load_seconds` the time
-    from starting the process until the model was loaded. After a failure the process is dead (`alive` is False), but
+    from starting the process until the model was loaded, `build_devices` what meters read while an engine was built, if
+    whoever started it had them watch. After a failure the process is dead (`alive` is False), but
     for a request it refused (`EngineError.kind == "usage"`).
     """
 
@@ -53,6 +55,7 @@ class Engine:
         self.log_path = process.log_path
         self.observed: dict[str, Any] = {}
         self.load_seconds = 0.0
+        self.build_devices: tuple[DeviceReading, ...] = ()
         self._process = process
         self._on_progress = on_progress
         self._stop_seconds = registry.entry(spec.backend).stop_seconds
@@ -100,9 +103,20 @@ class Engine:
     @property
     def build_seconds(self) -> float | None:
         """How much of `load_seconds` went into the building of an engine; None where none is built, or nobody tells."""
-        build = self.observed.get("build")
-        seconds = build.get("seconds") if isinstance(build, dict) else None
+        seconds = self._build().get("seconds")
         return float(seconds) if isinstance(seconds, int | float) else None
+
+    @property
+    def build_span(self) -> tuple[int, int] | None:
+        """From when until when the engine was built (monotonic ns): the first part of its making."""
+        began = self._build().get("start_ns")
+        if not isinstance(began, int) or self.build_seconds is None:
+            return None
+        return began, began + round(self.build_seconds * 1e9)
+
+    def _build(self) -> dict[str, Any]:
+        build = self.observed.get("build")
+        return build if isinstance(build, dict) else {}
 
     @property
     def alive(self) -> bool:

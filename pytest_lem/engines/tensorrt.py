@@ -95,6 +95,11 @@ def positions(options: Mapping[str, Any], _config: Mapping[str, Any]) -> int | N
     return found
 
 
+def builds(options: Mapping[str, Any]) -> bool:
+    """The engine runtime builds one, or takes it from `engine_cache`."""
+    return bool(options["runtime"] == "engine")
+
+
 ENTRY = EngineEntry(
     name="tensorrt",
     adapter=Path(__file__).parent / "child" / "tensorrt_adapter.py",
@@ -105,6 +110,7 @@ ENTRY = EngineEntry(
     gpus=gpus,
     refuses=refuses,
     positions=positions,
+    builds=builds,
     continuous=True,
     stop_seconds=60.0,
 )

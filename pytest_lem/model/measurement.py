@@ -245,7 +245,8 @@ class Cycle(Frozen):
     `steady` is false when warm-up was cut at its cap, null when nothing was warmed up (a window). `stopped` says why
     the rounds ended: `precision`, `forecast`, `rounds`, `max-rounds`, `max-seconds`, `interrupted`, `failed`. `gap` is
     the wait before the engine's start, on the first measurement of that engine. `build_seconds` is the part of
-    `load_seconds` in which an engine was built, null where none is. `seconds` is all of it from preparing
+    `load_seconds` in which an engine was built, null where none is, `build_devices` what meters read meanwhile.
+    `seconds` is all of it from preparing
     the work to the last round, without the engine's start. `lanes` counts the engines that may have run on this host
     at the same time: above 1 the host's joules are not this engine's alone. `recorded` are the user's own values.
     `work` says how its work was made: what was cut, filled up or left out of the data, groups and their padding; of an
@@ -258,6 +259,7 @@ class Cycle(Frozen):
     gpus: tuple[str, ...] = ()
     load_seconds: float | None = None
     build_seconds: float | None = None
+    build_devices: tuple[DeviceReading, ...] = ()
     warmup_rounds: tuple[Round, ...] = ()
     steady: bool | None = None
     rounds: tuple[Round, ...] = ()

@@ -174,6 +174,7 @@ _TABLE = [
     Metric(
         "build_seconds", "s", "lower", "load", "of the load, the time in which an engine was built, by its own clock"
     ),
+    Metric("build_joules", "J", "lower", "load", "joules of the engine's devices in that time, apart from serving"),
 ]
 METRICS: dict[str, Metric] = {metric.key: metric for metric in _TABLE}
 

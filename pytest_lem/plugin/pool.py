@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from pathlib import Path
 
+from pytest_lem.building import started
 from pytest_lem.cooling import Cooling
+from pytest_lem.engines import registry
 from pytest_lem.engines.host import Engine
 from pytest_lem.meters.nvml import memory_used
+from pytest_lem.meters.registry import MeterSet
 from pytest_lem.model.errors import EngineError
 from pytest_lem.model.measurement import Gap
 from pytest_lem.model.specs import EngineSpec
@@ -23,13 +27,15 @@ from pytest_lem.plugin.gpus import Gpus
 class EnginePool:
     """The engine that runs now, if any. `gpus` are leased when an engine first needs one; `cooling` makes the gaps.
 
-    `progress` puts a text on the progress line, `say` writes a line that stays.
+    `progress` puts a text on the progress line, `say` writes a line that stays. `meters` opens meters over GPUs, for a
+    start that builds an engine: those that measure its rounds shall not take the GPU as idle as it was before.
     """
 
     gpus: Gpus
     logs: Path
     progress: Callable[[str], None]
     say: Callable[[str], None]
+    meters: Callable[[Sequence[str]], MeterSet]
     cooling: Cooling | None = None
     engine: Engine | None = None
     spec: EngineSpec | None = None
@@ -101,7 +107,13 @@ class EnginePool:
     def start(self, spec: EngineSpec, gpus: tuple[str, ...]) -> Engine:
         """An engine of which the caller takes care. Raises EngineError."""
         self.progress(f"start {spec.backend} {spec.model} {spec.precision_id}")
-        return Engine.start(spec, gpus=gpus, log_path=self._log(spec), on_progress=self.progress)
+        start = partial(Engine.start, spec, gpus=gpus, log_path=self._log(spec), on_progress=self.progress)
+        if not registry.entry(spec.backend).builds(spec.options):
+            return start()
+        with self.meters(gpus) as meters:
+            engine, built = started(meters, start)
+        engine.build_devices = built
+        return engine
 
     def _make_gap(self) -> Gap | None:
         """Wait between two engines: not before the first."""

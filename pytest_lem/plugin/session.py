@@ -57,7 +57,7 @@ class LemSession:
             test=lambda: self.test,
         )
         logs = self.recorder.run.directory / "logs"
-        self.pool = EnginePool(self._gpus, logs, self.show, self.progress.say, self._cooling())
+        self.pool = EnginePool(self._gpus, logs, self.show, self.progress.say, self._open_meters, self._cooling())
         self.flops = flops_method(config)
         self._carbon = self._grams_per_joule()
         self.stopping = Stopping()
@@ -67,8 +67,11 @@ class LemSession:
         """The meters over these GPUs and the host, opened once. Raises MeterError for a named one that can't work."""
         key = tuple(gpus)
         if key not in self._meters:
-            self._meters[key] = open_meters(self.meter_names, gpus=key, own_pids=self.own_pids)
+            self._meters[key] = self._open_meters(key)
         return self._meters[key]
+
+    def _open_meters(self, gpus: Sequence[str]) -> MeterSet:
+        return open_meters(self.meter_names, gpus=gpus, own_pids=self.own_pids)
 
     @property
     def gpus(self) -> tuple[str, ...]:

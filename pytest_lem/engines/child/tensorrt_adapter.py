@@ -45,11 +45,14 @@ class Adapter:
         self.folder = tempfile.TemporaryDirectory(prefix="lem-model-")  # workers may read it late
         if request["source"] == "synthetic":
             arguments["model"] = write_shape(Path(request["location"]), Path(self.folder.name), request["precision"])
+        began_ns = time.monotonic_ns()
         with worker_faults():
             self.driver = tensorrt_driver.Driver(tensorrt_driver.open_llm(arguments, self.runtime))
         self.tokenizer = Tokenizer(request)
         self.here = single_process(request) and self.runtime == "pytorch"
         observed = tensorrt_observe.observe(self.driver.llm, request)
+        if observed["build"]:
+            observed["build"]["start_ns"] = began_ns
         self.weights = observed["weights_bytes"]
         return {**observed, "tokenizer": self.tokenizer.name}
 
