@@ -194,6 +194,8 @@ def test_peaks_are_those_of_the_board_and_precision_and_of_all_gpus_together():
     two = peaks_of(["NVIDIA H100 80GB HBM3"] * 2, "bfloat16")
     assert (two.flops_per_second, two.bytes_per_second) == (2 * 989.4e12, 2 * 3352e9)
     assert peaks_of(["NVIDIA L4"], "float32").flops_per_second == 30.3e12
+    assert peaks_of(["NVIDIA L4"], "float32", tf32=True).flops_per_second == 60.5e12
+    assert peaks_of(["NVIDIA L4"], "bfloat16", tf32=True).flops_per_second == 121e12
     assert all(board.source and board.float16 and board.gigabytes for board in BOARDS)
 
 
@@ -207,6 +209,7 @@ def test_peaks_are_those_of_the_board_and_precision_and_of_all_gpus_together():
             "no published peaks are known for 'NVIDIA H100 80GB HBM3 MIG",
         ),
         (["Tesla T4"], "bfloat16", "no published peak of 'Tesla T4' in bfloat16 is known"),
+        (["NVIDIA B200"], "float32", "no published peak of 'NVIDIA B200' in float32 is known"),
     ],
 )
 def test_what_is_not_published_has_no_peak(names, precision, reason):

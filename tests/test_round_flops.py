@@ -133,6 +133,20 @@ def test_two_gpus_have_the_peaks_of_both():
     assert context_of(found).peaks.flops_per_second == 2 * 989.4e12
 
 
+def test_an_engine_that_multiplies_float32_as_tf32_is_held_against_the_peak_of_that():
+    devices = (MeterDevice(id="GPU-a", kind="gpu", name="NVIDIA H100 80GB HBM3"),)
+    cycle = a_cycle(rounds=(a_round(),), gpus=("GPU-a",), arithmetic=PASS)
+
+    def peak(tf32):
+        observed = {"options": {"tf32": tf32}}
+        engine = an_engine(precision="float32").model_copy(update={"observed": observed})
+        found = a_measurement(cycles=(cycle,), engine=engine, meters=(a_meter(devices=devices),))
+        return context_of(found).peaks.flops_per_second
+
+    assert peak(True) == pytest.approx(494.7e12)
+    assert peak(False) == pytest.approx(66.9e12)
+
+
 def test_a_window_has_no_flops():
     found = late_metrics(a_window())
     assert found["flops_per_token"].reason == "a window has no tokens or requests"

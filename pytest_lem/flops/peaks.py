@@ -21,7 +21,10 @@ class Peaks:
 
 @dataclass(frozen=True)
 class Board:
-    """A board's `names`, its dense peaks in TFLOP/s (None: it cannot), GB/s of memory, and who published them."""
+    """A board's `names`, its dense peaks in TFLOP/s (None: it cannot), GB/s of memory, and who published them.
+
+    In TF32 each of them that has bfloat16 is published at half of that.
+    """
 
     names: tuple[str, ...]
     bfloat16: float | None
@@ -61,12 +64,12 @@ BOARDS = (
 _BY_NAME = {name: board for board in BOARDS for name in board.names}
 
 
-def peaks_of(names: Sequence[str], precision: str) -> Peaks:
-    """The summed peaks of GPUs by name, in `precision` (float32: without TF32).
+def peaks_of(names: Sequence[str], precision: str, *, tf32: bool = False) -> Peaks:
+    """The summed peaks of GPUs by name, in `precision`; `tf32`: float32 is multiplied as TF32.
 
     Raises Unavailable with the reason where one is not known.
     """
-    found = [_peak(name, precision) for name in names]
+    found = [_peak(name, "TF32" if tf32 and precision == "float32" else precision) for name in names]
     if not found:
         raise Unavailable("peaks", "no published peaks are known for a CPU")
     return Peaks(sum(each.flops_per_second for each in found), sum(each.bytes_per_second for each in found))
@@ -78,7 +81,9 @@ def _peak(name: str, precision: str) -> Peaks:
     board = _BY_NAME.get(name)
     if board is None:
         raise Unavailable("peaks", f"no published peaks are known for {name!r}")
-    tera = {"bfloat16": board.bfloat16, "float16": board.float16, "float32": board.float32}.get(precision)
+    half = None if board.bfloat16 is None else board.bfloat16 / 2
+    peaks = {"bfloat16": board.bfloat16, "float16": board.float16, "float32": board.float32, "TF32": half}
+    tera = peaks.get(precision)
     if tera is None:
         raise Unavailable("peaks", f"no published peak of {name!r} in {precision} is known")
     return Peaks(tera * 1e12, board.gigabytes * 1e9)
