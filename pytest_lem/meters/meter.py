@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable, Mapping
+from typing import Literal, Protocol, runtime_checkable
 
 from pytest_lem.meters.trail import Trail
 from pytest_lem.model.measurement import DeviceReading, MeterDevice, Source
@@ -119,4 +119,60 @@ class GpuDriver(Protocol):
 
     def state(self) -> GpuState:
         """Clocks, temperature and throttle reasons of now."""
+        ...
+
+
+class ActivityCounters(Protocol):
+    """A GPU's performance counters: shares of time since they were read last. `faults`: metric → why it has none."""
+
+    faults: Mapping[str, str]
+
+    def restart(self) -> None:
+        """Forget the last reading: the next one begins a new stretch of time."""
+        ...
+
+    def read(self) -> Mapping[str, float] | None:
+        """Shares (0 to 1) since the last call by key; None at the first. Raises MeterError."""
+        ...
+
+    def close(self) -> None:
+        """Give back what the driver allocated."""
+        ...
+
+
+class TelemetryDriver(Protocol):
+    """One GPU as telemetry sees it, while it works. Methods raise MeterError where the card lacks the reading."""
+
+    uuid: str
+
+    def power_w(self) -> float:
+        """Instantaneous board power in watts."""
+        ...
+
+    def average_power_w(self) -> float:
+        """Mean board power in watts over the last second."""
+        ...
+
+    def clock_mhz(self, which: Literal["sm", "memory"]) -> int:
+        """A clock of now in MHz."""
+        ...
+
+    def temperature_c(self) -> int:
+        """Temperature of the chip in degrees Celsius."""
+        ...
+
+    def utilization(self) -> tuple[float, float]:
+        """Shares (0 to 1) of the driver's last sampling period: a kernel ran, memory was used."""
+        ...
+
+    def memory_used(self) -> int:
+        """Bytes in use on the whole GPU."""
+        ...
+
+    def throttle_reasons(self) -> tuple[str, ...]:
+        """Why the clocks are lower than they could be, now."""
+        ...
+
+    def gpm(self) -> ActivityCounters:
+        """The performance counters; whoever opens them closes them."""
         ...

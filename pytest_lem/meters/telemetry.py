@@ -1,0 +1,99 @@
+"""Telemetry: what GPUs tell of themselves while the engine works, sampled by one thread of pytest's idle process.
+
+Only inside a round's window: the counter ticks at its edges are read before it and after it, alone.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from pytest_lem.meters.device_use import device_use
+from pytest_lem.meters.gauges import Gauges
+from pytest_lem.meters.host_clock import HostClock
+from pytest_lem.meters.meter import Clock, TelemetryDriver
+from pytest_lem.meters.moments import Track
+from pytest_lem.model.telemetry import DeviceUse
+
+HERTZ = 20.0
+CORE_SHARE = 0.005
+"""What all readings may take of one core: 1 % is the promise, and waking 20 times a second takes 0.3 % by itself."""
+HUNG = "the driver did not answer for 2 s: telemetry is off"
+_GONE_S = 2.0
+_NS = 1_000_000_000
+
+
+class Telemetry:
+    """Samples `drivers` at `hertz` through one window at a time. Without drivers it asks nothing and has no thread.
+
+    `clocks` gives each driver its own clock, as simulated GPUs have. Opening asks each GPU some times, to find out what
+    it tells and at what cost: 0.1 s each. `thread_cpu_s` is what the thread took in the last window, in CPU seconds.
+    """
+
+    def __init__(
+        self, drivers: Sequence[TelemetryDriver] = (), hertz: float = HERTZ, *, clocks: Sequence[Clock] | None = None
+    ) -> None:
+        self.hertz = hertz
+        self.hung = False
+        self.thread_cpu_s = 0.0
+        shared, share = HostClock(), CORE_SHARE / max(len(drivers), 1)
+        self.tracks = [
+            Track(Gauges(driver), clock, hertz, share)
+            for driver, clock in zip(drivers, clocks or [shared] * len(drivers), strict=True)
+        ]
+
+    @contextmanager
+    def sampling(self, start_ns: int) -> Iterator[None]:
+        """Sample from `start_ns` (monotonic) until the block ends; nothing is asked any more when this returns.
+
+        A driver that does not answer for 2 s is left alone for good: windows go on without telemetry.
+        """
+        self.restart()
+        if not self.tracks or self.hung:
+            yield
+            return
+        held = threading.Lock()  # the cheapest thing to wait at: an Event takes ten times the CPU time
+        held.acquire()
+        thread = threading.Thread(target=self._run, args=(start_ns, held), name="lem-telemetry", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            held.release()
+            thread.join(_GONE_S)
+            self.hung = thread.is_alive()
+
+    def restart(self) -> None:
+        """Forget the last window."""
+        for track in self.tracks:
+            if self.hung:
+                track.moments = []
+            else:
+                track.restart()
+
+    def sample(self) -> None:
+        """Ask every GPU once."""
+        for track in self.tracks:
+            track.sample()
+
+    def use(self, start_ns: int, end_ns: int) -> tuple[DeviceUse, ...]:
+        """What the last window comes to between two instants (monotonic), one summary a GPU."""
+        reason = HUNG if self.hung else None
+        return tuple(device_use(track, start_ns, end_ns, reason=reason) for track in self.tracks)
+
+    def close(self) -> None:
+        """Let go of what the drivers allocated; a thread that hangs in one may still use it."""
+        if not self.hung:
+            for track in self.tracks:
+                track.gauges.close()
+        self.tracks = []
+
+    def _run(self, start_ns: int, held: threading.Lock) -> None:
+        """The thread: sample at the rate from `start_ns` on, until the lock can be had."""
+        period, due = round(_NS / self.hertz), start_ns
+        while not held.acquire(timeout=max(due - time.monotonic_ns(), 0) / _NS):
+            self.sample()
+            due = max(due + period, time.monotonic_ns())
+        self.thread_cpu_s = time.thread_time()
