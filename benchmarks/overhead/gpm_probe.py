@@ -36,8 +36,7 @@ def told(error: Any) -> Json:
 def _between(handle: Any, gap_s: float) -> Json:
     samples: list[Any] = []
     try:
-        for _ in range(2):
-            samples.append(pynvml.nvmlGpmSampleAlloc())
+        samples.extend(pynvml.nvmlGpmSampleAlloc() for _ in range(2))
         times = []
         for place, sample in enumerate(samples):
             if place:

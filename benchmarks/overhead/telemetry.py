@@ -23,7 +23,8 @@ from pytest_lem.engines import registry
 from pytest_lem.engines.host import Engine
 from pytest_lem.meters.gpm import Gpm
 from pytest_lem.meters.nvml import NvmlDriver
-from pytest_lem.meters.telemetry import HERTZ, Telemetry
+from pytest_lem.meters.pace import HERTZ
+from pytest_lem.meters.telemetry import Telemetry
 from pytest_lem.model.errors import MeterError
 from pytest_lem.model.specs import EngineSpec, WorkloadSpec
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from pytest_lem.meters.gauges import THROTTLED
 from pytest_lem.meters.moments import Moment, Track
-from pytest_lem.model.telemetry import GAUGES, DeviceUse, Gauge, Spread
+from pytest_lem.model.telemetry import GAUGES, DeviceUse, Gauge, Spread, Timeline
 
 UNSEEN = "the window ended before a first value"
 
@@ -34,6 +34,29 @@ def device_use(track: Track, start_ns: int, end_ns: int, *, reason: str | None =
         reason=reason,
         notes=track.gauges.notes,
     )
+
+
+def timeline(track: Track, start_ns: int, end_ns: int) -> Timeline:
+    """All that was told in a window."""
+    moments = inside(track.moments, start_ns, end_ns)
+    values = {gauge.key: tuple(_number(moment, gauge.key) for moment in moments) for gauge in GAUGES}
+    return Timeline(
+        device=track.gauges.uuid,
+        time_ns=tuple(moment.time_ns for moment in moments),
+        since_ns=tuple(moment.since_ns for moment in moments),
+        values={key: told for key, told in values.items() if any(value is not None for value in told)},
+        throttle_reasons=tuple(_reasons(moment) for moment in moments),
+    )
+
+
+def _number(moment: Moment, key: str) -> float | None:
+    value = moment.values.get(key)
+    return None if value is None or isinstance(value, tuple) else float(value)
+
+
+def _reasons(moment: Moment) -> str | None:
+    told = moment.values.get(THROTTLED)
+    return ",".join(told) if isinstance(told, tuple) else None
 
 
 def throttled(moments: Sequence[Moment]) -> dict[str, float] | None:

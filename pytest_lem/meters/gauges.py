@@ -15,7 +15,7 @@ from pytest_lem.model.telemetry import ACTIVITY
 THROTTLED = "throttle_reasons"
 AVERAGED = "power is a mean over 1 s: the card lacks field 186"
 GPM = "gpm"
-MOST_HERTZ = {"memory_clock": 5.0, "temperature": 5.0, "utilization": 5.0, GPM: 5.0}
+SLOWER = {"memory_clock": 5.0, "temperature": 5.0, "utilization": 5.0, GPM: 5.0}
 """What is not worth asking more often: utilisation is a mean over 1/6 to 1 s (nvml.h), GPM's are means over the time
 between two readings, and neither the chip's heat nor its memory's clock changes faster."""
 _TRIES = 5

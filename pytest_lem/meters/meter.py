@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from pytest_lem.meters.trail import Trail
 from pytest_lem.model.measurement import DeviceReading, MeterDevice, Source
+
+if TYPE_CHECKING:
+    from pytest_lem.meters.telemetry import Telemetry
 
 
 class Meter(Protocol):
@@ -59,6 +62,15 @@ class WatchingMeter(Meter, Protocol):
         ...
 
 
+@runtime_checkable
+class SampledMeter(Meter, Protocol):
+    """A meter whose GPUs tell of themselves while they work."""
+
+    def telemetry(self, hertz: float) -> Telemetry:
+        """What samples them at `hertz` inside windows."""
+        ...
+
+
 class Clock(Protocol):
     """The host's monotonic clock; a simulation has its own."""
 
@@ -90,42 +102,13 @@ class GpuState(Protocol):
         ...
 
 
-class GpuDriver(Protocol):
-    """One GPU as the GPU meter sees it. Methods raise MeterError where the card lacks the reading.
-
-    Only `pytest_lem.meters.nvml` implements it for real; the tests' simulated GPU implements it with its own clock.
-    """
-
-    uuid: str
-    name: str
-    mig: bool
-    """Whether MIG is enabled, so that the whole GPU's joules are shared by its instances."""
-
-    def energy_mj(self) -> int:
-        """Total energy counter in millijoules. Slow: a call takes about 3 ms."""
-        ...
-
-    def power_w(self) -> float:
-        """Instantaneous board power in watts (field 186), a new value about every 100 ms; a call takes 5 µs."""
-        ...
-
-    def average_power_w(self) -> float:
-        """Mean board power in watts over the last second, for cards without field 186."""
-        ...
-
-    def process_ids(self) -> tuple[int, ...]:
-        """PIDs of the compute processes on the GPU; () where there are none or a container hides them."""
-        ...
-
-    def state(self) -> GpuState:
-        """Clocks, temperature and throttle reasons of now."""
-        ...
-
-
 class ActivityCounters(Protocol):
-    """A GPU's performance counters: shares of time since they were read last. `faults`: metric → why it has none."""
+    """A GPU's performance counters: shares of time since they were read last."""
 
-    faults: Mapping[str, str]
+    @property
+    def faults(self) -> Mapping[str, str]:
+        """Key → why there was no value for it."""
+        ...
 
     def restart(self) -> None:
         """Forget the last reading: the next one begins a new stretch of time."""
@@ -146,11 +129,11 @@ class TelemetryDriver(Protocol):
     uuid: str
 
     def power_w(self) -> float:
-        """Instantaneous board power in watts."""
+        """Instantaneous board power in watts (field 186), a new value about every 100 ms; a call takes 5 µs."""
         ...
 
     def average_power_w(self) -> float:
-        """Mean board power in watts over the last second."""
+        """Mean board power in watts over the last second, for cards without field 186."""
         ...
 
     def clock_mhz(self, which: Literal["sm", "memory"]) -> int:
@@ -175,4 +158,29 @@ class TelemetryDriver(Protocol):
 
     def gpm(self) -> ActivityCounters:
         """The performance counters; whoever opens them closes them."""
+        ...
+
+
+class GpuDriver(TelemetryDriver, Protocol):
+    """One GPU as the GPU meter sees it, and as it hands it on for telemetry.
+
+    Methods raise MeterError where the card lacks the reading.
+
+    Only `pytest_lem.meters.nvml` implements it for real; the tests' simulated GPU implements it with its own clock.
+    """
+
+    name: str
+    mig: bool
+    """Whether MIG is enabled, so that the whole GPU's joules are shared by its instances."""
+
+    def energy_mj(self) -> int:
+        """Total energy counter in millijoules. Slow: a call takes about 3 ms."""
+        ...
+
+    def process_ids(self) -> tuple[int, ...]:
+        """PIDs of the compute processes on the GPU; () where there are none or a container hides them."""
+        ...
+
+    def state(self) -> GpuState:
+        """Clocks, temperature and throttle reasons of now."""
         ...

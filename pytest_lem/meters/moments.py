@@ -6,12 +6,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from pytest_lem.meters.gauges import GPM, MOST_HERTZ, Gauges, Values
+from pytest_lem.meters.gauges import GPM, SLOWER, Gauges, Values
 from pytest_lem.meters.meter import Clock
 from pytest_lem.meters.pace import strides
 from pytest_lem.model.errors import MeterError
 from pytest_lem.model.telemetry import ACTIVITY
-
 
 _TIMED_TICKS = 8
 
@@ -34,11 +33,12 @@ class Moment:
         return Moment(self.time_ns, {key: value for key, value in self.values.items() if key not in ACTIVITY})
 
 
-@dataclass
+@dataclass(eq=False)
 class Track:
     """One GPU's `moments` in a window, why readings are `broken`, and the CPU seconds that asking took.
 
-    All that is asked together may take `share` of one core; what is dear is asked less often.
+    All that is asked together may take `share` of one core; what is dear is asked less often. `looking` tells when the
+    meter reads the GPU's counter, and wants to be alone.
     """
 
     gauges: Gauges
@@ -49,6 +49,7 @@ class Track:
     broken: dict[str, str] = field(default_factory=dict)
     cpu_s: float = 0.0
     cpu: Callable[[], float] = time.thread_time
+    looking: Callable[[], bool] = lambda: False
     _tick: int = 0
     _since_ns: int | None = None
     _plan: dict[str, int] = field(default_factory=dict)
@@ -57,7 +58,7 @@ class Track:
         """Begin a window: a source that failed in the last one is asked again, at the pace that it can afford."""
         self.moments, self.broken, self.cpu_s, self._tick, self._since_ns = [], {}, 0.0, 0, None
         costs = {name: source.cost_s for name, source in self.gauges.sources.items()}
-        self._plan = strides(costs, MOST_HERTZ, self.hertz, self.share)
+        self._plan = strides(costs, SLOWER, self.hertz, self.share)
         self.gauges.restart()
 
     def sample(self) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import ceil
 
+HERTZ = 20.0
+MOST_HERTZ = 100.0
 LEAST_HERTZ = 1.0
 """A reading is taken at least this often, whatever it costs: a window of seconds wants a few."""
 

@@ -7,41 +7,52 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from pytest_lem.meters.device_use import device_use
+from pytest_lem.meters.device_use import device_use, timeline
 from pytest_lem.meters.gauges import Gauges
 from pytest_lem.meters.host_clock import HostClock
 from pytest_lem.meters.meter import Clock, TelemetryDriver
 from pytest_lem.meters.moments import Track
-from pytest_lem.model.telemetry import DeviceUse
+from pytest_lem.meters.pace import HERTZ
+from pytest_lem.model.telemetry import DeviceUse, Timeline
 
-HERTZ = 20.0
 CORE_SHARE = 0.005
 """What all readings may take of one core: 1 % is the promise, and waking 20 times a second takes 0.3 % by itself."""
 HUNG = "the driver did not answer for 2 s: telemetry is off"
 _GONE_S = 2.0
+_ASIDE_S = 0.01
+_ASIDE = 4
 _NS = 1_000_000_000
 
 
 class Telemetry:
     """Samples `drivers` at `hertz` through one window at a time. Without drivers it asks nothing and has no thread.
 
-    `clocks` gives each driver its own clock, as simulated GPUs have. Opening asks each GPU some times, to find out what
-    it tells and at what cost: 0.1 s each. `thread_cpu_s` is what the thread took in the last window, in CPU seconds.
+    `clocks` gives each driver its own clock, as simulated GPUs have; `looking` tells of each whether the meter reads
+    its counter just now: it is asked nothing then. Opening asks each GPU some times, to find out what it tells and at
+    what cost: 0.1 s each. `thread_cpu_s` is what the thread took in the last window, in CPU seconds.
     """
 
     def __init__(
-        self, drivers: Sequence[TelemetryDriver] = (), hertz: float = HERTZ, *, clocks: Sequence[Clock] | None = None
+        self,
+        drivers: Sequence[TelemetryDriver] = (),
+        hertz: float = HERTZ,
+        *,
+        clocks: Sequence[Clock] | None = None,
+        looking: Sequence[Callable[[], bool]] | None = None,
     ) -> None:
         self.hertz = hertz
         self.hung = False
         self.thread_cpu_s = 0.0
         shared, share = HostClock(), CORE_SHARE / max(len(drivers), 1)
+        count = len(drivers)
         self.tracks = [
-            Track(Gauges(driver), clock, hertz, share)
-            for driver, clock in zip(drivers, clocks or [shared] * len(drivers), strict=True)
+            Track(Gauges(driver), clock, hertz, share, looking=busy)
+            for driver, clock, busy in zip(
+                drivers, clocks or [shared] * count, looking or [lambda: False] * count, strict=True
+            )
         ]
 
     @contextmanager
@@ -74,14 +85,27 @@ class Telemetry:
                 track.restart()
 
     def sample(self) -> None:
-        """Ask every GPU once."""
-        for track in self.tracks:
-            track.sample()
+        """Ask every GPU once; one whose counter is being read a little later, or not at all."""
+        waiting = list(self.tracks)
+        for attempt in range(_ASIDE):
+            if attempt:
+                time.sleep(_ASIDE_S)
+            free = [track for track in waiting if not track.looking()]
+            for track in free:
+                track.sample()
+            waiting = [track for track in waiting if track not in free]
+            if not waiting:
+                return
 
     def use(self, start_ns: int, end_ns: int) -> tuple[DeviceUse, ...]:
         """What the last window comes to between two instants (monotonic), one summary a GPU."""
         reason = HUNG if self.hung else None
         return tuple(device_use(track, start_ns, end_ns, reason=reason) for track in self.tracks)
+
+    def timelines(self, start_ns: int, end_ns: int) -> tuple[Timeline, ...]:
+        """All that was told between two instants (monotonic), one timeline a GPU that told anything."""
+        found = (timeline(track, start_ns, end_ns) for track in self.tracks)
+        return tuple(each for each in found if each.time_ns)
 
     def close(self) -> None:
         """Let go of what the drivers allocated; a thread that hangs in one may still use it."""

@@ -60,6 +60,20 @@ class Spread(Frozen):
     reason: str | None = None
 
 
+class Timeline(Frozen):
+    """Everything that one GPU told through one window, moment by moment, on the host's monotonic clock.
+
+    `values` by the keys of `GAUGES`, as long as `time_ns`; null where a reading was not taken at that moment. Readings
+    over time stand for the time from `since_ns` on. `throttle_reasons` are joined by a comma, "" where there are none.
+    """
+
+    device: str
+    time_ns: tuple[int, ...] = ()
+    since_ns: tuple[int | None, ...] = ()
+    values: dict[str, tuple[float | None, ...]] = Field(default_factory=dict)
+    throttle_reasons: tuple[str | None, ...] = ()
+
+
 class DeviceUse(Frozen):
     """How one GPU was used through one window, as it told itself while the engine worked.
 
