@@ -23,14 +23,14 @@ def inside(moments: Sequence[Moment], start_ns: int, end_ns: int) -> list[Moment
 
 def device_use(track: Track, start_ns: int, end_ns: int, *, reason: str | None = None) -> DeviceUse:
     """The summary of a window from `start_ns` to `end_ns` (monotonic); `reason` says why sampling ended early."""
-    moments = inside(track.moments, start_ns, end_ns)
+    moments, seconds = inside(track.moments, start_ns, end_ns), (end_ns - start_ns) / 1e9
     return DeviceUse(
         device=track.gauges.uuid,
         samples=len(moments),
         hertz=_hertz([moment.time_ns for moment in moments]),
         gauges={gauge.key: _spread(gauge, moments, reason or track.missing(gauge.key)) for gauge in GAUGES},
         throttle_reasons=throttled(moments),
-        cpu_share=track.cpu_s / ((end_ns - start_ns) / 1e9) if moments else None,
+        cpu_share=track.cpu_s / seconds if moments and seconds > 0 else None,
         reason=reason,
         notes=track.gauges.notes,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from statistics import median
+from statistics import fmean
 from typing import TypeAlias
 
 from pytest_lem.meters.meter import ActivityCounters, TelemetryDriver
@@ -19,7 +19,7 @@ SLOWER = {"memory_clock": 5.0, "temperature": 5.0, "utilization": 5.0, GPM: 5.0}
 """What is not worth asking more often: utilisation is a mean over 1/6 to 1 s (nvml.h), GPM's are means over the time
 between two readings, and neither the chip's heat nor its memory's clock changes faster."""
 _TRIES = 5
-_REMEMBERED = 25
+_REMEMBERED = 8
 _GPM_APART_S = 0.1
 
 Values: TypeAlias = Mapping[str, float | tuple[str, ...]]
@@ -27,7 +27,7 @@ Values: TypeAlias = Mapping[str, float | tuple[str, ...]]
 
 @dataclass
 class Source:
-    """One call to the driver: the keys that it gives, and what it costs (CPU seconds), the median of some calls."""
+    """One call to the driver: the keys that it gives, and `costs`, the CPU seconds of its last timed calls."""
 
     keys: tuple[str, ...]
     read: Callable[[], Values | None]
@@ -36,7 +36,7 @@ class Source:
     @property
     def cost_s(self) -> float:
         """CPU seconds of one call."""
-        return median(self.costs) if self.costs else 0.0
+        return fmean(self.costs) if self.costs else 0.0
 
     def timed(self, cpu: Callable[[], float]) -> Values | None:
         """Read it, and keep what that took. Raises MeterError."""
