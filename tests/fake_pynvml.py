@@ -47,6 +47,18 @@ class FakeGpu:
     broken: set[str] = field(default_factory=set)
 
 
+class WorkingGpu(FakeGpu):
+    """Draws 300 W all the time: its counter ticks every 100 ms."""
+
+    @property
+    def energy_mj(self):
+        return time.monotonic_ns() // 100_000_000 * 30_000
+
+    @energy_mj.setter
+    def energy_mj(self, value):
+        pass
+
+
 @dataclass
 class FakeHandle:
     gpu: FakeGpu

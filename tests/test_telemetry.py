@@ -361,6 +361,12 @@ def test_what_is_cheap_keeps_the_full_rate_and_what_is_dear_gives_way():
     assert sum((5e-6, 3e-3 / 20, 4e-4 / 8)) * 20 <= 0.005
 
 
+def test_power_gives_way_last():
+    dear = {"power": 2e-4, "clock": 1e-4, "gpm": 1e-4}
+    assert strides(dear, {}, 20.0, 0.0046, last="power") == {"power": 1, "clock": 8, "gpm": 8}
+    assert strides(dear, {}, 20.0, 0.0023, last="power") == {"power": 2, "clock": 20, "gpm": 20}
+
+
 def test_a_reading_that_turns_out_dear_is_asked_less_often_in_later_windows():
     gpu, now = simulated(activity=None), [0.0]
     clock = lambda: now[0]  # noqa: E731 - a CPU clock that only the temperature moves
@@ -378,8 +384,8 @@ def test_a_reading_that_turns_out_dear_is_asked_less_often_in_later_windows():
         for _ in range(80):
             track.sample()
     asked = [call.name for call in gpu.calls]
-    assert (asked.count("temperature_c"), asked.count("power_w")) == (4, 80)
-    assert track.cpu_s == pytest.approx(4 * 0.004)
+    assert (asked.count("temperature_c"), asked.count("power_w")) == (5, 80)
+    assert track.cpu_s == pytest.approx(5 * 0.004)
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from pytest_lem.model.telemetry import ACTIVITY
 THROTTLED = "throttle_reasons"
 AVERAGED = "power is a mean over 1 s: the card lacks field 186"
 GPM = "gpm"
+POWER = "power"
 SLOWER = {"memory_clock": 5.0, "temperature": 5.0, "utilization": 5.0, GPM: 5.0}
 """What is not worth asking more often: utilisation is a mean over 1/6 to 1 s (nvml.h), GPM's are means over the time
 between two readings, and neither the chip's heat nor its memory's clock changes faster."""
@@ -86,10 +87,10 @@ class Gauges:
             self._counters = None
 
     def _open_power(self, driver: TelemetryDriver) -> None:
-        self._open("power", ("power_w",), lambda: {"power_w": driver.power_w()})
-        if "power" not in self.sources:
-            self._open("power", ("power_w",), lambda: {"power_w": driver.average_power_w()})
-            if "power" in self.sources:
+        self._open(POWER, ("power_w",), lambda: {"power_w": driver.power_w()})
+        if POWER not in self.sources:
+            self._open(POWER, ("power_w",), lambda: {"power_w": driver.average_power_w()})
+            if POWER in self.sources:
                 del self.lacking["power_w"]
                 self.notes = (AVERAGED,)
 

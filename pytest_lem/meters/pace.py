@@ -11,12 +11,14 @@ LEAST_HERTZ = 1.0
 """A reading is taken at least this often, whatever it costs: a window of seconds wants a few."""
 
 
-def strides(costs: Mapping[str, float], most: Mapping[str, float], hertz: float, share: float) -> dict[str, int]:
+def strides(
+    costs: Mapping[str, float], most: Mapping[str, float], hertz: float, share: float, *, last: str = ""
+) -> dict[str, int]:
     """Reading → every how many ticks it is taken, ticks coming `hertz` times a second.
 
     `costs` are CPU seconds of one reading each, `most` the highest rate (Hz) that makes sense for some of them. What
     costs most is asked half as often, again and again, until all together take at most `share` of one core, or come
-    once a second.
+    once a second; `last` is spared as long as others can give way.
     """
     found = {name: max(1, ceil(hertz / most.get(name, hertz) - 1e-9)) for name in costs}
     slowest = max(1, int(hertz / LEAST_HERTZ))
@@ -24,7 +26,7 @@ def strides(costs: Mapping[str, float], most: Mapping[str, float], hertz: float,
         movable = [name for name, stride in found.items() if stride < slowest]
         if not movable:
             break
-        dearest = max(movable, key=lambda name: costs[name] / found[name])
+        dearest = max(movable, key=lambda name: (name != last, costs[name] / found[name]))
         found[dearest] = min(2 * found[dearest], slowest)
     return found
 

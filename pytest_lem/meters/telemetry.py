@@ -22,6 +22,8 @@ CORE_SHARE = 0.005
 """What all readings may take of one core: 1 % is the promise, and waking 20 times a second takes 0.3 % by itself."""
 HUNG = "the driver did not answer for 2 s: telemetry is off"
 _GONE_S = 2.0
+_WITHIN_NS = 5_000_000
+"""The engine may begin a little after the start that was named: the first sample lies inside the window anyhow."""
 _ASIDE_S = 0.01
 _ASIDE = 4
 _NS = 1_000_000_000
@@ -116,7 +118,7 @@ class Telemetry:
 
     def _run(self, start_ns: int, held: threading.Lock) -> None:
         """The thread: sample at the rate from `start_ns` on, until the lock can be had."""
-        period, due = round(_NS / self.hertz), start_ns
+        period, due = round(_NS / self.hertz), start_ns + _WITHIN_NS
         while not held.acquire(timeout=max(due - time.monotonic_ns(), 0) / _NS):
             self.sample()
             due = max(due + period, time.monotonic_ns())

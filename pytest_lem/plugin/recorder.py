@@ -22,7 +22,7 @@ from pytest_lem.plugin.state import RUN_NAME, worker_name
 from pytest_lem.runner import Phase
 from pytest_lem.store.environment import Gpu, collect_environment
 from pytest_lem.store.run import Run, unwritable
-from pytest_lem.store.timelines import TimelineLine, append, pack
+from pytest_lem.store.timelines import TimelineLine, append, pack, set_aside
 
 
 class Recorder:
@@ -46,6 +46,7 @@ class Recorder:
         """Before the first warm-up."""
         self.samples.begin(measurement)
         self.samples.cycle(measurement.id, cycle)
+        set_aside(self.run.directory, measurement.id, cycle.index)
 
     def round(
         self, measurement: Measurement, cycle: int, phase: Phase, round_: Round, timelines: Sequence[Timeline] = ()

@@ -52,6 +52,13 @@ class TimelineLine(Frozen):
     timeline: Timeline
 
 
+def set_aside(run: Path, measurement_id: str, cycle: int) -> None:
+    """Before a cycle is measured: keep apart what an attempt that was killed left of it. Raises StoreError."""
+    path = _lines_of(run, measurement_id, cycle)
+    if path.exists() and not _pack(path):
+        path.rename(free_path(path.parent, path.stem, LINES))
+
+
 def append(run: Path, lines: Iterable[TimelineLine]) -> None:
     """Write down what was told in a round. Raises StoreError that names the path."""
     for line in lines:
@@ -107,11 +114,13 @@ def _lines_of(run: Path, measurement_id: str, cycle: int) -> Path:
     return run / FOLDER / f"{unique_slug(measurement_id)}-c{cycle}{LINES}"
 
 
-def _pack(path: Path) -> None:
+def _pack(path: Path) -> bool:
+    """Whether the lines are Parquet now; false where there are none, or pyarrow is not installed."""
     if not path.exists() or find_spec("pyarrow") is None:
-        return
+        return False
     write_atomic(free_path(path.parent, path.stem, PACKED), as_parquet(read_lines(path)))
     path.unlink()
+    return True
 
 
 def as_parquet(lines: Sequence[TimelineLine]) -> bytes:
