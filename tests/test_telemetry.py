@@ -17,7 +17,7 @@ from pytest_lem.meters import nvml
 from pytest_lem.meters import telemetry as module
 from pytest_lem.meters.counter import Counter
 from pytest_lem.meters.device_use import device_use, timeline
-from pytest_lem.meters.gauges import AVERAGED, Gauges
+from pytest_lem.meters.gauges import AVERAGED, SHARED, Gauges
 from pytest_lem.meters.load_watch import LoadWatch
 from pytest_lem.meters.moments import Moment, Track
 from pytest_lem.meters.nvml_meter import GpuMeter
@@ -150,6 +150,11 @@ def test_a_card_without_the_instant_power_field_tells_its_average_and_says_so():
 
     assert use.notes == (AVERAGED,)
     assert use.gauges["power_w"].n == 80
+
+
+def test_a_gpu_that_is_shared_by_mig_says_that_it_tells_of_the_whole():
+    telemetry, start, end = sampled(simulated(mig=True))
+    assert telemetry.use(start, end)[0].notes == (SHARED,)
 
 
 def test_a_driver_that_fails_midway_keeps_what_it_told_and_says_why_it_ended():
@@ -429,7 +434,8 @@ def test_gpm_gives_shares_between_two_samples_in_order_and_gives_the_samples_bac
 
 
 def test_a_metric_that_gpm_has_no_value_for_is_absent_with_nvmls_word_and_never_0(machine):
-    lib = machine(FakeGpu(GPU, gpm={2: 75.0, 10: float("nan")}))
+    gpu = FakeGpu(GPU, gpm={2: 75.0, 10: float("nan")})
+    lib = machine(gpu)
     telemetry = Telemetry([nvml.NvmlDriver(GPU)])
     telemetry.restart()
     start = time.monotonic_ns()
@@ -440,6 +446,13 @@ def test_a_metric_that_gpm_has_no_value_for_is_absent_with_nvmls_word_and_never_
     assert use.gauges["sm_active"].mean == 0.75
     assert (use.gauges["tensor_active"].mean, use.gauges["tensor_active"].reason) == (None, "GPM: Not Supported")
     assert (use.gauges["dram_active"].mean, use.gauges["dram_active"].reason) == (None, "GPM: NVML gave no number")
+
+    gpu.gpm |= {5: 50.0, 10: 20.0}  # and a metric that it has again is whole again
+    telemetry.restart()
+    for _ in range(9):
+        telemetry.sample()
+    (use,) = telemetry.use(start, time.monotonic_ns())
+    assert (use.gauges["tensor_active"].mean, use.gauges["tensor_active"].reason) == (0.5, None)
     telemetry.close()
     assert lib.samples == []
 

@@ -14,6 +14,7 @@ from pytest_lem.model.telemetry import ACTIVITY
 
 THROTTLED = "throttle_reasons"
 AVERAGED = "power is a mean over 1 s: the card lacks field 186"
+SHARED = "MIG is enabled: what is read is the whole GPU's, shared by its instances"
 GPM = "gpm"
 POWER = "power"
 SLOWER = {"memory_clock": 5.0, "temperature": 5.0, "utilization": 5.0, GPM: 5.0}
@@ -58,7 +59,7 @@ class Gauges:
         self.uuid = driver.uuid
         self.sources: dict[str, Source] = {}
         self.lacking: dict[str, str] = {}
-        self.notes: tuple[str, ...] = ()
+        self.notes: tuple[str, ...] = (SHARED,) if driver.mig else ()
         self._cpu = cpu
         self._counters: ActivityCounters | None = None
         self._open_power(driver)
@@ -92,7 +93,7 @@ class Gauges:
             self._open(POWER, ("power_w",), lambda: {"power_w": driver.average_power_w()})
             if POWER in self.sources:
                 del self.lacking["power_w"]
-                self.notes = (AVERAGED,)
+                self.notes += (AVERAGED,)
 
     def _open_gpm(self, driver: TelemetryDriver) -> None:
         try:

@@ -43,8 +43,9 @@ class Gpm:
         self._question = self._asked()
 
     def restart(self) -> None:
-        """Forget the last sample: the next one begins a new stretch of time."""
+        """Forget the last sample and what had no value: the next one begins a new stretch of time."""
         self._filled = False
+        self.faults.clear()
 
     def read(self) -> dict[str, float] | None:
         """Shares (0 to 1) since the last call, by the keys of `METRICS`; None at the first, which only begins.

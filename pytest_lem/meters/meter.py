@@ -127,6 +127,8 @@ class TelemetryDriver(Protocol):
     """One GPU as telemetry sees it, while it works. Methods raise MeterError where the card lacks the reading."""
 
     uuid: str
+    mig: bool
+    """Whether MIG is enabled, so that what is read is the whole GPU's, shared by its instances."""
 
     def power_w(self) -> float:
         """Instantaneous board power in watts (field 186), a new value about every 100 ms; a call takes 5 µs."""
@@ -170,8 +172,6 @@ class GpuDriver(TelemetryDriver, Protocol):
     """
 
     name: str
-    mig: bool
-    """Whether MIG is enabled, so that the whole GPU's joules are shared by its instances."""
 
     def energy_mj(self) -> int:
         """Total energy counter in millijoules. Slow: a call takes about 3 ms."""
