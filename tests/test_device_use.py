@@ -61,6 +61,7 @@ def test_rounds_that_lost_their_telemetry_are_left_out_and_invalid_ones_never_co
     bad = an_invalid_round(2, use=(a_use(dram_active=0.9),))
     found = measured(*rounds(a_use(dram_active=0.2), lost), bad)
     assert (found.metrics["dram_active"].value, found.metrics["dram_active"].n) == (pytest.approx(0.2), 1)
+    assert "DRAM 20 %" in device_use(found)
 
 
 @pytest.mark.parametrize(
