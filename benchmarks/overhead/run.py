@@ -73,7 +73,7 @@ def telemetry_part(asked: argparse.Namespace) -> bool:
     results = Results(asked.out / "overhead-telemetry.json", "What telemetry costs")
     spec = EngineSpec(backend=asked.backend or "pytorch", model=asked.model, options=asked.options)
     work = WorkloadSpec(batch=asked.batch or 32, prompt_tokens=256, output_tokens=64)
-    return attempt(results, lambda: telemetry.measure(results, spec, work))
+    return attempt(results, lambda: telemetry.measure(results, spec, work)) and not results.errors
 
 
 def startup_half(asked: argparse.Namespace) -> bool:

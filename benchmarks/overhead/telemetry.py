@@ -52,9 +52,14 @@ def measure(results: Results, asked: EngineSpec, workload: WorkloadSpec) -> None
     telemetry = Telemetry([NvmlDriver(board.uuid)])
     try:
         results.data["opened"] = opened(telemetry)
-        with GraphWork(board.uuid) as work:
-            _graph(results, board, work, telemetry)
-        _engine(results, board, asked, workload, telemetry)
+        for part, act in (
+            ("graph", lambda: _graph(results, board, telemetry)),
+            ("engine", lambda: _engine(results, board, asked, workload, telemetry)),
+        ):
+            try:
+                act()
+            except Exception as error:  # noqa: BLE001 - told in the results and by the exit status
+                results.fail(part, error)
     finally:
         telemetry.close()
 
@@ -125,8 +130,13 @@ def _summed(taken: list[tuple[float, float]]) -> Json:
     }
 
 
-def _graph(results: Results, board: Board, work: GraphWork, telemetry: Telemetry) -> None:
-    work.build(GRAPH_SIZE, 0)
+def _graph(results: Results, board: Board, telemetry: Telemetry) -> None:
+    with GraphWork(board.uuid) as work:
+        work.build(GRAPH_SIZE, 0)
+        _beside(results, board, work, telemetry)
+
+
+def _beside(results: Results, board: Board, work: GraphWork, telemetry: Telemetry) -> None:
     results.log(f"graph: {work.facts}")
 
     def look() -> None:
