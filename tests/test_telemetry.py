@@ -365,6 +365,23 @@ def test_what_is_cheap_keeps_the_full_rate_and_what_is_dear_gives_way():
     assert sum((5e-6, 3e-3 / 20, 4e-4 / 8)) * 20 <= 0.005
 
 
+def test_a_thread_that_took_too_much_of_its_core_lets_readings_take_less_until_there_is_room_again():
+    one, other = simulated(activity=None), simulated(activity=None)
+    telemetry = Telemetry([one, other])
+    assert [track.share for track in telemetry.tracks] == [0.0025, 0.0025]
+
+    telemetry.afford(0.044, 4.0)  # 1.1 %: 0.2 % beyond what it aims at
+    assert [track.share for track in telemetry.tracks] == pytest.approx([0.0015, 0.0015])
+    telemetry.afford(0.036, 4.0)
+    assert telemetry.tracks[0].share == pytest.approx(0.0015)
+    telemetry.afford(0.001, 0.01)  # too short to tell
+    assert telemetry.tracks[0].share == pytest.approx(0.0015)
+    telemetry.afford(4.0, 4.0)
+    assert telemetry.tracks[0].share == pytest.approx(0.00025)
+    telemetry.afford(0.0, 4.0)
+    assert telemetry.tracks[0].share == pytest.approx(0.0025)
+
+
 def test_power_gives_way_last():
     dear = {"power": 2e-4, "clock": 1e-4, "gpm": 1e-4}
     assert strides(dear, {}, 20.0, 0.0046, last="power") == {"power": 1, "clock": 8, "gpm": 8}

@@ -18,10 +18,14 @@ from pytest_lem.meters.moments import Track
 from pytest_lem.meters.pace import HERTZ
 from pytest_lem.model.telemetry import DeviceUse, Timeline
 
+GOAL_SHARE = 0.009
+"""What the thread may take of one core: 1 % is the promise."""
 CORE_SHARE = 0.005
-"""What all readings may take of one core: 1 % is the promise, and waking 20 times a second takes 0.3 % by itself."""
+LEAST_SHARE = 0.0005
+"""What the readings may take of it at first, and at least: waking 20 times a second takes the rest, 0.3 % and more."""
 HUNG = "the driver did not answer for 2 s: telemetry is off"
 _GONE_S = 2.0
+_TELLING_S = 0.5
 _WITHIN_NS = 5_000_000
 """The engine may begin a little after the start that was named: the first sample lies inside the window anyhow."""
 _ASIDE_S = 0.01
@@ -48,8 +52,9 @@ class Telemetry:
         self.hertz = hertz
         self.hung = False
         self.thread_cpu_s = 0.0
-        shared, share = HostClock(), CORE_SHARE / max(len(drivers), 1)
-        count = len(drivers)
+        self._share = CORE_SHARE
+        shared, count = HostClock(), len(drivers)
+        share = CORE_SHARE / max(count, 1)
         self.tracks = [
             Track(Gauges(driver), clock, hertz, share, looking=busy)
             for driver, clock, busy in zip(
@@ -77,6 +82,16 @@ class Telemetry:
             held.release()
             thread.join(_GONE_S)
             self.hung = thread.is_alive()
+            if not self.hung:
+                self.afford(self.thread_cpu_s, (time.monotonic_ns() - start_ns) / _NS)
+
+    def afford(self, cpu_s: float, seconds: float) -> None:
+        """Let readings take more or less of a core, after a window of `seconds` in which the thread took `cpu_s`."""
+        if seconds < _TELLING_S:
+            return
+        self._share = min(max(self._share + GOAL_SHARE - cpu_s / seconds, LEAST_SHARE), CORE_SHARE)
+        for track in self.tracks:
+            track.share = self._share / len(self.tracks)
 
     def restart(self) -> None:
         """Forget the last window."""
