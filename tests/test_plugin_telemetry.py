@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from fake_pynvml import WorkingGpu, fake_pynvml
 
-from pytest_lem.meters import nvml
+from pytest_lem.meters import nvml, telemetry
 from pytest_lem.meters.nvml_meter import GpuMeter
 from pytest_lem.model.telemetry import BY_KEY
 from pytest_lem.plugin.check import telemetry_hertz
@@ -36,6 +36,9 @@ def gpu(project, monkeypatch):
     """A project on a machine with one GPU that always works; gives the module that stands for NVML."""
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     nvml.library.cache_clear()
+    # How much a busy host lets readings take is not what is tested here.
+    monkeypatch.setattr(telemetry, "CORE_SHARE", 1.0)
+    monkeypatch.setattr(telemetry, "GOAL_SHARE", 1.0)
     lib = fake_pynvml(WorkingGpu(GPU, gpm=ACTIVE, used=8 * 2**30, reasons=0x04))
     monkeypatch.setitem(sys.modules, "pynvml", lib)
     yield lib

@@ -382,6 +382,10 @@ def test_a_thread_that_took_too_much_of_its_core_lets_readings_take_less_until_t
     assert telemetry.tracks[0].share == pytest.approx(0.0025)
 
 
+def test_a_reading_may_have_a_least_rate_of_its_own():
+    assert strides({"gpm": 1.0, "clock": 1.0}, {}, 20.0, 0.001, least={"gpm": 2.0}) == {"gpm": 10, "clock": 20}
+
+
 def test_power_gives_way_last():
     dear = {"power": 2e-4, "clock": 1e-4, "gpm": 1e-4}
     assert strides(dear, {}, 20.0, 0.0046, last="power") == {"power": 1, "clock": 8, "gpm": 8}

@@ -20,6 +20,8 @@ POWER = "power"
 SLOWER = {"memory_clock": 5.0, "temperature": 5.0, "utilization": 5.0, GPM: 5.0}
 """What is not worth asking more often: utilisation is a mean over 1/6 to 1 s (nvml.h), GPM's are means over the time
 between two readings, and neither the chip's heat nor its memory's clock changes faster."""
+SLOWEST = {GPM: 2.0}
+"""A window of a second needs two readings for one mean."""
 _TRIES = 5
 _REMEMBERED = 8
 _GPM_APART_S = 0.1

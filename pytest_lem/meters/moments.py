@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from pytest_lem.meters.gauges import GPM, POWER, SLOWER, Gauges, Values
+from pytest_lem.meters.gauges import GPM, POWER, SLOWER, SLOWEST, Gauges, Values
 from pytest_lem.meters.meter import Clock
 from pytest_lem.meters.pace import strides
 from pytest_lem.model.errors import MeterError
@@ -58,7 +58,7 @@ class Track:
         """Begin a window: a source that failed in the last one is asked again, at the pace that it can afford."""
         self.moments, self.broken, self.cpu_s, self._tick, self._since_ns = [], {}, 0.0, 0, None
         costs = {name: source.cost_s for name, source in self.gauges.sources.items()}
-        self._plan = strides(costs, SLOWER, self.hertz, self.share, last=POWER)
+        self._plan = strides(costs, SLOWER, self.hertz, self.share, least=SLOWEST, last=POWER)
         self.gauges.restart()
 
     def sample(self) -> None:

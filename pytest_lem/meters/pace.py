@@ -12,22 +12,28 @@ LEAST_HERTZ = 1.0
 
 
 def strides(
-    costs: Mapping[str, float], most: Mapping[str, float], hertz: float, share: float, *, last: str = ""
+    costs: Mapping[str, float],
+    most: Mapping[str, float],
+    hertz: float,
+    share: float,
+    *,
+    least: Mapping[str, float] | None = None,
+    last: str = "",
 ) -> dict[str, int]:
     """Reading → every how many ticks it is taken, ticks coming `hertz` times a second.
 
     `costs` are CPU seconds of one reading each, `most` the highest rate (Hz) that makes sense for some of them. What
     costs most is asked half as often, again and again, until all together take at most `share` of one core, or come
-    once a second; `last` is spared as long as others can give way.
+    once a second, or at their own `least` rate; `last` is spared as long as others can give way.
     """
     found = {name: max(1, ceil(hertz / most.get(name, hertz) - 1e-9)) for name in costs}
-    slowest = max(1, int(hertz / LEAST_HERTZ))
+    slowest = {name: max(found[name], int(hertz / (least or {}).get(name, LEAST_HERTZ))) for name in costs}
     while _load(costs, found, hertz) > share:
-        movable = [name for name, stride in found.items() if stride < slowest]
+        movable = [name for name, stride in found.items() if stride < slowest[name]]
         if not movable:
             break
         dearest = max(movable, key=lambda name: (name != last, costs[name] / found[name]))
-        found[dearest] = min(2 * found[dearest], slowest)
+        found[dearest] = min(2 * found[dearest], slowest[dearest])
     return found
 
 
