@@ -52,6 +52,7 @@ GENERATORS: dict[str, Callable[[dict[str, Any]], str]] = {
     "overhead-engine": overhead.render_gpu,
     "overhead-gpu": overhead.render_gpu,
     "overhead-startup": overhead.render_startup,
+    "overhead-telemetry": overhead.render_telemetry,
     "parallel": parallel.render,
     "phases": phases.render,
     "physics": physics.render,

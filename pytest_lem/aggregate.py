@@ -192,6 +192,14 @@ def _roofline(metric: Metric, cycles: Sequence[Cycle], context: Context) -> Metr
     return MetricValue(value=value, unit=metric.unit, n=sum(map(len, per_cycle)), source="estimated")
 
 
+def _use(metric: Metric, cycles: Sequence[Cycle], context: Context) -> MetricValue:
+    per_cycle = [values for _, values in series(metric, cycles, context)]
+    if metric.key != "peak_used_bytes":
+        return _maybe_zero(metric, per_cycle)
+    peaks = [each.value for values in per_cycle for each in values]
+    return MetricValue(value=max(peaks), unit=metric.unit, n=len(peaks), source="measured")
+
+
 def _load(metric: Metric, cycles: Sequence[Cycle], context: Context) -> MetricValue:
     loads = [each.value for _, values in series(metric, cycles, context) for each in values]
     return _present(metric, mean_interval(loads), "measured")
@@ -221,5 +229,6 @@ _KINDS: dict[str, Callable[[Metric, Sequence[Cycle], Context], MetricValue]] = {
     "counter": _counter,
     "arithmetic": _arithmetic,
     "roofline": _roofline,
+    "use": _use,
     "load": _load,
 }

@@ -182,17 +182,17 @@ def _values(metric: Metric, cycle: Cycle, context: Context) -> list[Value]:
         return [launch_value(metric, cycle, context)]
     if metric.kind in OF_ROUNDS:
         return [round_value(metric, round_, context) for round_ in valid_rounds(cycle)]
-    return _hooked(metric, cycle, context)
+    return _of_some(metric, cycle, context)
 
 
-def _hooked(metric: Metric, cycle: Cycle, context: Context) -> list[Value]:
-    """Those of rounds that have a pass with token times beside them."""
+def _of_some(metric: Metric, cycle: Cycle, context: Context) -> list[Value]:
+    """Those of rounds that have it: a pass with token times beside them, or GPUs that told how they were used."""
     found, lacking = [], Unavailable(metric.key, nothing_valid([cycle]) or "token times were not recorded")
     for round_ in valid_rounds(cycle):
         try:
             found.append(round_value(metric, round_, context))
         except Unavailable as error:
-            told = metric.kind == "service" or (round_.latency and round_.latency.requests)
+            told = metric.kind in ("service", "use") or (round_.latency and round_.latency.requests)
             lacking = error if told else lacking
     if not found:
         raise lacking

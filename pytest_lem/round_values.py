@@ -228,6 +228,24 @@ def _roofline(metric: Metric, round_: Round, context: Context) -> Value:
     return Value(roofline_share(metric.key, round_, context), source="estimated")
 
 
+def _use(metric: Metric, round_: Round, context: Context) -> Value:
+    """The mean of the round's GPUs; of a peak the sum."""
+    if context.device != "cuda":
+        raise Unavailable(metric.key, "the engine uses no GPU")
+    if not round_.use:
+        raise Unavailable(
+            metric.key, "no telemetry was taken: no meter gives any here, or it was off (--lem-telemetry)"
+        )
+    peak = metric.key == "peak_used_bytes"
+    gauges = [use.gauges.get("memory_used_bytes" if peak else metric.key) for use in round_.use]
+    values = [None if gauge is None else gauge.max if peak else gauge.mean for gauge in gauges]
+    known = [value for value in values if value is not None]
+    if len(known) < len(values):
+        reasons = dict.fromkeys(gauge.reason for gauge in gauges if gauge is not None and gauge.reason)
+        raise Unavailable(metric.key, "; ".join(reasons) or "a GPU does not tell it")
+    return Value(fsum(known) if peak else fsum(known) / len(known))
+
+
 def _passes(round_: Round) -> float:
     return round_.passes
 
@@ -241,6 +259,7 @@ _KINDS: dict[str, Callable[[Metric, Round, Context], Value]] = {
     "counter": _counter,
     "arithmetic": _arithmetic,
     "roofline": _roofline,
+    "use": _use,
 }
 _DIVISORS: dict[str, Callable[[Round], float]] = {
     "joules_per_token": lambda round_: round_.tokens,

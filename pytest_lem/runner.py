@@ -18,9 +18,11 @@ from pytest_lem.engines.host import Engine
 from pytest_lem.engines.protocol import PassResult
 from pytest_lem.flops.chain import Asked
 from pytest_lem.meters.registry import MeterSet
+from pytest_lem.meters.telemetry import Telemetry
 from pytest_lem.model.arithmetic import Arithmetic
 from pytest_lem.model.measurement import Cycle, DeviceMemory, Gap, LatencyPass, Round
 from pytest_lem.model.specs import ProtocolSpec, WorkloadSpec
+from pytest_lem.model.telemetry import Timeline
 from pytest_lem.served import refusal, served_round, submission_notes
 from pytest_lem.stats.stopping import stop_reason
 
@@ -39,8 +41,8 @@ class Listener(Protocol):
         """What is being done now, a few words."""
         ...
 
-    def round_done(self, phase: Phase, round_: Round) -> None:
-        """A round has ended: write it down before the next begins."""
+    def round_done(self, phase: Phase, round_: Round, timelines: Sequence[Timeline] = ()) -> None:
+        """A round has ended: write it down before the next begins. `timelines` are what its GPUs told meanwhile."""
         ...
 
 
@@ -108,6 +110,7 @@ class Bench:
     flops: Asked = "analytic"
     passes: int = 1
     began: float = field(default_factory=time.monotonic)
+    telemetry: Telemetry = field(default_factory=Telemetry)
 
     def measure(self) -> None:
         """Run the protocol; the log holds what was measured, whatever happens. Raises EngineError and MeterError."""
@@ -154,7 +157,7 @@ class Bench:
                 result, round_ = self._window(len(rounds))
                 self._aim(result, self.passes)
             rounds.append(round_)
-            self.listener.round_done("warmup", round_)
+            self._done("warmup", round_)
 
     def _cold(self, rounds: Sequence[Round], seconds: float) -> bool:
         asked, answered = self.protocol, sum(whole_pass(round_).requests for round_ in rounds)
@@ -180,7 +183,7 @@ class Bench:
             self.listener.progress(f"round {len(self.log.rounds) + 1} of {'' if self.protocol.rounds else '≤ '}{most}")
             round_ = self._measured(len(self.log.rounds))
             self.log.rounds.append(round_)
-            self.listener.round_done("round", round_)
+            self._done("round", round_)
             if round_.valid:
                 costs.append(cost(round_, self.context))
             why = self._enough(costs)
@@ -215,17 +218,19 @@ class Bench:
         """One pass of the traffic, with token times: what is steady is told by them, and they cost little."""
         engine, arriving = self.log.engine, self.workload.arriving
         start = self.meters.begin(index)
-        with self.meters.watching():
+        with self.meters.watching(), self.telemetry.sampling(start):
             result = engine.run(1, start_ns=start, hooks=True)
         whole = self.meters.end(result.start_ns, result.end_ns)
         self.log.remember_peak(result.memory)
         trails = self.meters.trails(whole, result.start_ns, result.end_ns)
         ramp = arriving.ramp_seconds if arriving else 0.0
-        return served_round(index, result, engine.work, trails, whole, ramp_seconds=ramp)
+        round_ = served_round(index, result, engine.work, trails, whole, ramp_seconds=ramp)
+        return round_.model_copy(update={"use": self.telemetry.use(round_.start_ns, round_.end_ns)})
 
     def _window(self, index: int) -> tuple[PassResult, Round]:
         start = self.meters.begin(index)
-        result = self.log.engine.run(self.passes, start_ns=start)
+        with self.telemetry.sampling(start):
+            result = self.log.engine.run(self.passes, start_ns=start)
         readings = self.meters.end(result.start_ns, result.end_ns)
         self.log.remember_peak(result.memory)
         refused = refusal(readings)
@@ -242,8 +247,14 @@ class Bench:
             devices=readings,
             counters=result.counters,
             ranks=result.ranks,
+            use=self.telemetry.use(result.start_ns, result.end_ns),
         )
         return result, round_
+
+    def _done(self, phase: Phase, round_: Round) -> None:
+        """Hand on the round, with what GPUs told: under traffic through the whole pass."""
+        whole = round_.served or round_
+        self.listener.round_done(phase, round_, self.telemetry.timelines(whole.start_ns, whole.end_ns))
 
     def _latency(self, round_: Round) -> LatencyPass:
         """Hooked passes beside the measured ones: hooks cost time, so no joules are taken here."""

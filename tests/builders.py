@@ -24,6 +24,7 @@ from pytest_lem.model.measurement import (
 )
 from pytest_lem.model.metrics import METRICS
 from pytest_lem.model.specs import EngineSpec, ProtocolSpec, WorkloadSpec
+from pytest_lem.model.telemetry import DeviceUse, Spread
 from pytest_lem.model.verdict import Verdict
 from pytest_lem.store.environment import Environment, Gpu
 
@@ -55,6 +56,29 @@ def a_reading(joules: float | None = ROUND_JOULES, *, device: str = GPU, **chang
         "reason": None if known else "the counter could not be read",
     }
     return DeviceReading(**defaults | changes)
+
+
+def a_spread(mean: float | None, n: int = 80, **changes: Any) -> Spread:
+    """A reading that was the same all the time; `None`: absent (pass `reason`)."""
+    if mean is None:
+        return Spread(**{"reason": "the card does not tell it"} | changes)
+    return Spread(**{"mean": mean, "min": mean, "max": mean, "p5": mean, "p95": mean, "n": n} | changes)
+
+
+def a_use(device: str = GPU, *, reasons: dict[str, float] | None = None, **means: float | Spread | None) -> DeviceUse:
+    """A GPU that worked all the time; a keyword replaces a gauge's mean, or the whole of it."""
+    defaults: dict[str, float | Spread | None] = {
+        "power_w": 500.0,
+        "sm_clock_mhz": 1980.0,
+        "temperature_c": 60.0,
+        "gpu_utilization": 1.0,
+        "memory_used_bytes": 8.0 * 2**30,
+        "sm_active": 0.75,
+        "tensor_active": 0.5,
+        "dram_active": 0.2,
+    }
+    gauges = {key: value if isinstance(value, Spread) else a_spread(value) for key, value in (defaults | means).items()}
+    return DeviceUse(device=device, samples=80, hertz=20.0, gauges=gauges, throttle_reasons=reasons or {})
 
 
 def a_round(index: int = 0, **changes: Any) -> Round:

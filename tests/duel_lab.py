@@ -91,7 +91,7 @@ class Ring:
     def progress(self, text: str) -> None:
         self.told = text
 
-    def round_done(self, phase: str, round_: Round) -> None:
+    def round_done(self, phase: str, round_: Round, timelines: Any = ()) -> None:
         self.rounds.append((self.told.split()[1].rstrip(":"), phase))
         self.on_round()
 

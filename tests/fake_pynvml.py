@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
-_ERRORS = {3: "Not Supported", 6: "Not Found", 12: "NVML Shared Library Not Found", 15: "GPU is lost"}
+_ERRORS = {
+    20: "Insufficient Memory",
+    3: "Not Supported",
+    6: "Not Found",
+    12: "NVML Shared Library Not Found",
+    15: "GPU is lost",
+}
 
 
 class NVMLError(Exception):
@@ -17,7 +24,10 @@ class NVMLError(Exception):
 
 @dataclass
 class FakeGpu:
-    """`lacks` names calls that the card does not support; `broken` those that fail with `GPU is lost`."""
+    """`lacks` names calls that the card does not support; `broken` those that fail with `GPU is lost`.
+
+    `gpm` maps the ids of metrics to what they are in percent; one that is not there has no value. None: no GPM.
+    """
 
     uuid: str
     name: str = "NVIDIA H100 80GB HBM3"
@@ -32,8 +42,21 @@ class FakeGpu:
     reasons: int = 0
     mig: bool = False
     instances: tuple[str, ...] = ()
+    gpm: dict[int, float | int] | None = None
     lacks: set[str] = field(default_factory=set)
     broken: set[str] = field(default_factory=set)
+
+
+class WorkingGpu(FakeGpu):
+    """Draws 300 W all the time: its counter ticks every 100 ms."""
+
+    @property
+    def energy_mj(self):
+        return time.monotonic_ns() // 100_000_000 * 30_000
+
+    @energy_mj.setter
+    def energy_mj(self, value):
+        pass
 
 
 @dataclass
@@ -59,9 +82,45 @@ def fake_pynvml(*gpus: FakeGpu, driver: bool = True) -> ModuleType:
     lib.nvmlDeviceGetHandleByIndex = lambda index: FakeHandle(gpus[index])
     lib.nvmlDeviceGetHandleByUUID = lambda uuid: _by_uuid(gpus, uuid)
     lib.nvmlDeviceGetDeviceHandleFromMigDeviceHandle = lambda handle: FakeHandle(handle.gpu)
+    lib.calls = []
+    _gpm(lib)
     for call, answer in _ANSWERS.items():
-        setattr(lib, call, _answering(call, answer))
+        setattr(lib, call, _answering(lib.calls, call, answer))
     return lib
+
+
+def _gpm(lib):
+    """GPM as nvml.h has it: samples that must be given back, in order; `lib.samples` are those that were not."""
+    names = {"GRAPHICS_UTIL": 1, "SM_UTIL": 2, "SM_OCCUPANCY": 3, "ANY_TENSOR_UTIL": 5, "DRAM_BW_UTIL": 10}
+    for name, identity in names.items():
+        setattr(lib, f"NVML_GPM_METRIC_{name}", identity)
+    lib.NVML_GPM_METRICS_GET_VERSION, lib.samples, lib.most_samples = 1, [], 100
+
+    def allocate():
+        if len(lib.samples) >= lib.most_samples:
+            raise NVMLError(20)
+        lib.samples.append(SimpleNamespace(gpu=None, taken=0))
+        return lib.samples[-1]
+
+    def get(gpu, sample):
+        lib.taken += 1
+        sample.gpu, sample.taken = gpu, lib.taken
+
+    def compare(question):
+        assert question.version == 1
+        assert 0 < question.sample1.taken < question.sample2.taken, "two samples, the earlier one first"
+        for metric in question.metrics[: question.numMetrics]:
+            told = question.sample2.gpu.gpm.get(metric.metricId)
+            metric.nvmlReturn, metric.value = (3, 0.0) if told is None else (0, told)
+
+    lib.taken = 0
+    lib.nvmlGpmQueryDeviceSupport = _answering(
+        lib.calls, "nvmlGpmQueryDeviceSupport", lambda gpu: SimpleNamespace(isSupportedDevice=int(gpu.gpm is not None))
+    )
+    lib.nvmlGpmSampleAlloc, lib.nvmlGpmSampleFree = allocate, lib.samples.remove
+    lib.nvmlGpmSampleGet = _answering(lib.calls, "nvmlGpmSampleGet", get)
+    lib.nvmlGpmMetricsGet = compare
+    lib.c_nvmlGpmMetricsGet_t = lambda: SimpleNamespace(metrics=[SimpleNamespace() for _ in range(20)])
 
 
 def _by_uuid(gpus, uuid):
@@ -73,8 +132,9 @@ def _by_uuid(gpus, uuid):
     raise NVMLError(6)
 
 
-def _answering(call, answer):
+def _answering(calls, call, answer):
     def ask(handle, *arguments):
+        calls.append((call, time.monotonic_ns()))
         if call in handle.gpu.broken:
             raise NVMLError(15)
         if call in handle.gpu.lacks or (handle.instance and call == "nvmlDeviceGetTotalEnergyConsumption"):
@@ -103,6 +163,7 @@ _ANSWERS = {
     "nvmlDeviceGetClockInfo": lambda gpu, clock: 1980,
     "nvmlDeviceGetApplicationsClock": lambda gpu, clock: {0: 1755, 2: 2619}[clock],
     "nvmlDeviceGetMaxClockInfo": lambda gpu, clock: 1980,
+    "nvmlDeviceGetUtilizationRates": lambda gpu: SimpleNamespace(gpu=97, memory=40),
     "nvmlDeviceGetTemperature": lambda gpu, sensor: gpu.temperature,
     "nvmlDeviceGetMigMode": lambda gpu: [int(gpu.mig), int(gpu.mig)],
 }

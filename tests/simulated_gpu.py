@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from simulated_counter import Counter, CounterSpec, PowerFields, Ticks
@@ -19,6 +20,7 @@ ORIGIN_NS = 5_000_000_000_000
 _LOOK_NS = 50
 _FIELD_CALL_S = 5e-6
 _FACT_CALL_S = 50e-6
+_GPM_CALL_S = 4e-4
 
 
 @dataclass
@@ -85,7 +87,9 @@ class GpuSpec:
 
     `power_averages`: field 186 tells the mean since its last refresh, as an H100's does, and not the instant.
     `glow_w` and `glow_tau_s`: power that decays after work. `slow` scales the time that counter calls take.
-    `processes` are (pid, from, until) in seconds, `throttled` (reason, from, until).
+    `processes` are (pid, from, until) in seconds, `throttled` (reason, from, until). `activity` are the shares that GPM
+    tells of time at work (None: the card has no GPM), `memory_bytes` what is in use idle and at work, `lacks` names
+    methods that the card does not answer, `lost_at_s` is when its driver fails.
     """
 
     counter: CounterSpec | None
@@ -100,6 +104,10 @@ class GpuSpec:
     processes: tuple[tuple[int, float, float], ...] = ()
     throttled: tuple[tuple[str, float, float], ...] = ()
     mig: bool = False
+    activity: Mapping[str, float] | None = field(default_factory=lambda: {"sm_active": 0.75, "dram_active": 0.2})
+    memory_bytes: tuple[int, int] = (2**30, 8 * 2**30)
+    lacks: frozenset[str] = frozenset()
+    lost_at_s: float = math.inf
 
 
 class SimulatedGpu:
@@ -189,8 +197,58 @@ class SimulatedGpu:
         warm = self._curve.joules(now - 20, now) / 20
         return SimulatedState(busy_mhz if busy else idle_mhz, round(28 + 0.05 * warm), reasons)
 
+    def clock_mhz(self, which: str) -> int:
+        """The SMs' clock of now, or the memory's, which never changes."""
+        self._tell("clock_mhz", _FACT_CALL_S)
+        return self.spec.sm_clocks_mhz[self._at_work()] if which == "sm" else 2619
+
+    def temperature_c(self) -> int:
+        """The chip's temperature, which follows the mean power of the last 20 s."""
+        self._tell("temperature_c", _FACT_CALL_S)
+        now = self.clock.seconds
+        return round(28 + 0.05 * self._curve.joules(now - 20, now) / 20)
+
+    def utilization(self) -> tuple[float, float]:
+        """Full at work, none when idle."""
+        self._tell("utilization", _FACT_CALL_S)
+        return (1.0, 0.4) if self._at_work() else (0.0, 0.0)
+
+    def memory_used(self) -> int:
+        """Bytes in use now."""
+        self._tell("memory_used", _FACT_CALL_S)
+        return self.spec.memory_bytes[self._at_work()]
+
+    def throttle_reasons(self) -> tuple[str, ...]:
+        """The reasons of now."""
+        self._tell("throttle_reasons", _FACT_CALL_S)
+        now = self.clock.seconds
+        return tuple(reason for reason, begin, end in self.spec.throttled if begin <= now < end)
+
+    def gpm(self) -> SimulatedGpm:
+        """Counters of how long it worked. Raises MeterError where the card has none."""
+        if self.spec.activity is None:
+            raise MeterError("GPM: the card has none")
+        return SimulatedGpm(self)
+
+    def worked_s(self, start_ns: int, end_ns: int) -> float:
+        """For how long it worked between two instants (s)."""
+        start, end = seconds_of(start_ns), seconds_of(end_ns)
+        return sum(max(min(end, work.end) - max(start, work.start), 0.0) for work in self._busy)
+
+    def _at_work(self) -> bool:
+        now = self.clock.seconds
+        return any(work.start <= now < work.end for work in self._busy)
+
+    def _tell(self, name: str, length_s: float) -> None:
+        """A call of telemetry's. Raises MeterError where the card lacks it, or its driver has failed."""
+        self._pass(name, self.clock.now, length_s)
+        if name in self.spec.lacks:
+            raise MeterError(f"{name}: Not Supported")
+        if self.clock.seconds >= self.spec.lost_at_s:
+            raise MeterError(f"{name}: GPU is lost")
+
     def _quick_field(self, name: str) -> PowerFields:
-        self._pass(name, self.clock.now, _FIELD_CALL_S)
+        self._tell(name, _FIELD_CALL_S)
         if self._fields is None:
             raise MeterError(f"{self.uuid}: the card does not tell its power")
         return self._fields
@@ -198,3 +256,29 @@ class SimulatedGpu:
     def _pass(self, name: str, began: int, length_s: float) -> None:
         self.clock.now = began + int(length_s * 1e9)
         self.calls.append(Call(name, began, self.clock.now))
+
+
+class SimulatedGpm:
+    """Shares of the time since the last reading, out of the time that the GPU worked. `closed`: given back."""
+
+    def __init__(self, gpu: SimulatedGpu) -> None:
+        self.gpu, self.closed = gpu, False
+        self.faults: dict[str, str] = {}
+        self._since: int | None = None
+
+    def restart(self) -> None:
+        """Begin anew."""
+        self._since = None
+
+    def read(self) -> dict[str, float] | None:
+        """Each of `GpuSpec.activity`, as far as the GPU worked; None at the first."""
+        since, self._since = self._since, self.gpu.clock.now
+        self.gpu._tell("gpm", _GPM_CALL_S)
+        if since is None or self._since <= since:
+            return None
+        share = self.gpu.worked_s(since, self._since) / ((self._since - since) / 1e9)
+        return {key: value * share for key, value in (self.gpu.spec.activity or {}).items()}
+
+    def close(self) -> None:
+        """Give it back."""
+        self.closed = True

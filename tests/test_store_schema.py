@@ -6,10 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
-from builders import a_cycle, a_latency_pass, a_measurement, a_metric, a_round, a_verdict, a_window, an_environment
+from builders import GPU, a_cycle, a_latency_pass, a_measurement, a_metric, a_round, a_verdict, a_window, an_environment
 from jsonschema import Draft202012Validator
 
 from pytest_lem.model.measurement import Recorded
+from pytest_lem.model.telemetry import Timeline
 from pytest_lem.store.baselines import save_run
 from pytest_lem.store.durations import remember
 from pytest_lem.store.foreign.reading import read_foreign
@@ -17,8 +18,13 @@ from pytest_lem.store.foreign.shelf import shelve
 from pytest_lem.store.report import read_report
 from pytest_lem.store.run import Run
 from pytest_lem.store.schema import FOLDER, schemas, text
+from pytest_lem.store.timelines import TimelineLine, append
 
-KINDS = ("run", "sample", "raw", "report", "durations", "baseline", "foreign")
+KINDS = ("run", "sample", "raw", "report", "durations", "baseline", "foreign", "timeline")
+
+
+LINES = ("sample", "timeline")
+TOLD = Timeline(device=GPU, time_ns=(5,), since_ns=(None,), values={"power_w": (300.0,)}, throttle_reasons=("idle",))
 
 
 def shipped(kind: str) -> dict:
@@ -43,6 +49,7 @@ def run(tmp_path) -> Run:
     samples.failed("test_c", "the engine died")
     remember(tmp_path, [a_measurement(cycles=(a_cycle(seconds=61.5),))])
     run.write_raw(measured)
+    append(run.directory, [TimelineLine(measurement_id=measured.id, cycle=0, phase="round", round=1, timeline=TOLD)])
     samples.recorded(measured.id, 0, Recorded(metric="quality", value=0.9, better="higher"), a_metric(value=0.9))
     report = read_report(run.write_report([measured, a_window()], [a_verdict()], ["test_b: interrupted"]))
     save_run(tmp_path, "main", report)
@@ -53,13 +60,13 @@ def run(tmp_path) -> Run:
 def documents(run: Run, kind: str) -> list[dict]:
     names = {"run": "run.json", "sample": "samples-main.jsonl", "raw": "raw/*.json"}
     names |= {"report": "report.json", "durations": "durations.json"}
-    names |= {"baseline": "baselines/main/*.json", "foreign": "imports/*.json"}
+    names |= {"baseline": "baselines/main/*.json", "foreign": "imports/*.json", "timeline": "telemetry/*.jsonl"}
     results = run.directory.parents[1]
     folders = {"durations": run.directory.parent, "baseline": results, "foreign": results}
     folder = folders.get(kind, run.directory)
     paths: list[Path] = list(folder.glob(names[kind]))
     texts = [path.read_text() for path in paths]
-    return [json.loads(row) for each in texts for row in (each.splitlines() if kind == "sample" else [each])]
+    return [json.loads(row) for each in texts for row in (each.splitlines() if kind in LINES else [each])]
 
 
 def test_the_package_ships_a_schema_for_each_kind_of_file():

@@ -2,9 +2,10 @@
 
     python benchmarks/overhead/run.py --out DIR [--only gpu|startup] [--pairs 16] [--seconds 4]
     python benchmarks/overhead/run.py --out DIR --only engine --backend vllm --model synthetic:llama-3.1-8b --batch 256
+    python benchmarks/overhead/run.py --out DIR --only telemetry
 
-Writes DIR/overhead-gpu.json (where there is a GPU) and DIR/overhead-startup.json, or DIR/overhead-engine.json;
-`benchmarks/evidence.py` makes the tables.
+Writes DIR/overhead-gpu.json (where there is a GPU) and DIR/overhead-startup.json, or DIR/overhead-engine.json, or
+DIR/overhead-telemetry.json; `benchmarks/evidence.py` makes the tables.
 """
 
 from __future__ import annotations
@@ -24,15 +25,15 @@ from benchmarks.overhead import startup
 def options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--out", type=Path, required=True, help="folder for the JSON files")
-    parser.add_argument("--only", choices=["gpu", "startup", "engine"], help="one part alone; engine only when asked")
+    parser.add_argument("--only", choices=["gpu", "startup", "engine", "telemetry"], help="one part alone")
     parser.add_argument("--pairs", type=int, default=16, help="pairs of GPU windows")
     parser.add_argument("--seconds", type=float, default=4.0, help="length of a GPU window")
     parser.add_argument("--starts", type=int, default=20, help="pairs of pytest runs of one test")
     parser.add_argument("--collections", type=int, default=5, help="pairs of collections of 10,000 items")
-    parser.add_argument("--backend", default="vllm", help="the engine of --only engine")
+    parser.add_argument("--backend", help="the engine of --only engine (default: vllm) or telemetry (pytorch)")
     parser.add_argument("--model", default="synthetic:llama-3.2-1b", help="its model")
     parser.add_argument("--options", type=json.loads, default={}, help="its options, as JSON")
-    parser.add_argument("--batch", type=int, default=256, help="its requests a pass, of 256 tokens in and 128 out")
+    parser.add_argument("--batch", type=int, help="its requests a pass (default: 256; telemetry: 32)")
     return parser.parse_args(argv)
 
 
@@ -60,9 +61,19 @@ def engine_part(asked: argparse.Namespace) -> bool:
     from pytest_lem.model.specs import EngineSpec, WorkloadSpec
 
     results = Results(asked.out / "overhead-engine.json", "What metering costs an engine")
-    spec = EngineSpec(backend=asked.backend, model=asked.model, options=asked.options)
-    work = WorkloadSpec(batch=asked.batch, prompt_tokens=256, output_tokens=128)
+    spec = EngineSpec(backend=asked.backend or "vllm", model=asked.model, options=asked.options)
+    work = WorkloadSpec(batch=asked.batch or 256, prompt_tokens=256, output_tokens=128)
     return attempt(results, lambda: engine.measure(results, spec, work, asked.seconds, asked.pairs))
+
+
+def telemetry_part(asked: argparse.Namespace) -> bool:
+    from benchmarks.overhead import telemetry
+    from pytest_lem.model.specs import EngineSpec, WorkloadSpec
+
+    results = Results(asked.out / "overhead-telemetry.json", "What telemetry costs")
+    spec = EngineSpec(backend=asked.backend or "pytorch", model=asked.model, options=asked.options)
+    work = WorkloadSpec(batch=asked.batch or 32, prompt_tokens=256, output_tokens=64)
+    return attempt(results, lambda: telemetry.measure(results, spec, work)) and not results.errors
 
 
 def startup_half(asked: argparse.Namespace) -> bool:
@@ -72,7 +83,7 @@ def startup_half(asked: argparse.Namespace) -> bool:
 
 def main(argv: Sequence[str] | None = None) -> int:
     asked = options(argv)
-    parts = {"gpu": gpu_half, "startup": startup_half, "engine": engine_part}
+    parts = {"gpu": gpu_half, "startup": startup_half, "engine": engine_part, "telemetry": telemetry_part}
     wanted = [asked.only] if asked.only else ["gpu", "startup"]
     done = [parts[name](asked) for name in wanted]
     return 0 if all(done) else 1

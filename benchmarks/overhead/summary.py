@@ -84,6 +84,80 @@ def _work(work: Json) -> str:
     )
 
 
+def render_telemetry(data: Json) -> str:
+    """The generated part of the page about what telemetry costs."""
+    board = data["board"]
+    rows = []
+    for part in ("graph", "engine"):
+        if part in data:
+            rows += _sampled(data[part], "≤ 0.1 %" if part == "graph" else "holds 0")
+    works = "; ".join(_work(data[part]["work"]) for part in ("graph", "engine") if part in data)
+    packages = ", ".join(f"{name} {number}" for name, number in data["packages"].items() if number)
+    return "\n".join(
+        [
+            f"- Board: {board['name']}, driver {board['driver']}. Software: {packages}.",
+            f"- {data['hertz']:.0f} Hz. Work in processes of their own: {works}. Pairs in the order ABBA.",
+            f"- Errors on the way: {'; '.join(data['errors']) or 'none'}.",
+            "",
+            table(["", "measured", "goal"], rows),
+            "",
+            table(
+                ["one call to the driver", "idle, mean", "p99", "CPU", "beside work, mean", "p99", "CPU"], _calls(data)
+            ),
+            "",
+            table(["what the GPU told beside work", *_SEEN], _seen(data)),
+        ]
+    )
+
+
+_SEEN = ("values a second", "mean", "least", "most")
+
+
+def _sampled(part: Json, goal: str) -> list[list[str]]:
+    pairs, name = part["pairs"], "an engine" if "backend" in part["work"] else "a CUDA graph"
+    on = [pair["on"] for pair in pairs]
+    cost = paired_cost([_length(window) for window in on], [_length(pair["off"]) for pair in pairs])
+    core = sum(window["thread_cpu_s"] for window in on) / sum(_length(window) for window in on)
+    return [
+        [
+            f"throughput cost beside {name}, {len(pairs)} pairs of {fmean(map(_length, on)):.2f} s (95 %)",
+            span(cost),
+            goal,
+        ],
+        [f"CPU time of the sampler beside {name}, share of one core", percent(core), "≤ 1 %"],
+        [f"the same, the dearest window beside {name}", percent(max(each["thread_cpu_share"] for each in on)), "–"],
+        [f"samples a second beside {name}, least", f"{min(each['use'][0]['hertz'] for each in on):.2f}", "20"],
+    ]
+
+
+def _length(window: Json) -> float:
+    return float(window["end_ns"] - window["start_ns"]) / 1e9
+
+
+def _calls(data: Json) -> list[list[str]]:
+    states = [data["calls"].get(state, {}) for state in ("idle", "working")]
+    return [[name, *(cell for state in states for cell in _call(state.get(name, {"n": 0})))] for name in states[0]]
+
+
+def _call(found: Json) -> list[str]:
+    if not found["n"]:
+        return [found.get("error") or "–", "–", "–"]
+    return [f"{found[key]:.0f} µs" for key in ("mean_us", "p99_us", "cpu_us")]
+
+
+def _seen(data: Json) -> list[list[str]]:
+    """What the last window of each kind of work came to."""
+    rows = []
+    for part in ("graph", "engine"):
+        for window in [pair["on"] for pair in data.get(part, {}).get("pairs", [])][-1:]:
+            for key, gauge in window["use"][0]["gauges"].items():
+                told = [gauge["reason"] or "–", "–", "–"]
+                if gauge["n"]:
+                    told = [f"{gauge[edge]:.4g}" for edge in ("mean", "min", "max")]
+                rows.append([f"{part}: {key}", f"{gauge['n'] / _length(window):.1f}", *told])
+    return rows
+
+
 def extra(pairs: Sequence[Json], what: str = "wall_s") -> Interval:
     """Seconds (wall or CPU) that a run with the plugin takes beyond one without, over pairs."""
     return mean_interval([pair["with"][what] - pair["without"][what] for pair in pairs])

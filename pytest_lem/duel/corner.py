@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -16,6 +16,7 @@ from pytest_lem.model.errors import Unavailable
 from pytest_lem.model.measurement import Cycle, Round
 from pytest_lem.model.metrics import Metric
 from pytest_lem.model.specs import EngineSpec, ProtocolSpec, WorkloadSpec
+from pytest_lem.model.telemetry import Timeline
 from pytest_lem.round_values import round_value
 from pytest_lem.runner import Bench, CycleLog, Listener, Phase
 from pytest_lem.stats.verdict import Direction
@@ -74,7 +75,7 @@ class Bout(Bench):
             if hooked:
                 found = found.model_copy(update={"latency": self._latency(found)})
         self.log.rounds.append(found)
-        self.listener.round_done("round", found)
+        self._done("round", found)
         return found
 
 
@@ -89,9 +90,9 @@ class _Called:
         """Pass it on with the side's name."""
         self.listener.progress(f"duel, {self.name}: {text}")
 
-    def round_done(self, phase: Phase, round_: Round) -> None:
+    def round_done(self, phase: Phase, round_: Round, timelines: Sequence[Timeline] = ()) -> None:
         """Pass it on."""
-        self.listener.round_done(phase, round_)
+        self.listener.round_done(phase, round_, timelines)
 
 
 @dataclass

@@ -68,6 +68,11 @@ class GpuChannel:
         watts = self._edges.head_watts() if self.has_counter else self.series.head_watts
         self._note(self._floor.fault(watts) if watts is not None else None)
 
+    @property
+    def looking(self) -> bool:
+        """Whether the counter is being read just now, while the GPU works."""
+        return self._load is not None and self._load.looking
+
     def watch(self, stopped: Callable[[], bool]) -> None:
         """Watch the counter while the GPU works, until `stopped()`; a GPU without is sampled anyway."""
         if self.has_counter and self._broken is None:

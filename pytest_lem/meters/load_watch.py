@@ -15,6 +15,7 @@ PACE_NS = 8 * MS
 an engine does not miss, and tell when it was to 2.5 ms: 1 J at 500 W. Looks every 20 ms all the time would take twice
 that and tell less."""
 _NAP_NS = 20 * MS
+_ASIDE_NS = 5 * MS
 _LOST = 0.5
 STILL = "the energy counter stood still while the engine worked"
 BACKWARDS = "the energy counter ran backwards while the engine worked"
@@ -33,6 +34,12 @@ class LoadWatch:
     faults: list[str] = field(default_factory=list)
     _last: Look | None = None
     _adjacent: bool = False
+    _rests_until_ns: int = 0
+
+    @property
+    def looking(self) -> bool:
+        """Whether the counter is being read, or will be before another reader is done."""
+        return self.counter.clock.now_ns() > self._rests_until_ns - _ASIDE_NS
 
     def run(self, stopped: Callable[[], bool]) -> None:
         """Watch until `stopped()`. Raises MeterError where the counter cannot be read."""
@@ -64,6 +71,7 @@ class LoadWatch:
         foreseen = self.train.next_tick(clock.now_ns() + PACE_NS + max(round(rest), 0))
         if foreseen is None:
             return
+        self._rests_until_ns = foreseen[0]
         while not stopped() and clock.now_ns() < foreseen[0]:
             clock.sleep_until_ns(min(foreseen[0], clock.now_ns() + _NAP_NS))
         self._last, self._adjacent = None, False  # what the counter shows next says nothing of when it began to

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from pytest_lem.meters.trail import Trail
 from pytest_lem.model.measurement import DeviceReading, MeterDevice, Source
+
+if TYPE_CHECKING:
+    from pytest_lem.meters.telemetry import Telemetry
 
 
 class Meter(Protocol):
@@ -59,6 +62,15 @@ class WatchingMeter(Meter, Protocol):
         ...
 
 
+@runtime_checkable
+class SampledMeter(Meter, Protocol):
+    """A meter whose GPUs tell of themselves while they work."""
+
+    def telemetry(self, hertz: float) -> Telemetry:
+        """What samples them at `hertz` inside windows."""
+        ...
+
+
 class Clock(Protocol):
     """The host's monotonic clock; a simulation has its own."""
 
@@ -90,20 +102,33 @@ class GpuState(Protocol):
         ...
 
 
-class GpuDriver(Protocol):
-    """One GPU as the GPU meter sees it. Methods raise MeterError where the card lacks the reading.
+class ActivityCounters(Protocol):
+    """A GPU's performance counters: shares of time since they were read last."""
 
-    Only `pytest_lem.meters.nvml` implements it for real; the tests' simulated GPU implements it with its own clock.
-    """
+    @property
+    def faults(self) -> Mapping[str, str]:
+        """Key → why there was no value for it."""
+        ...
+
+    def restart(self) -> None:
+        """Forget the last reading: the next one begins a new stretch of time."""
+        ...
+
+    def read(self) -> Mapping[str, float] | None:
+        """Shares (0 to 1) since the last call by key; None at the first. Raises MeterError."""
+        ...
+
+    def close(self) -> None:
+        """Give back what the driver allocated."""
+        ...
+
+
+class TelemetryDriver(Protocol):
+    """One GPU as telemetry sees it, while it works. Methods raise MeterError where the card lacks the reading."""
 
     uuid: str
-    name: str
     mig: bool
-    """Whether MIG is enabled, so that the whole GPU's joules are shared by its instances."""
-
-    def energy_mj(self) -> int:
-        """Total energy counter in millijoules. Slow: a call takes about 3 ms."""
-        ...
+    """Whether MIG is enabled, so that what is read is the whole GPU's, shared by its instances."""
 
     def power_w(self) -> float:
         """Instantaneous board power in watts (field 186), a new value about every 100 ms; a call takes 5 µs."""
@@ -111,6 +136,45 @@ class GpuDriver(Protocol):
 
     def average_power_w(self) -> float:
         """Mean board power in watts over the last second, for cards without field 186."""
+        ...
+
+    def clock_mhz(self, which: Literal["sm", "memory"]) -> int:
+        """A clock of now in MHz."""
+        ...
+
+    def temperature_c(self) -> int:
+        """Temperature of the chip in degrees Celsius."""
+        ...
+
+    def utilization(self) -> tuple[float, float]:
+        """Shares (0 to 1) of the driver's last sampling period: a kernel ran, memory was used."""
+        ...
+
+    def memory_used(self) -> int:
+        """Bytes in use on the whole GPU."""
+        ...
+
+    def throttle_reasons(self) -> tuple[str, ...]:
+        """Why the clocks are lower than they could be, now."""
+        ...
+
+    def gpm(self) -> ActivityCounters:
+        """The performance counters; whoever opens them closes them."""
+        ...
+
+
+class GpuDriver(TelemetryDriver, Protocol):
+    """One GPU as the GPU meter sees it, and as it hands it on for telemetry.
+
+    Methods raise MeterError where the card lacks the reading.
+
+    Only `pytest_lem.meters.nvml` implements it for real; the tests' simulated GPU implements it with its own clock.
+    """
+
+    name: str
+
+    def energy_mj(self) -> int:
+        """Total energy counter in millijoules. Slow: a call takes about 3 ms."""
         ...
 
     def process_ids(self) -> tuple[int, ...]:

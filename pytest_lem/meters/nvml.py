@@ -10,8 +10,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache, partial
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
+from pytest_lem.meters.gpm import Gpm
 from pytest_lem.meters.visible import resolve
 from pytest_lem.model.errors import MeterError
 
@@ -135,8 +136,40 @@ class NvmlDriver:
         return NvmlState(
             self._optional(lambda handle: lib.nvmlDeviceGetClockInfo(handle, lib.NVML_CLOCK_SM)),
             self._optional(lambda handle: lib.nvmlDeviceGetTemperature(handle, lib.NVML_TEMPERATURE_GPU)),
-            tuple(name for bit, name in _REASONS.items() if bits & bit),
+            _named(bits),
         )
+
+    def clock_mhz(self, which: Literal["sm", "memory"]) -> int:
+        """A clock of now (MHz). Raises MeterError where the card does not tell it."""
+        kind = self._lib.NVML_CLOCK_SM if which == "sm" else self._lib.NVML_CLOCK_MEM
+        return int(self._read(f"{which} clock", lambda handle: self._lib.nvmlDeviceGetClockInfo(handle, kind)))
+
+    def temperature_c(self) -> int:
+        """The chip's temperature (°C). Raises MeterError."""
+        lib = self._lib
+        return int(
+            self._read("temperature", lambda handle: lib.nvmlDeviceGetTemperature(handle, lib.NVML_TEMPERATURE_GPU))
+        )
+
+    def utilization(self) -> tuple[float, float]:
+        """Shares (0 to 1) of the driver's last sampling period in which a kernel ran, and memory was used.
+
+        Raises MeterError.
+        """
+        rates = self._read("utilization", self._lib.nvmlDeviceGetUtilizationRates)
+        return rates.gpu / 100, rates.memory / 100
+
+    def memory_used(self) -> int:
+        """Bytes in use on the whole GPU. Raises MeterError."""
+        return int(self._read("memory", self._lib.nvmlDeviceGetMemoryInfo).used)
+
+    def throttle_reasons(self) -> tuple[str, ...]:
+        """Why the clocks are lower than they could be, now. Raises MeterError where the card does not tell."""
+        return _named(self._read("throttle reasons", self._lib.nvmlDeviceGetCurrentClocksThrottleReasons))
+
+    def gpm(self) -> Gpm:
+        """The GPU's performance counters; whoever opens them closes them. Raises MeterError where it has none."""
+        return Gpm(self._lib, self._handle)
 
     def _whole(self, uuid: str) -> Any:
         handle = self._lib.nvmlDeviceGetHandleByUUID(uuid)
@@ -147,7 +180,10 @@ class NvmlDriver:
         return bool(modes) and modes[0] == self._lib.NVML_DEVICE_MIG_ENABLE
 
     def _read(self, what: str, call: Callable[[Any], Any]) -> Any:
-        return _ask(f"{getattr(self, 'uuid', 'GPU')}: {what}", lambda: call(self._handle))
+        try:
+            return call(self._handle)
+        except self._lib.NVMLError as error:
+            raise MeterError(f"NVML: {getattr(self, 'uuid', 'GPU')}: {what}: {error}") from None
 
     def _optional(self, call: Callable[[Any], Any]) -> Any:
         """What the card tells, or None where it does not support the question."""
@@ -155,6 +191,10 @@ class NvmlDriver:
             return call(self._handle)
         except self._lib.NVMLError:
             return None
+
+
+def _named(bits: int) -> tuple[str, ...]:
+    return tuple(name for bit, name in _REASONS.items() if bits & bit)
 
 
 def _info(lib: ModuleType, handle: Any) -> GpuInfo:

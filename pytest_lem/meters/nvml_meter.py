@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TypeVar
 
 from pytest_lem.meters.counter import MS
@@ -13,6 +14,7 @@ from pytest_lem.meters.guards import in_pid_namespace
 from pytest_lem.meters.host_clock import HostClock
 from pytest_lem.meters.meter import Clock, GpuDriver
 from pytest_lem.meters.power_series import Sampler
+from pytest_lem.meters.telemetry import Telemetry
 from pytest_lem.meters.trail import Trail
 from pytest_lem.meters.window import PHASE_SPREAD
 from pytest_lem.model.measurement import DeviceReading, MeterDevice, Source
@@ -103,6 +105,15 @@ class GpuMeter:
             self._sampler.stop()
         own = frozenset(self._own_pids())
         return tuple(self._each(lambda channel: channel.end(start_ns, end_ns, own)))
+
+    def telemetry(self, hertz: float) -> Telemetry:
+        """What samples these GPUs at `hertz` inside windows, and stands aside while a counter is read."""
+        return Telemetry(
+            [channel.driver for channel in self._channels],
+            hertz,
+            clocks=[channel.clock for channel in self._channels],
+            looking=[partial(getattr, channel, "looking") for channel in self._channels],
+        )
 
     def sample(self) -> None:
         """Read the power of every GPU that has no counter, once. Called all through a window."""

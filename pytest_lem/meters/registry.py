@@ -18,7 +18,8 @@ from types import TracebackType
 from typing import Protocol, Self, TypeVar
 
 from pytest_lem.meters.host_clock import HostClock
-from pytest_lem.meters.meter import Meter, WatchingMeter
+from pytest_lem.meters.meter import Meter, SampledMeter, WatchingMeter
+from pytest_lem.meters.telemetry import Telemetry
 from pytest_lem.meters.trail import Trail, spread_evenly, unread
 from pytest_lem.model.errors import MeterError, UsageError
 from pytest_lem.model.measurement import DeviceReading, MeterRecord
@@ -94,6 +95,11 @@ class MeterSet:
         return tuple(
             found.get((reading.meter, reading.device)) or _without_watch(reading, start_ns, end_ns) for reading in whole
         )
+
+    def telemetry(self, hertz: float | None) -> Telemetry:
+        """What samples the measured GPUs at `hertz` inside windows; None: nothing, and no GPU is asked."""
+        sampled = [meter for meter in self.meters if isinstance(meter, SampledMeter)]
+        return sampled[0].telemetry(hertz) if sampled and hertz is not None else Telemetry()
 
     def close(self) -> None:
         """Close every meter."""

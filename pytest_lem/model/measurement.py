@@ -11,6 +11,7 @@ from pytest_lem.model.errors import Unavailable
 from pytest_lem.model.metrics import METRICS
 from pytest_lem.model.quantity import Quantity
 from pytest_lem.model.specs import EngineSpec, Frozen, ProtocolSpec, WorkloadSpec
+from pytest_lem.model.telemetry import DeviceUse
 
 Source = Literal["measured", "estimated"]
 DeviceKind = Literal["gpu", "cpu", "ram", "psys"]
@@ -180,7 +181,8 @@ class Round(Frozen):
     `engine_read_bytes`, `engine_write_bytes`, `padding_tokens` (computed to fill prompts up), `wasted_tokens` (computed
     beyond what requests asked for), `draft_tokens` and `accepted_tokens` (of assisted generation); an engine gives
     those that it has. `notes` are remarks that leave it valid. `ranks` tell of each process of an engine that several
-    share: joules stay those of devices, tokens those of requests.
+    share: joules stay those of devices, tokens those of requests. `use` says how each GPU was used, as it told itself
+    while the engine worked; () where telemetry was off.
 
     Under traffic a round is cut out of one pass: the steady window between two counter ticks. Requests and tokens that
     lie across its edges count by their part inside, so that they are no whole numbers; `served` tells of the whole
@@ -202,6 +204,7 @@ class Round(Frozen):
     served: Served | None = None
     notes: tuple[str, ...] = ()
     ranks: tuple[RankRun, ...] = ()
+    use: tuple[DeviceUse, ...] = ()
 
     @property
     def seconds(self) -> float:

@@ -32,6 +32,7 @@ class Metric:
         "counter",
         "arithmetic",
         "roofline",
+        "use",
         "load",
         "recorded",
     ]
@@ -169,6 +170,22 @@ _TABLE = [
         "lower",
         "roofline",
         "share of decode's time that neither explains: 1 − the larger of both (host, launches, kernels below peak)",
+    ),
+    Metric("sm_active", "1", "higher", "use", "share of the GPUs' SMs that were busy, over time (NVML's GPM)"),
+    Metric("tensor_active", "1", "higher", "use", "share of time in which the SMs did tensor operations (NVML's GPM)"),
+    Metric(
+        "dram_active",
+        "1",
+        "higher",
+        "use",
+        "bandwidth of the GPUs' memory in use / its theoretical maximum, over time (NVML's GPM)",
+    ),
+    Metric(
+        "peak_used_bytes",
+        "B",
+        "lower",
+        "use",
+        "most memory that was seen in use on the GPUs during rounds, by whomever, summed over the engine's GPUs",
     ),
     Metric("load_seconds", "s", "lower", "load", "from the start of the engine's process until it could take work"),
     Metric(

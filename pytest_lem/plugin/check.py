@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from pytest_lem.campaign.matrix import Layers, cells, protocol, validated
 from pytest_lem.cooling import gap_rule
 from pytest_lem.engines import registry
 from pytest_lem.flops.chain import ASKED, Asked
+from pytest_lem.meters.pace import HERTZ, LEAST_HERTZ, MOST_HERTZ
 from pytest_lem.model.errors import UsageError
 from pytest_lem.model.specs import ProtocolSpec
 from pytest_lem.plugin import options
@@ -43,6 +45,7 @@ def check_options(config: pytest.Config) -> None:
     check_gates(config)
     _check_copies(config)
     flops_method(config)
+    telemetry_hertz(config)
 
 
 def layers_of(config: pytest.Config, test: pytest.Item | Any | None) -> Layers:
@@ -82,6 +85,25 @@ def flops_method(config: pytest.Config) -> Asked:
         if method == asked:
             return method
     raise UsageError(f"--lem-flops={asked}: unknown method; known: {', '.join(ASKED)}")
+
+
+def telemetry_hertz(config: pytest.Config) -> float | None:
+    """How often GPUs are asked while they work (Hz), None for not at all. Raises UsageError for anything else."""
+    asked = options.value(config, "telemetry")
+    if asked is None:
+        return HERTZ
+    if asked in ("off", "0"):
+        return None
+    try:
+        hertz = float(asked)
+    except ValueError:
+        hertz = nan
+    if not LEAST_HERTZ <= hertz <= MOST_HERTZ:
+        raise UsageError(
+            f"--lem-telemetry={asked}: expected samples a second, {LEAST_HERTZ:g} to {MOST_HERTZ:g} (default: "
+            f"{HERTZ:g}), or off"
+        )
+    return hertz
 
 
 def protocol_of(item: pytest.Item) -> ProtocolSpec:

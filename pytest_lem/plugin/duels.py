@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 import pytest
@@ -15,6 +16,7 @@ from pytest_lem.gate import Gate, gate_verdict, unavailable
 from pytest_lem.launches import metric_of
 from pytest_lem.model.errors import Unavailable, UsageError
 from pytest_lem.model.measurement import Measurement, Round
+from pytest_lem.model.telemetry import Timeline
 from pytest_lem.model.verdict import Comparison, Verdict
 from pytest_lem.plugin import options
 from pytest_lem.plugin.distribution import lanes
@@ -114,7 +116,7 @@ class _Shown:
         """What is being done now."""
         self._session.show(text)
 
-    def round_done(self, phase: Phase, round_: Round) -> None:
+    def round_done(self, phase: Phase, round_: Round, timelines: Sequence[Timeline] = ()) -> None:
         """A round has ended."""
 
 

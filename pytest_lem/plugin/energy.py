@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -21,6 +21,7 @@ from pytest_lem.model.metrics import METRICS
 from pytest_lem.model.phases import Phases
 from pytest_lem.model.quantity import Quantity
 from pytest_lem.model.specs import EngineSpec, ProtocolSpec, WorkloadSpec
+from pytest_lem.model.telemetry import Timeline
 from pytest_lem.plugin.aims import aim_of
 from pytest_lem.plugin.backend import Backend
 from pytest_lem.plugin.check import protocol_of
@@ -115,7 +116,14 @@ class Energy:
         log = CycleLog(backend.engine, backend.cycle, gap=self._session.pool.take_gap(), lanes=lanes(self._item.config))
         self._session.recorder.begin(begun, log.cycle())
         bench = Bench(
-            log, meters, workload, spec, context, _Listener(self._session, begun, backend.cycle), self._session.flops
+            log,
+            meters,
+            workload,
+            spec,
+            context,
+            _Listener(self._session, begun, backend.cycle),
+            self._session.flops,
+            telemetry=self._session.telemetry(backend.engine.gpus),
         )
         try:
             with self._session.stopping.rounds():
@@ -255,9 +263,9 @@ class _Listener:
         """Put it on the progress line."""
         self._session.show(text)
 
-    def round_done(self, phase: Phase, round_: Round) -> None:
+    def round_done(self, phase: Phase, round_: Round, timelines: Sequence[Timeline] = ()) -> None:
         """Append it to the samples. Raises KeyboardInterrupt where the run was told to end after it."""
-        self._session.recorder.round(self._measurement, self._cycle, phase, round_)
+        self._session.recorder.round(self._measurement, self._cycle, phase, round_, timelines)
         self._session.stopping.round_ended()
 
 

@@ -78,6 +78,7 @@ OPTIONS = (
     Option("--lem-demo", "flag", "", "run the built-in benchmark of a tiny model: a first table in under a minute"),
     Option("--lem-carbon", "text", "ISO3|GRAMS", "carbon intensity: a country (needs codecarbon) or grams CO2 a kWh"),
     Option("--lem-flops", "text", "METHOD", "who says FLOPs: analytic (default; costs nothing), counted, calflops"),
+    Option("--lem-telemetry", "text", "HZ|off", "how often GPUs are asked how they are used (default: 20 a second)"),
     Option("--lem-resume", "flag", "", "continue the newest run: what it has measured is not measured again"),
     Option("--lem-resume-run", "text", "RUN", "continue this run"),
     Option("--lem-retry-failed", "flag", "", "continue, and try again what could not be measured"),

@@ -15,12 +15,14 @@ from pytest_lem.model.errors import UsageError
 from pytest_lem.model.measurement import Cycle, Measurement, Recorded, Round
 from pytest_lem.model.phases import Phases
 from pytest_lem.model.search import Search
+from pytest_lem.model.telemetry import Timeline
 from pytest_lem.model.verdict import Verdict
 from pytest_lem.plugin import options, resume
 from pytest_lem.plugin.state import RUN_NAME, worker_name
 from pytest_lem.runner import Phase
 from pytest_lem.store.environment import Gpu, collect_environment
 from pytest_lem.store.run import Run, unwritable
+from pytest_lem.store.timelines import TimelineLine, append, pack, set_aside
 
 
 class Recorder:
@@ -44,10 +46,15 @@ class Recorder:
         """Before the first warm-up."""
         self.samples.begin(measurement)
         self.samples.cycle(measurement.id, cycle)
+        set_aside(self.run.directory, measurement.id, cycle.index)
 
-    def round(self, measurement: Measurement, cycle: int, phase: Phase, round_: Round) -> None:
-        """After a round."""
+    def round(
+        self, measurement: Measurement, cycle: int, phase: Phase, round_: Round, timelines: Sequence[Timeline] = ()
+    ) -> None:
+        """After a round; `timelines` are what its GPUs told meanwhile."""
         self.samples.round(measurement.id, cycle, phase, round_)
+        told = {"measurement_id": measurement.id, "cycle": cycle, "phase": phase, "round": round_.index}
+        append(self.run.directory, (TimelineLine(**told, timeline=each) for each in timelines))
 
     def finish(self, measurement: Measurement) -> Measurement:
         """After the last round; gives what the hooks made of it."""
@@ -56,6 +63,7 @@ class Recorder:
         self.measurements.append(final)
         # Its line comes last: what has one is not measured again, so nothing of it may be missing then.
         self.run.write_raw(final)
+        pack(self.run.directory, final)
         self.samples.measurement(final)
         return final
 

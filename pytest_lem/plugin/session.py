@@ -12,12 +12,13 @@ from pytest_lem.device_joules import Context
 from pytest_lem.engines.host import Engine
 from pytest_lem.meters import nvml
 from pytest_lem.meters.registry import MeterSet, open_meters
+from pytest_lem.meters.telemetry import Telemetry
 from pytest_lem.model.errors import EngineError, LemError, MeterError, UsageError
 from pytest_lem.model.specs import EngineSpec, WorkloadSpec
 from pytest_lem.plugin import options, resume
 from pytest_lem.plugin.backend import Backend
 from pytest_lem.plugin.breaker import Breaker
-from pytest_lem.plugin.check import allowed_failures, flops_method
+from pytest_lem.plugin.check import allowed_failures, flops_method, telemetry_hertz
 from pytest_lem.plugin.generators import take_generators
 from pytest_lem.plugin.gpus import Gpus, candidates, command_line, lease_count, visible
 from pytest_lem.plugin.pool import EnginePool
@@ -40,6 +41,8 @@ class LemSession:
         self.meter_named = bool(names) and list(names) != ["auto"]
         found = candidates(config)
         self._meters: dict[tuple[str, ...], MeterSet] = {}
+        self._telemetry: dict[tuple[str, ...], Telemetry] = {}
+        self._hertz = telemetry_hertz(config)
         if self.meter_named:
             self.meters(found)
         self.recorder = Recorder(config, self._described(), plan)
@@ -69,6 +72,13 @@ class LemSession:
         if key not in self._meters:
             self._meters[key] = self._open_meters(key)
         return self._meters[key]
+
+    def telemetry(self, gpus: Sequence[str]) -> Telemetry:
+        """What samples these GPUs while they work, opened once."""
+        key = tuple(gpus)
+        if key not in self._telemetry:
+            self._telemetry[key] = self.meters(key).telemetry(self._hertz)
+        return self._telemetry[key]
 
     def _open_meters(self, gpus: Sequence[str]) -> MeterSet:
         return open_meters(self.meter_names, gpus=gpus, own_pids=self.own_pids)
@@ -147,6 +157,9 @@ class LemSession:
         """Stop the engine, let go of the meters and the GPUs."""
         self.progress.clear()
         self.pool.stop()
+        for telemetry in self._telemetry.values():
+            telemetry.close()
+        self._telemetry.clear()
         for meters in self._meters.values():
             meters.close()
         self._meters.clear()

@@ -66,10 +66,13 @@ def _gates(terminalreporter: pytest.TerminalReporter, config: pytest.Config, rep
 
 def _places(config: pytest.Config, report: Report) -> list[str]:
     """Where the run was put, and each of its copies for people."""
+    from pytest_lem.store.timelines import kept
+
     saved = config.stash.get(SAVED, None)
     folder = options.results(config) / "runs" / report.run.id
     told = [f"report: {folder / 'report.json'}"]
     copies = (("page", "html"), ("summary", "markdown"))
+    told += [f"device timelines: {place}" for place in [kept(folder)] if place]
     told += [f"{what}: {place}" for what, name in copies if (place := options.value(config, name))]
     return [saved, *told] if saved else told
 

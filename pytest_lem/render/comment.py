@@ -10,6 +10,7 @@ from pytest_lem.model.verdict import Verdict
 from pytest_lem.render.brief import brief
 from pytest_lem.render.cheapest import cheapest_line, has_configurations
 from pytest_lem.render.closing import closing
+from pytest_lem.render.device_use import device_use_lines
 from pytest_lem.render.entries import entries
 from pytest_lem.render.found import found_lines
 from pytest_lem.render.markdown import code, markdown_lines, text
@@ -39,10 +40,16 @@ def summary(report: Reported, price: Price) -> str:
     lines = [f"### {_headline(found, report.measurements)}", ""]
     if report.measurements:
         lines += [*markdown_lines(brief(entries([report])), MOST_ROWS), ""]
+    lines += [f"- {text(line)}" for line in _use(report.measurements)]
     lines += [f"- {text(line)}" for line in found_lines(report.searches, report.phases)]
     lines += ["", *_rows(found), *_means(report.measurements, price)]
     lines += [f"- {text(line)}" for line in closing(report.verdicts, report.missing)]
     return "\n".join([*lines, "", *_foot(report.run.id, found), *_last(report.measurements)]) + "\n"
+
+
+def _use(measurements: Sequence[Measurement]) -> list[str]:
+    shown = measurements[:MOST_ROWS]
+    return device_use_lines(shown, names_of(measurements)[: len(shown)])
 
 
 def comment(verdicts: Sequence[Verdict], measurements: Sequence[Measurement], price: Price, *, run: str) -> str:

@@ -36,7 +36,16 @@ def roofline(measurement: Measurement) -> str | None:
     return (
         f"decode is bound by {_bound(memory, arithmetic)}: of a step {plain_percent(memory)} are {read} read, "
         f"{plain_percent(arithmetic)} are {flops}, {plain_percent(rest)} neither (FLOPs: {known.method})"
+        f"{_measured(measurement)}"
     )
+
+
+def _measured(measurement: Measurement) -> str:
+    """The bandwidth that the GPU itself counted, beside the estimate; of prefill and decode alike."""
+    found = measurement.metrics.get("dram_active")
+    if found is None or found.value is None:
+        return ""
+    return f"; the GPU counted {plain_percent(found.value)} of its DRAM bandwidth over whole rounds"
 
 
 def _bound(memory: float, arithmetic: float) -> str:

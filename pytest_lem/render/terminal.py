@@ -10,6 +10,7 @@ from rich.text import Text
 
 from pytest_lem.model.measurement import Measurement
 from pytest_lem.render.columns import ENGINES, SERVED, WINDOWS, Grid, Kind, grid
+from pytest_lem.render.device_use import device_use_lines
 from pytest_lem.render.layout import lay_out, wrapped
 from pytest_lem.render.names import names_of
 from pytest_lem.render.notes import Notes
@@ -64,7 +65,7 @@ def _lines(measurements: Sequence[Measurement], width: int | None) -> list[Text]
         found = grid(kind, chosen, [names[id(each)] for each in chosen], notes)
         gap = [Text()] if lines else []
         lines += [*gap, *_title(kind, chosen, width), *lay_out(found, width), *_legend(found, chosen, width)]
-    return [*lines, *_footnotes(notes, width), *_roofline(measurements, width)]
+    return [*lines, *_footnotes(notes, width), *_below(measurements, width)]
 
 
 def kinds_of(measurements: Sequence[Measurement]) -> list[tuple[Kind, list[Measurement]]]:
@@ -131,8 +132,10 @@ def _footnotes(notes: Notes, width: int | None) -> list[Text]:
     ]
 
 
-def _roofline(measurements: Sequence[Measurement], width: int | None) -> list[Text]:
-    told = roofline_lines(measurements, names_of(measurements))
+def _below(measurements: Sequence[Measurement], width: int | None) -> list[Text]:
+    """What bound each engine's decoding, and how its GPUs were used."""
+    names = names_of(measurements)
+    told = [*roofline_lines(measurements, names), *device_use_lines(measurements, names)]
     return [Text(line, style="dim") for text in told for line in wrapped(text, width, "  ")]
 
 

@@ -76,8 +76,14 @@ def _value(value: Any) -> Any:
         clean = tuple(_value(item) for item in value)
         return value if all(new is old for new, old in zip(clean, value, strict=True)) else clean
     if isinstance(value, dict):
-        return {key: _model(item) if isinstance(item, BaseModel) else plain(item) for key, item in value.items()}
+        return {key: _entry(item) for key, item in value.items()}
     return value
+
+
+def _entry(item: Any) -> Any:
+    if isinstance(item, BaseModel):
+        return _model(item)
+    return tuple(plain(item)) if isinstance(item, tuple) else plain(item)
 
 
 def _nullable(field: FieldInfo) -> bool:

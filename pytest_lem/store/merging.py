@@ -28,6 +28,8 @@ ABOUT_WHERE_AND_WHEN = frozenset(
         *("order", "seed", "gap"),
         # how it goes on after a failure
         *("resume", "resume_run", "retry_failed", "max_engine_failures"),
+        # how often GPUs were asked beside the work: rounds without telemetry have none
+        "telemetry",
         # a path on the machine; the engine's versions are compared instead
         "python",
         # compared as a fact of the run

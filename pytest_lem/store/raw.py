@@ -10,6 +10,7 @@ from pydantic import ConfigDict, Field
 from pytest_lem.model.errors import StoreError
 from pytest_lem.model.measurement import Cycle, DeviceReading, Measurement, RankRun, Round
 from pytest_lem.model.specs import Frozen
+from pytest_lem.model.telemetry import DeviceUse
 from pytest_lem.store.files import slug, to_json, unique_slug, write_atomic
 from pytest_lem.store.samples import Phase
 
@@ -18,7 +19,7 @@ class RawReading(Frozen):
     """One reading with the round it belongs to; times on the host's monotonic clock.
 
     `ranks` are those of the engine's processes that ran on the device in that round: one on its GPU, all of them on the
-    host's CPUs and memory where the engine runs there.
+    host's CPUs and memory where the engine runs there. `use` is what a GPU told of itself meanwhile.
     """
 
     phase: Phase
@@ -28,6 +29,7 @@ class RawReading(Frozen):
     valid: bool
     reading: DeviceReading
     ranks: tuple[RankRun, ...] = ()
+    use: DeviceUse | None = None
 
 
 class RawDevice(Frozen):
@@ -88,6 +90,7 @@ def _readings(phase: Phase, rounds: tuple[Round, ...]) -> list[RawReading]:
             valid=each.valid,
             reading=reading,
             ranks=tuple(rank for rank in each.ranks if rank.device == _place(reading)),
+            use=next((use for use in each.use if use.device == reading.device), None),
         )
         for each in rounds
         for reading in each.devices
@@ -99,10 +102,10 @@ def _place(reading: DeviceReading) -> str:
     return reading.device if reading.kind == "gpu" else "cpu"
 
 
-def free_path(folder: Path, name: str) -> Path:
+def free_path(folder: Path, name: str, ending: str = ".json") -> Path:
     """The first path of this name that is not taken: a test that runs again adds, it does not replace."""
-    path, number = folder / f"{name}.json", 1
+    path, number = folder / f"{name}{ending}", 1
     while path.exists():
         number += 1
-        path = folder / f"{name}-{number}.json"
+        path = folder / f"{name}-{number}{ending}"
     return path

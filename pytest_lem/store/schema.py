@@ -17,6 +17,7 @@ from pytest_lem.store.raw import RawDevice
 from pytest_lem.store.report import Report
 from pytest_lem.store.run import RunRecord
 from pytest_lem.store.samples import LINES
+from pytest_lem.store.timelines import TimelineLine
 
 FOLDER = Path(__file__).parent / "schemas"
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -27,6 +28,7 @@ _MODELS: dict[str, type[BaseModel]] = {
     "durations": Durations,
     "baseline": BaselineRun,
     "foreign": Foreign,
+    "timeline": TimelineLine,
 }
 
 

@@ -62,6 +62,7 @@ def _report(run: str, results: Path) -> tuple[dict[str, object], str]:
     from pytest_lem.store.rebuild import rebuild as rebuilt
     from pytest_lem.store.report import REPORT, save_report
     from pytest_lem.store.runs import run_place
+    from pytest_lem.store.timelines import pack_left
 
     place = run_place(run, results, killed=True)
     if is_alive(place):
@@ -70,6 +71,7 @@ def _report(run: str, results: Path) -> tuple[dict[str, object], str]:
         raise UsageError(f"{place}: the report of its end is there; nothing is to be made anew")
     report = rebuilt(place, aggregate=late)
     path = save_report(report, place / REPORT)
+    pack_left(place)
     told = {"report": str(path), "measurements": len(report.measurements), "missing": report.missing}
     return told, f"{path}: {count(len(report.measurements), 'measurement')}, {len(report.missing)} missing"
 

@@ -11,6 +11,7 @@ from pytest_lem.model.metrics import METRICS
 from pytest_lem.model.verdict import Verdict
 from pytest_lem.render.columns import Grid, Kind, Row, grid
 from pytest_lem.render.configuration import Words, words
+from pytest_lem.render.html.device_use import device_use_table
 from pytest_lem.render.html.elements import Html, element, hidden, joined, scroller
 from pytest_lem.render.judged import WORSE, Judged, judgements, worst
 from pytest_lem.render.notes import Notes
@@ -36,8 +37,10 @@ def summary(measurements: Sequence[Measurement], verdicts: Sequence[Verdict]) ->
     told = dict(notes.lines())
     tables = [_Table(kind, chosen, found, judged, places, told).html() for kind, chosen, found in grids]
     lines = [element("li", element("b", mark), " ", said, id=f"note-{mark[1:-1]}") for mark, said in notes.lines()]
-    bound = [element("p", line, class_="legend") for line in roofline_lines(measurements, names_of(measurements))]
-    return joined([*tables, element("ol", *lines, class_="notes") if lines else Html(), *bound])
+    called = names_of(measurements)
+    bound = [element("p", line, class_="legend") for line in roofline_lines(measurements, called)]
+    use = device_use_table(measurements, called)
+    return joined([*tables, element("ol", *lines, class_="notes") if lines else Html(), *bound, use])
 
 
 class _Table:

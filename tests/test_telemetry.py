@@ -1,0 +1,518 @@
+"""Telemetry of simulated GPUs whose power, clocks and work are known: what a window comes to, and what is missing."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+
+import pytest
+from fake_pynvml import FakeGpu, fake_pynvml
+from hypothesis import given
+from hypothesis import strategies as st
+from simulated_counter import CounterSpec, Ticks
+from simulated_gpu import GpuSpec, SimulatedGpu
+
+from pytest_lem.meters import nvml
+from pytest_lem.meters import telemetry as module
+from pytest_lem.meters.counter import Counter
+from pytest_lem.meters.device_use import device_use, timeline
+from pytest_lem.meters.gauges import AVERAGED, SHARED, Gauges
+from pytest_lem.meters.load_watch import LoadWatch
+from pytest_lem.meters.moments import Moment, Track
+from pytest_lem.meters.nvml_meter import GpuMeter
+from pytest_lem.meters.pace import strides
+from pytest_lem.meters.registry import MeterSet
+from pytest_lem.meters.telemetry import HUNG, Telemetry
+from pytest_lem.meters.tick_train import TickTrain
+from pytest_lem.model.errors import MeterError
+from pytest_lem.model.telemetry import ACTIVITY, BY_KEY, GAUGES
+
+GPU = "GPU-aaaa1111-0"
+MS, SECOND = 1_000_000, 1_000_000_000
+GPM_TOLD = {"sm_active": 0.75, "dram_active": 0.2}
+
+
+def simulated(**changes) -> SimulatedGpu:
+    spec = GpuSpec(**{"counter": CounterSpec(Ticks(0.1, 0.03)), "noise_w": 0.0} | changes)
+    return SimulatedGpu(spec, seed=1, uuid=GPU)
+
+
+def sampled(*gpus, seconds: float = 4.0, busy: float = 1.0, extra_w: float = 300.0, hertz: float = 20.0):
+    """A window in which each GPU works for the first `busy` share of it; telemetry that watched, and the window."""
+    telemetry = Telemetry(gpus, hertz, clocks=[gpu.clock for gpu in gpus])
+    start = max(gpu.clock.now for gpu in gpus) + 10 * MS
+    end = start + round(seconds * SECOND)
+    for gpu in gpus:
+        gpu.work(start, start + round(busy * seconds * SECOND), extra_w)
+    play(telemetry, *gpus, start=start, end=end, hertz=hertz)
+    return telemetry, start, end
+
+
+def play(telemetry, *gpus, start, end, hertz=20.0) -> None:
+    telemetry.restart()
+    for due in range(start, end, round(SECOND / hertz)):
+        for gpu in gpus:
+            gpu.clock.advance_to(due)
+        telemetry.sample()
+
+
+def test_a_window_of_known_work_comes_to_its_power_clock_memory_and_activity():
+    gpu = simulated(sm_clocks_mhz=(345, 1980), throttled=(("sw_power_cap", 0.0, 1e9),))
+    telemetry, start, end = sampled(gpu, seconds=4.0)
+
+    (use,) = telemetry.use(start, end)
+
+    watts = [gpu.true_watts(start + step * SECOND // 10) for step in range(1, 40)]
+    assert use.device == GPU
+    assert use.gauges["power_w"].p95 == pytest.approx(max(watts), rel=0.01)
+    assert use.gauges["power_w"].mean == pytest.approx(sum(watts) / len(watts), rel=0.04)  # its field is 100 ms late
+    assert (use.gauges["sm_clock_mhz"].min, use.gauges["sm_clock_mhz"].mean) == (1980, 1980)
+    assert use.gauges["memory_used_bytes"].max == 8 * 2**30
+    assert use.gauges["gpu_utilization"].mean == 1.0
+    assert use.gauges["sm_active"].mean == pytest.approx(0.75)
+    assert use.gauges["dram_active"].mean == pytest.approx(0.2)
+    assert use.throttle_reasons == {"sw_power_cap": 1.0}
+    assert use.samples == 80
+    assert use.hertz == pytest.approx(20.0, rel=0.01)
+
+
+def test_a_gpu_that_works_half_of_the_window_was_half_as_active_and_its_clock_fell():
+    gpu = simulated(sm_clocks_mhz=(345, 1980))
+    telemetry, start, end = sampled(gpu, seconds=4.0, busy=0.5)
+
+    (use,) = telemetry.use(start, end)
+
+    # 5 Hz: the first reading only begins, the last 0.2 s of idle time have none; 2 s of 3.8 were work.
+    assert use.gauges["sm_active"].n == 19
+    assert use.gauges["sm_active"].mean == pytest.approx(0.75 * 2 / 3.8, rel=0.01)
+    assert (use.gauges["sm_active"].min, use.gauges["sm_active"].max) == (0.0, pytest.approx(0.75))
+    assert (use.gauges["sm_clock_mhz"].min, use.gauges["sm_clock_mhz"].max) == (345, 1980)
+    assert use.gauges["sm_clock_mhz"].mean == pytest.approx((345 + 1980) / 2, rel=0.02)
+
+
+def test_only_what_was_told_inside_the_window_counts():
+    gpu = simulated(sm_clocks_mhz=(345, 1980))
+    telemetry, start, end = sampled(gpu, seconds=4.0, busy=0.5)
+
+    (work,) = telemetry.use(start, start + 2 * SECOND - 1)
+    (idle,) = telemetry.use(start + 2 * SECOND + 10 * MS, end)
+
+    assert work.gauges["sm_active"].mean == pytest.approx(0.75)
+    assert work.gauges["sm_clock_mhz"].min == 1980
+    assert idle.gauges["sm_clock_mhz"].max == 345
+    # What stands for a time that began before the window is of no use for it.
+    assert idle.gauges["sm_active"].max == 0.0
+
+
+def test_several_gpus_have_a_summary_each():
+    one, other = simulated(), SimulatedGpu(GpuSpec(counter=None, activity={"sm_active": 0.1}), seed=2, uuid="GPU-b")
+    telemetry, start, end = sampled(one, other)
+
+    first, second = telemetry.use(start, end)
+
+    assert (first.device, second.device) == (GPU, "GPU-b")
+    assert first.gauges["sm_active"].mean == pytest.approx(0.75)
+    assert second.gauges["sm_active"].mean == pytest.approx(0.1)
+
+
+def test_a_card_without_gpm_tells_the_rest_and_why_the_activity_is_absent():
+    telemetry, start, end = sampled(simulated(activity=None))
+
+    (use,) = telemetry.use(start, end)
+
+    for key in ACTIVITY:
+        assert (use.gauges[key].mean, use.gauges[key].n) == (None, 0)
+        assert use.gauges[key].reason == "GPM: the card has none"
+    assert use.gauges["power_w"].n == 80
+
+
+def test_what_a_card_lacks_is_null_with_its_reason_and_is_not_asked_again():
+    gpu = simulated(lacks=frozenset({"utilization", "throttle_reasons"}))
+    telemetry = Telemetry([gpu], clocks=[gpu.clock])
+    gpu.calls.clear()
+    start = gpu.clock.now
+    play(telemetry, gpu, start=start, end=start + SECOND)
+
+    (use,) = telemetry.use(start, start + SECOND)
+
+    assert use.gauges["gpu_utilization"].mean is None
+    assert use.gauges["gpu_utilization"].reason == "utilization: Not Supported"
+    assert use.throttle_reasons is None
+    assert {call.name for call in gpu.calls} & {"utilization", "throttle_reasons"} == set()
+
+
+def test_a_card_without_the_instant_power_field_tells_its_average_and_says_so():
+    gpu = simulated(lacks=frozenset({"power_w"}))
+    telemetry, start, end = sampled(gpu)
+
+    (use,) = telemetry.use(start, end)
+
+    assert use.notes == (AVERAGED,)
+    assert use.gauges["power_w"].n == 80
+
+
+def test_a_gpu_that_is_shared_by_mig_says_that_it_tells_of_the_whole():
+    telemetry, start, end = sampled(simulated(mig=True))
+    assert telemetry.use(start, end)[0].notes == (SHARED,)
+
+
+def test_a_driver_that_fails_midway_keeps_what_it_told_and_says_why_it_ended():
+    gpu = simulated(lost_at_s=2.0)
+    telemetry, start, end = sampled(gpu, seconds=4.0)
+
+    (use,) = telemetry.use(start, end)
+
+    lost = (2 * SECOND - (start - (gpu.clock.now - round(gpu.clock.seconds * SECOND)))) // (50 * MS)
+    assert use.gauges["power_w"].n == pytest.approx(lost, abs=1)
+    assert use.gauges["power_w"].mean is not None
+    assert use.gauges["power_w"].reason == "power_w: GPU is lost"
+    assert use.gauges["sm_active"].reason == "gpm: GPU is lost"
+
+
+def test_a_driver_that_fails_is_asked_once_more_in_each_window_and_may_come_back():
+    gpu = simulated(lost_at_s=2.0)
+    telemetry, start, end = sampled(gpu, seconds=4.0)
+    gpu.calls.clear()
+    play(telemetry, gpu, start=end, end=end + SECOND)
+    asked = [call.name for call in gpu.calls]
+    assert asked.count("power_w") == asked.count("memory_used") == 1
+
+    gpu.spec = GpuSpec(counter=None)  # the driver answers again
+    start, end = gpu.clock.now, gpu.clock.now + SECOND
+    play(telemetry, gpu, start=start, end=end)
+    (use,) = telemetry.use(start, end)
+    assert (use.gauges["power_w"].n, use.gauges["power_w"].reason) == (20, None)
+
+
+def test_a_driver_that_never_answers_costs_the_round_nothing_but_its_telemetry(monkeypatch):
+    monkeypatch.setattr(module, "_GONE_S", 0.05)
+    gpu, answer = simulated(activity=None), threading.Event()
+    telemetry = Telemetry([gpu])
+    monkeypatch.setattr(gpu, "memory_used", lambda: answer.wait(30))
+    start = time.monotonic_ns()
+    with telemetry.sampling(start):
+        time.sleep(0.02)
+    (use,) = telemetry.use(start, time.monotonic_ns())
+    assert use.reason == HUNG
+
+    with telemetry.sampling(time.monotonic_ns()):
+        assert [thread.name for thread in threading.enumerate()].count("lem-telemetry") == 1  # the one that hangs
+    telemetry.close()
+    answer.set()
+
+
+def test_the_thread_samples_from_the_start_on_and_is_gone_when_the_block_ends(monkeypatch):
+    gpu, asking = simulated(), threading.Event()
+    telemetry = Telemetry([gpu], 100.0)
+    before = len(gpu.calls)
+    monkeypatch.setattr(gpu, "memory_used", lambda: asking.set() or time.sleep(0.1) or 1)
+    start = time.monotonic_ns() + 100 * MS
+    with telemetry.sampling(start):
+        time.sleep(0.05)
+        assert len(gpu.calls) == before, "nothing is asked before the work starts"
+        while len(telemetry.tracks[0].moments) < 2:
+            time.sleep(0.01)
+        asking.clear()
+        asking.wait(10)  # the block ends while the GPU is being asked
+    assert not [thread for thread in threading.enumerate() if thread.name == "lem-telemetry"]
+    assert telemetry.thread_cpu_s > 0
+
+
+def test_what_the_gpu_was_given_is_given_back():
+    gpu = simulated()
+    counters = []
+    gpu.gpm = lambda make=gpu.gpm: counters.append(make()) or counters[-1]
+    Telemetry([gpu]).close()
+    assert [each.closed for each in counters] == [True]
+
+
+def test_without_telemetry_no_gpu_is_asked_anything():
+    gpu = simulated()
+    meter = GpuMeter([gpu], clock=gpu.clock, own_pids=lambda: (1,), parallel=False, hidden_pids=False)
+    meters = MeterSet((), (meter,))
+    gpu.calls.clear()
+
+    off = meters.telemetry(None)
+    with off.sampling(0):
+        pass
+
+    assert gpu.calls == []
+    assert (off.use(0, 1), off.timelines(0, 1)) == ((), ())
+    assert [track.gauges.uuid for track in meters.telemetry(20.0).tracks] == [GPU]
+
+
+def test_a_gpu_whose_counter_is_being_read_is_left_alone_and_asked_a_little_later():
+    one, other = simulated(), SimulatedGpu(GpuSpec(counter=None), seed=2, uuid="GPU-b")
+    looks = iter([True, True, False])
+    telemetry = Telemetry([one, other], looking=[lambda: next(looks), lambda: False])
+    telemetry.restart()
+
+    telemetry.sample()
+
+    assert [len(track.moments) for track in telemetry.tracks] == [1, 1]
+    assert telemetry.tracks[0].moments[0].time_ns > telemetry.tracks[1].moments[0].time_ns
+
+    telemetry.tracks[0].looking = lambda: True
+    telemetry.sample()
+    assert [len(track.moments) for track in telemetry.tracks] == [1, 2]
+
+
+def test_the_counter_is_looked_at_around_its_ticks_and_rests_between_them():
+    gpu = simulated()
+    meter = GpuMeter([gpu], clock=gpu.clock, own_pids=lambda: (1,), parallel=False, hidden_pids=False)
+    meter.begin(0)
+    (channel,) = meter._channels
+    gpu.work(gpu.clock.now, gpu.clock.now + 3 * SECOND, 300.0)
+    gpu.calls.clear()
+    until, resting = gpu.clock.now + 2 * SECOND, []
+    nap = gpu.clock.sleep_until_ns
+
+    def sleep(instant):
+        if not channel.looking:
+            resting.append((gpu.clock.now, instant))
+        nap(instant)
+
+    gpu.clock.sleep_until_ns = sleep
+    channel.watch(lambda: gpu.clock.now > until)
+
+    reads = [call for call in gpu.calls if call.name == "energy_mj"]
+    free = sum(end - start for start, end in resting)
+    assert len(channel.trail().marks) >= 15, "the ticks of two seconds are seen"
+    assert free > SECOND, "telemetry has its turn in more than half of the time"
+    assert not any(start < read.start_ns < end - 5 * MS for start, end in resting for read in reads)
+
+
+moments = st.lists(st.tuples(st.integers(1, 10**9), st.floats(0.0, 1.0), st.booleans()), min_size=1, max_size=40).map(
+    lambda steps: _moments(steps)
+)
+
+
+def _moments(steps) -> list[Moment]:
+    now, found = 0, []
+    for gap, value, throttled in steps:
+        told = {"power_w": 700 * value, "sm_active": value, "throttle_reasons": ("hw_thermal",) if throttled else ()}
+        found.append(Moment(now + gap, told, now))
+        now += gap
+    return found
+
+
+def track_of(found) -> Track:
+    gpu = simulated(activity=None)
+    track = Track(Gauges(gpu), gpu.clock, 20.0, 0.01)
+    track.moments = list(found)
+    return track
+
+
+TRACK = track_of(())
+
+
+@given(moments)
+def test_a_mean_lies_between_its_extremes_and_one_over_time_is_weighted_by_the_time_it_covers(found):
+    TRACK.moments = found
+    use = device_use(TRACK, 0, found[-1].time_ns)
+
+    power, active = use.gauges["power_w"], use.gauges["sm_active"]
+    for each in (power, active):
+        assert each.min <= each.p5 <= each.p95 <= each.max
+        assert each.min <= each.mean <= each.max
+        assert each.n == len(found)
+    assert power.mean == pytest.approx(sum(moment.values["power_w"] for moment in found) / len(found), abs=1e-9)
+    total = sum(moment.time_ns - moment.since_ns for moment in found)
+    weighted = sum(moment.values["sm_active"] * (moment.time_ns - moment.since_ns) for moment in found)
+    assert active.mean == pytest.approx(weighted / total, abs=1e-9)
+    share = sum(bool(moment.values["throttle_reasons"]) for moment in found) / len(found)
+    assert use.throttle_reasons.get("hw_thermal", 0.0) == pytest.approx(share)
+
+
+@given(moments, st.data())
+def test_a_window_is_what_its_own_moments_say_whatever_lies_around(found, data):
+    TRACK.moments = found
+    start = data.draw(st.integers(0, found[-1].time_ns))
+    end = data.draw(st.integers(start, found[-1].time_ns))
+    inside = [moment for moment in found if start <= moment.time_ns <= end]
+    whole = [moment for moment in inside if moment.since_ns >= start]
+
+    use, told = device_use(TRACK, start, end), timeline(TRACK, start, end)
+
+    assert use.samples == use.gauges["power_w"].n == len(inside)
+    assert use.gauges["sm_active"].n == len(whole)
+    assert told.time_ns == tuple(moment.time_ns for moment in inside)
+    assert told.values.get("power_w", ()) == tuple(moment.values["power_w"] for moment in inside)
+    if not inside:
+        assert use.gauges["power_w"].reason == "the window ended before a first value"
+
+
+costs = st.dictionaries(st.sampled_from("abcdefgh"), st.floats(0, 0.01), min_size=1)
+
+
+@given(costs, st.floats(1, 100), st.floats(0.0001, 0.01))
+def test_readings_together_stay_within_their_share_of_a_core_or_come_once_a_second(found, hertz, share):
+    pace = strides(found, {}, hertz, share)
+
+    load = sum(cost * hertz / pace[name] for name, cost in found.items())
+    slowest = max(1, int(hertz))
+    assert load <= share * (1 + 1e-9) or all(stride == slowest for name, stride in pace.items() if found[name])
+    assert all(1 <= stride <= slowest for stride in pace.values())
+
+
+def test_what_is_cheap_keeps_the_full_rate_and_what_is_dear_gives_way():
+    pace = strides({"power": 5e-6, "clock": 1e-4, "gpm": 4e-4}, {"gpm": 5.0}, 20.0, 0.005)
+    assert pace == {"power": 1, "clock": 1, "gpm": 4}
+
+    pace = strides({"power": 5e-6, "clock": 3e-3, "gpm": 4e-4}, {"gpm": 5.0}, 20.0, 0.005)
+    assert pace == {"power": 1, "clock": 20, "gpm": 8}
+    assert sum((5e-6, 3e-3 / 20, 4e-4 / 8)) * 20 <= 0.005
+
+
+def test_a_thread_that_took_too_much_of_its_core_lets_readings_take_less_until_there_is_room_again():
+    one, other = simulated(activity=None), simulated(activity=None)
+    telemetry = Telemetry([one, other])
+    assert [track.share for track in telemetry.tracks] == [0.0025, 0.0025]
+
+    telemetry.afford(0.044, 4.0)  # 1.1 %: 0.2 % beyond what it aims at
+    assert [track.share for track in telemetry.tracks] == pytest.approx([0.0015, 0.0015])
+    telemetry.afford(0.036, 4.0)
+    assert telemetry.tracks[0].share == pytest.approx(0.0015)
+    telemetry.afford(0.001, 0.01)  # too short to tell
+    assert telemetry.tracks[0].share == pytest.approx(0.0015)
+    telemetry.afford(4.0, 4.0)
+    assert telemetry.tracks[0].share == pytest.approx(0.00025)
+    telemetry.afford(0.0, 4.0)
+    assert telemetry.tracks[0].share == pytest.approx(0.0025)
+
+
+def test_a_reading_may_have_a_least_rate_of_its_own():
+    assert strides({"gpm": 1.0, "clock": 1.0}, {}, 20.0, 0.001, least={"gpm": 2.0}) == {"gpm": 10, "clock": 20}
+
+
+def test_power_gives_way_last():
+    dear = {"power": 2e-4, "clock": 1e-4, "gpm": 1e-4}
+    assert strides(dear, {}, 20.0, 0.0046, last="power") == {"power": 1, "clock": 8, "gpm": 8}
+    assert strides(dear, {}, 20.0, 0.0023, last="power") == {"power": 2, "clock": 20, "gpm": 20}
+
+
+def test_a_reading_that_turns_out_dear_is_asked_less_often_in_later_windows():
+    gpu, now = simulated(activity=None), [0.0]
+    clock = lambda: now[0]  # noqa: E731 - a CPU clock that only the temperature moves
+    track = Track(Gauges(gpu, cpu=clock), gpu.clock, 20.0, 0.005, cpu=clock)
+    ask = track.gauges.sources["temperature"].read
+
+    def dear():
+        now[0] += 0.004
+        return ask()
+
+    track.gauges.sources["temperature"].read = dear
+    for _ in range(4):
+        track.restart()
+        gpu.calls.clear()
+        for _ in range(80):
+            track.sample()
+    asked = [call.name for call in gpu.calls]
+    assert (asked.count("temperature_c"), asked.count("power_w")) == (5, 80)
+    assert track.cpu_s == pytest.approx(5 * 0.004)
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """Puts made-up GPUs into the machine; gives the module that stands for NVML."""
+    nvml.library.cache_clear()
+
+    def install(*gpus):
+        lib = fake_pynvml(*gpus)
+        monkeypatch.setitem(sys.modules, "pynvml", lib)
+        return lib
+
+    yield install
+    nvml.library.cache_clear()
+
+
+def test_the_driver_tells_clocks_heat_use_and_memory_in_our_units(machine):
+    machine(FakeGpu(GPU, used=7_000, temperature=55, reasons=0x44))
+    driver = nvml.NvmlDriver(GPU)
+
+    assert (driver.clock_mhz("sm"), driver.temperature_c(), driver.memory_used()) == (1980, 55, 7_000)
+    assert driver.utilization() == (0.97, 0.4)
+    assert driver.throttle_reasons() == ("sw_power_cap", "hw_thermal")
+
+
+def test_gpm_gives_shares_between_two_samples_in_order_and_gives_the_samples_back(machine):
+    lib = machine(FakeGpu(GPU, gpm={1: 82.0, 2: 75.0, 3: 11.0, 5: 72.0, 10: 20.0}))
+    gpm = nvml.NvmlDriver(GPU).gpm()
+
+    assert gpm.read() is None
+    expected = {"gr_engine_active": 0.82, "sm_active": 0.75, "sm_occupancy": 0.11, "tensor_active": 0.72}
+    for _ in range(3):
+        assert gpm.read() == pytest.approx(expected | {"dram_active": 0.2})
+    gpm.restart()
+    assert gpm.read() is None
+    assert len(lib.samples) == 2
+
+    gpm.close()
+    gpm.close()
+    assert lib.samples == []
+
+
+def test_a_metric_that_gpm_has_no_value_for_is_absent_with_nvmls_word_and_never_0(machine):
+    gpu = FakeGpu(GPU, gpm={2: 75.0, 10: float("nan")})
+    lib = machine(gpu)
+    telemetry = Telemetry([nvml.NvmlDriver(GPU)])
+    telemetry.restart()
+    start = time.monotonic_ns()
+    for _ in range(9):
+        telemetry.sample()
+
+    (use,) = telemetry.use(start, time.monotonic_ns())
+    assert use.gauges["sm_active"].mean == 0.75
+    assert (use.gauges["tensor_active"].mean, use.gauges["tensor_active"].reason) == (None, "GPM: Not Supported")
+    assert (use.gauges["dram_active"].mean, use.gauges["dram_active"].reason) == (None, "GPM: NVML gave no number")
+
+    gpu.gpm |= {5: 50.0, 10: 20.0}  # and a metric that it has again is whole again
+    telemetry.restart()
+    for _ in range(9):
+        telemetry.sample()
+    (use,) = telemetry.use(start, time.monotonic_ns())
+    assert (use.gauges["tensor_active"].mean, use.gauges["tensor_active"].reason) == (0.5, None)
+    telemetry.close()
+    assert lib.samples == []
+
+
+@pytest.mark.parametrize(
+    ("gpu", "reason"),
+    [
+        (FakeGpu(GPU), "GPM: the card has none"),
+        (FakeGpu(GPU, gpm={}, lacks={"nvmlGpmQueryDeviceSupport"}), "GPM: Not Supported"),
+    ],
+)
+def test_a_card_without_gpm_says_so_at_once(machine, gpu, reason):
+    machine(gpu)
+    with pytest.raises(MeterError, match=f"^{reason}$"):
+        nvml.NvmlDriver(GPU).gpm()
+
+
+def test_gpm_that_cannot_have_its_second_sample_gives_back_the_first(machine):
+    lib = machine(FakeGpu(GPU, gpm={2: 75.0}))
+    lib.most_samples = 1
+    with pytest.raises(MeterError, match="GPM: Insufficient Memory"):
+        nvml.NvmlDriver(GPU).gpm()
+    assert lib.samples == []
+
+
+def test_gpm_that_fails_midway_begins_anew_when_it_answers_again(machine):
+    gpu = FakeGpu(GPU, gpm={2: 75.0})
+    machine(gpu)
+    gpm = nvml.NvmlDriver(GPU).gpm()
+    gpm.read()
+    gpu.broken.add("nvmlGpmSampleGet")
+    with pytest.raises(MeterError, match="GPM: GPU is lost"):
+        gpm.read()
+    gpu.broken.clear()
+    assert gpm.read() is None
+    assert gpm.read() == {"sm_active": 0.75}
+
+
+def test_every_gauge_has_a_unit_and_a_definition():
+    assert len(BY_KEY) == len(GAUGES)
+    assert all(gauge.unit and gauge.definition for gauge in GAUGES)
+    assert set(ACTIVITY) <= set(BY_KEY)
+    assert LoadWatch(Counter(simulated(), simulated().clock), TickTrain()).looking
