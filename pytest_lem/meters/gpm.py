@@ -1,8 +1,8 @@
 """GPM, the performance counters that NVIDIA's driver reads without a profiler (Hopper and later).
 
 Two samples of a GPU's counters say what it did between them: nvml.h, `nvmlGpmSampleGet` and `nvmlGpmMetricsGet`. On an
-H200 a sample and what it says take 1.3 to 2.1 ms of a core, and 10 to 50 ms after another one it can be without a number
-for DRAM.
+H200 a sample and what it says take 1.3 to 2.1 ms of a core, and one that is 10 to 50 ms after another can have no
+number for DRAM.
 """
 
 from __future__ import annotations
