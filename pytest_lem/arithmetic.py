@@ -109,6 +109,8 @@ def _waves(observed: Mapping[str, Any], work: Work) -> tuple[tuple[int, ...], ..
         raise Unavailable("bytes", "requests come one by one: how many share a step is not known")
     if (observed.get("options", {}).get("data_parallel_size") or 1) > 1:
         raise Unavailable("bytes", "replicas decode side by side, each its own part of the waves")
+    if len(observed.get("placement") or ()) > 1 or (observed.get("options", {}).get("pipeline_parallel_size") or 1) > 1:
+        raise Unavailable("bytes", "layers on several GPUs read their weights one GPU after the other")
     most = observed.get("engine", {}).get("max_num_seqs")
     if most is not None and max(map(len, work.waves)) > most:
         raise Unavailable("bytes", f"the engine runs at most {most} requests together: how many share a step varies")

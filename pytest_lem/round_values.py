@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from math import fsum
 from typing import TYPE_CHECKING
 
-from pytest_lem.device_joules import PARTS, Context, engine_joules, joules_of, whole_pass
+from pytest_lem.device_joules import PARTS, Context, engine_joules, engine_readings, joules_of, whole_pass
 from pytest_lem.model.errors import Unavailable
 from pytest_lem.model.measurement import Cycle, RequestTimes, Round, Source
 from pytest_lem.model.metrics import LATENCIES, Metric
@@ -63,6 +63,9 @@ def _build(key: str, cycle: Cycle, context: Context) -> Value:
         return Value(cycle.build_seconds)
     if not cycle.build_devices:
         raise Unavailable(key, "no meter watched while the engine was built")
+    faults = [fault for reading in engine_readings(cycle.build_devices, context) for fault in reading.faults]
+    if faults:
+        raise Unavailable(key, "; ".join(dict.fromkeys(faults)))
     found = joules_of(cycle.build_devices, context)
     if found.joules is None or found.joules <= 0:
         raise Unavailable(key, found.reason or "the meter read no energy")

@@ -237,3 +237,6 @@ def test_the_joules_of_a_build_are_its_gpus_and_no_part_of_those_of_serving():
     lost = metrics([a_cycle(build_seconds=2.5, build_devices=gone)], CUDA)["build_joules"]
     assert lost.value is None
     assert "GPU is lost" in lost.reason
+    shared = (a_reading(600.0, faults=("another process is on the GPU: PID 4242",)),)
+    beside = metrics([a_cycle(build_seconds=2.5, build_devices=shared)], CUDA)["build_joules"]
+    assert (beside.value, beside.reason) == (None, "another process is on the GPU: PID 4242")

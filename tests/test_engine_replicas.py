@@ -19,6 +19,7 @@ from test_engine_orphans import wait_gone
 
 from pytest_lem.engines import registry
 from pytest_lem.engines.protocol import PassResult
+from pytest_lem.meters.registry import MeterSet
 from pytest_lem.model.errors import EngineError, UsageError
 from pytest_lem.model.specs import WorkloadSpec
 from pytest_lem.plugin.gpus import Gpus
@@ -185,7 +186,7 @@ def test_a_killed_replica_ends_the_run_with_its_log_and_no_process_left(life):
 def test_each_replica_gets_a_gpu():
     asked = replicas(3)
     assert (asked.gpus, registry.entry("pytorch").ranks(asked.options)) == (3, 3)
-    pool = EnginePool(Gpus(("GPU-a", "GPU-b"), 1, "pytest", print), Path(), print, print)
+    pool = EnginePool(Gpus(("GPU-a", "GPU-b"), 1, "pytest", print), Path(), print, print, lambda gpus: MeterSet())
     with pytest.raises(EngineError) as caught:
         pool.place(asked)
     assert str(caught.value).startswith("pytorch needs 3 GPU(s), 2 visible here ")

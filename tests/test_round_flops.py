@@ -209,6 +209,14 @@ def test_the_work_of_a_pass_is_that_of_its_requests_and_its_waves():
     ("observed", "reason"),
     [
         ({"options": {"data_parallel_size": 2}}, "replicas decode side by side, each its own part of the waves"),
+        (
+            {"options": {"pipeline_parallel_size": 2}},
+            "layers on several GPUs read their weights one GPU after the other",
+        ),
+        (
+            {"placement": {"GPU-a": {}, "GPU-b": {}}},
+            "layers on several GPUs read their weights one GPU after the other",
+        ),
         ({"engine": {"max_num_seqs": 1}}, "the engine runs at most 1 requests together"),
         ({"weights_bytes": None}, "the engine does not tell what its weights take"),
         ({"architecture": {"model_type": "new"}}, "the model's architecture is not known"),

@@ -148,7 +148,7 @@ def speed(results: Results, folder: Path, options: Sequence[str]) -> None:
 
 
 def waiting(results: Results, folder: Path, options: Sequence[str]) -> None:
-    """A run on one GPU, and a second one that is started on it while the first measures."""
+    """A run on one GPU, and a second one that is started on it while the first starts its engine."""
     gpu = next(iter(each["uuid"] for each in results.data["gpus"]), "")
     began = time.monotonic()
     with ExitStack() as stack:
@@ -159,11 +159,12 @@ def waiting(results: Results, folder: Path, options: Sequence[str]) -> None:
             runs[name] = subprocess.Popen(
                 command, cwd=ROOT, env={**os.environ, "CUDA_VISIBLE_DEVICES": gpu}, stdout=log, stderr=subprocess.STDOUT
             )
+            stack.callback(runs[name].terminate)  # an ended one does not mind
             while not any(folder.glob("first/runs/*/logs/*.log")) and runs["first"].poll() is None:
                 time.sleep(0.1)
-        first, second = (
+        first, second = [
             {"pid": run.pid, "exit": run.wait(LIMIT_S), **_spans(folder / name)} for name, run in runs.items()
-        )
+        ]
     said = (folder.parent / "waiting-second.log").read_text(errors="replace")
     told = next((line.strip() for line in said.splitlines() if "waiting for" in line), "")
     second["told"] = re.sub(r"--lem-results=[^\s`]*", "--lem-results=DIR", told) or None
@@ -173,8 +174,10 @@ def waiting(results: Results, folder: Path, options: Sequence[str]) -> None:
 
 def _spans(results: Path) -> Json:
     """When a run's windows began and ended (s, the host's monotonic clock), and on which GPUs."""
-    report = json.loads(next(results.glob("runs/*/report.json")).read_text())
-    (cycle,) = (cycle for each in report["measurements"] for cycle in each["cycles"])
+    found = next(results.glob("runs/*/report.json"), None)
+    if found is None:
+        raise RuntimeError(f"the {results.name} run left no report; its log says why")
+    (cycle,) = (cycle for each in json.loads(found.read_text())["measurements"] for cycle in each["cycles"])
     rounds = [*cycle["warmup_rounds"], *cycle["rounds"]]
     return {"gpus": cycle["gpus"], "began_s": rounds[0]["start_ns"] / NS, "ended_s": rounds[-1]["end_ns"] / NS}
 

@@ -3,9 +3,9 @@
     python benchmarks/engines/keep.py REPORT.json NAME --title TITLE --command COMMAND
 
 Writes docs/evidence/NAME.json: the report, with the command that made it, token times cut to 4 digits,
-without the host's name and folders. `--only WORD` keeps the measurements whose id holds it. `--no-gaps` leaves the
-token gaps of single requests out, which are megabytes where hundreds of requests run together; their means and
-percentiles stand in the metrics.
+without the host's name and folders. `--only WORD` keeps the measurements, phases and searches of tests that hold it.
+`--no-gaps` leaves the token gaps of single requests out, which are megabytes where hundreds of requests run together;
+their means and percentiles stand in the metrics.
 """
 
 from __future__ import annotations
@@ -57,7 +57,8 @@ def main() -> None:
     parser.add_argument("--no-gaps", action="store_true")
     asked = parser.parse_args()
     report = json.loads(asked.report.read_text())
-    report["measurements"] = [each for each in report["measurements"] if asked.only in each["id"]]
+    for part in ("measurements", "phases", "searches"):
+        report[part] = [each for each in report.get(part, ()) if asked.only in each.get("id", each.get("test", ""))]
     if asked.no_gaps:
         report = without_gaps(report)
     data = {

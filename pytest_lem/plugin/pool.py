@@ -43,6 +43,7 @@ class EnginePool:
     _before: dict[str, int] = field(default_factory=dict)
     _gap: Gap | None = None
     _started: int = 0
+    _starting: Engine | None = None
     _several: Several | None = None
 
     def acquire(self, spec: EngineSpec, cycle: int) -> tuple[EngineSpec, Engine]:
@@ -110,10 +111,15 @@ class EnginePool:
         start = partial(Engine.start, spec, gpus=gpus, log_path=self._log(spec), on_progress=self.progress)
         if not registry.entry(spec.backend).builds(spec.options):
             return start()
-        with self.meters(gpus) as meters:
-            engine, built = started(meters, start)
-        engine.build_devices = built
-        return engine
+
+        def known() -> Engine:
+            self._starting = start()
+            return self._starting
+
+        try:
+            return started(lambda: self.meters(gpus), known)
+        finally:
+            self._starting = None
 
     def _make_gap(self) -> Gap | None:
         """Wait between two engines: not before the first."""
@@ -130,7 +136,7 @@ class EnginePool:
     @property
     def running(self) -> list[Engine]:
         """Every engine that this process has at work."""
-        own = [self.engine] if self.engine is not None else []
+        own = [engine for engine in (self.engine, self._starting) if engine is not None]
         return [*own, *(self._several.engines if self._several else ())]
 
     def place(self, spec: EngineSpec) -> tuple[EngineSpec, tuple[str, ...]]:

@@ -126,9 +126,17 @@ def bytes_by_device(model: Any) -> dict[torch.device, int]:
 
 
 def fingerprint(model: Any) -> str:
-    """The same for the same bits in all weights: the sums of each tensor's words, as whole numbers."""
-    sums = [int(part.contiguous().view(WORDS[part.element_size()]).sum(dtype=torch.int64)) for part in _all(model)]
+    """A checksum of all weights: each tensor's words, weighted by their places, summed as whole numbers."""
+    sums = [_checksum(part.contiguous().view(WORDS[part.element_size()]).flatten()) for part in _all(model)]
     return hashlib.sha256(json.dumps(sums).encode()).hexdigest()
+
+
+def _checksum(words: torch.Tensor) -> int:
+    # In pieces: the places and products of a whole tensor would take eight times its memory.
+    return sum(
+        int((piece.to(torch.int64) * torch.arange(1, len(piece) + 1, device=piece.device)).sum()) * (number + 1)
+        for number, piece in enumerate(words.split(1 << 20))
+    )
 
 
 def _all(model: Any) -> Iterator[torch.Tensor]:
