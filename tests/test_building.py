@@ -26,7 +26,7 @@ class Counted(Recorder):
             time.sleep(0.01)
 
     def trails(self):
-        ticks = range(self.watched_ns - SECOND, time.monotonic_ns() + SECOND, SECOND // 20)
+        ticks = range(self.watched_ns - SECOND, time.monotonic_ns() + 3 * SECOND, SECOND // 20)
         marks = tuple(Mark(tick, self._joules(tick)) for tick in ticks)
         return (Trail(device=self.name, kind="cpu", meter=self.name, method="counter", marks=marks),)
 
