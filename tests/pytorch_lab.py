@@ -30,6 +30,7 @@ from lem_child import (  # noqa: E402
     pytorch_model,
     pytorch_placement,
     pytorch_quantization,
+    pytorch_replicas,
     pytorch_weights,
 )
 from lem_child.faults import Refused  # noqa: E402
@@ -324,6 +325,14 @@ def device_of(gpus, visible, rank=0, **options):
         return [str(pytorch_model.find_device(asked)), os.environ["CUDA_VISIBLE_DEVICES"]]
 
 
+def other_weights(model, observed):
+    """What rank 0 says where rank 1 tells of other weights than it has itself."""
+    replicas = object.__new__(pytorch_replicas.Replicas)
+    replicas.rank, replicas.place = 0, lambda observed: {"rank": 0}
+    replicas.gather = lambda own: [own, ({**own[0], "rank": 1, "weights": "others"}, *own[1:])]
+    return line(lambda: replicas.observed(model, observed))
+
+
 def placed(folder):
     both, model = work(SHORT, LONG), pytorch_model.load_model(request(), torch.device("cpu"))
     offloaded(folder)(model)
@@ -361,7 +370,17 @@ def placed(folder):
     ]
     with torch.no_grad():
         fresh.model.layers[1].mlp.up_proj.weight[3, 5] += 1e-6
-    fingerprints.append(pytorch_weights.fingerprint(fresh))
+        fingerprints.append(pytorch_weights.fingerprint(fresh))
+        rows = fresh.model.layers[0].mlp.up_proj.weight
+        rows[[3, 5]] = rows[[5, 3]]
+        fingerprints.append(pytorch_weights.fingerprint(fresh))
+    refusals["strange"] = line(
+        lambda: pytorch_placement.check_placed(fresh, {"device_map": {"model.layerz": "cpu"}}, torch.device("cpu"))
+    )
+    refusals["left"] = line(
+        lambda: pytorch_placement.check_placed(fresh, {"device_map": {"model.layers": "cpu"}}, torch.device("cpu"))
+    )
+    refusals["replica"] = other_weights(fresh, cases["plain"]["observed"])
     two = ["GPU-a", "GPU-b"]
     devices = {
         "replica": device_of(two, 1, 1, data_parallel_size=2),

@@ -152,9 +152,14 @@ def test_weights_that_lie_elsewhere_are_no_placement(found):
         ("one_gpu", "device_map='auto' over one GPU places nothing; say how many, as gpus=2, or drop it"),
         ("idle", "device_map='sequential' puts layers on 1 of 2 GPUs; take 'balanced', or gpus=1"),
         ("cpu", "device_map names cpu, and this engine runs on GPUs; ask for device 'cpu', or name GPUs"),
+        ("strange", "device_map: the model has no module 'model.layerz'; the nearest is 'model.layers'"),
+        (
+            "left",
+            "device_map gives 3 weights no place (model.embed_tokens.weight is the first); name their modules too",
+        ),
     ],
 )
-def test_a_device_that_is_not_there_is_refused_before_anything_loads(found, name, line):
+def test_a_placement_that_cannot_be_is_refused_in_one_line(found, name, line):
     assert found["refused"][name] == f"pytorch: {line}"
 
 
@@ -171,5 +176,11 @@ def test_a_replica_sees_its_own_gpu_alone_and_a_placed_model_all_of_them(found):
 
 @pytest.mark.torch
 def test_one_weight_in_half_a_million_makes_another_fingerprint(found):
-    first, again, other = found["fingerprints"]
+    first, again, other, moved = found["fingerprints"]
     assert first == again != other
+    assert other != moved  # two rows that changed places
+
+
+@pytest.mark.torch
+def test_replicas_that_hold_other_weights_end_the_start(found):
+    assert found["refused"]["replica"] == "rank 1 holds other weights than rank 0"

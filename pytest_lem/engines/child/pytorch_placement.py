@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterable
+from difflib import get_close_matches
 from typing import Any
 
 import torch
@@ -44,6 +45,8 @@ def check_placed(model: Any, options: dict[str, Any], device: torch.device) -> N
     asked = options.get("device_map")
     if asked is None:
         return
+    if isinstance(asked, dict):
+        _check_names(model, asked)
     given, used = torch.cuda.device_count() if device.type == "cuda" else 0, len(gpus_of(model))
     if used < given:
         raise Refused(
@@ -58,6 +61,24 @@ def check_placed(model: Any, options: dict[str, Any], device: torch.device) -> N
             f"pytorch: device_map={asked!r} leaves {len(found)} weights ({name} is the first) on {where}: they would "
             "be copied for each token, which is offloading; give it more GPUs (gpus=), or take a smaller model"
         )
+
+
+def _check_names(model: Any, asked: dict[str, Any]) -> None:
+    """Raise Refused for a module that the model has not, and for weights of a module that was not named."""
+    known = {name for name, _ in (*model.named_modules(), *model.named_parameters())}
+    strange = next((name for name in asked if name not in known), None)
+    if strange is not None:
+        (nearest,) = get_close_matches(strange, sorted(known - {""}), 1, 0.0)
+        raise Refused(f"pytorch: device_map: the model has no module {strange!r}; the nearest is {nearest!r}")
+    left = [name for name, _ in model.named_parameters() if not any(_within(name, module) for module in asked)]
+    if left:
+        raise Refused(
+            f"pytorch: device_map gives {len(left)} weights no place ({left[0]} is the first); name their modules too"
+        )
+
+
+def _within(weight: str, module: str) -> bool:
+    return module in ("", weight) or weight.startswith(f"{module}.")
 
 
 def gpus_of(model: Any) -> list[torch.device]:
@@ -96,7 +117,7 @@ def _of_modules(model: Any, modules: Iterable[str]) -> dict[str, Any]:
     """Where the weights of each module lie: each counts for the most particular one that names it, or for none."""
     found: dict[str, list[int | str]] = {}
     for name, parameter in model.named_parameters():
-        owners = [module for module in modules if module in ("", name) or name.startswith(f"{module}.")]
+        owners = [module for module in modules if _within(name, module)]
         found.setdefault(max(owners, key=len, default="no module"), []).append(_word(parameter.device))
     return {module: alike(at) for module, at in found.items()}
 
