@@ -9,6 +9,8 @@ WORKERS ?= 2
 EXTRAS := pytorch,quantization,carbon,xdist,schedule,test,lint,build
 
 PYTEST := $(BIN)/pytest -n $(WORKERS) --dist worksteal
+# Tests start pytest hundreds of times. Each would compile anew what pytest rewrites (our plugin, xdist) if none kept it.
+unexport PYTHONDONTWRITEBYTECODE
 # The plugins that our users have beside us are not in this environment: tox's py313 has them.
 export LEM_TESTS_WITHOUT := neighbours
 

@@ -41,10 +41,13 @@ def has_gpu() -> bool:
 
 @pytest.fixture
 def pytester(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
-    """A nested run is a run of its own: no worker of the outer one, and in order where pytest-randomly is installed."""
+    """A nested run is a run of its own: no worker of the outer one, and in order where pytest-randomly is installed.
+
+    Two plugins that our own tests bring along stay out of it: they take as long to import as ours.
+    """
     for name in [name for name in os.environ if name.startswith("PYTEST_XDIST_")]:
         monkeypatch.delenv(name)
-    monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:randomly")
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:randomly -p no:hypothesispytest -p no:anyio")
     monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)  # of the outer run's step
     return pytester
 

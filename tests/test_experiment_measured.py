@@ -86,10 +86,10 @@ def test_the_pages_example_cut_down_to_a_tiny_model_runs_to_a_report(folder):
 def test_a_function_a_file_and_the_command_ask_for_the_same(folder):
     (folder / "decode.lem.yaml").write_text(FILE)
     (folder / "test_it.py").write_text(FUNCTION)
-    (function,), _ = measured(folder, "-m", "pytest", "test_it.py")
-    (file,), _ = measured(folder, "-m", "pytest", "decode.lem.yaml")
+    (function, file), _ = measured(folder, "-m", "pytest", "test_it.py", "decode.lem.yaml")
     command = "import sys; from pytest_lem.cli import main; sys.argv[0] = 'lem'; main()"
     (command_,), _ = measured(folder, "-c", command, "experiment", "decode.lem.yaml")
     asked = [(each["engine"]["requested"], each["workload"], each["protocol"]) for each in (function, file, command_)]
     assert asked[0] == asked[1] == asked[2]
+    assert function["test"].startswith("test_it.py::")
     assert file["test"] == command_["test"]

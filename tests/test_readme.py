@@ -12,6 +12,7 @@ from pytest_lem.plugin.options import OPTIONS
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.S)
+SHORT = ("--lem-rounds=2", "--lem-round-seconds=0.1")  # all else is as the page says
 
 
 @pytest.mark.torch
@@ -19,7 +20,7 @@ BLOCKS = re.findall(r"```python\n(.*?)```", README, re.S)
 def test_a_python_example_passes_as_written(pytester, monkeypatch, number):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     pytester.makepyfile(test_first=BLOCKS[number])
-    result = pytester.runpytest_subprocess("test_first.py", "--lem-quick", "--lem-max-seconds=20")
+    result = pytester.runpytest_subprocess("test_first.py", "--lem-quick", *SHORT)
     assert set(result.parseoutcomes()) == {"passed"}
     assert list((pytester.path / ".lem" / "runs").glob("*/report.json"))
 
@@ -27,7 +28,7 @@ def test_a_python_example_passes_as_written(pytester, monkeypatch, number):
 @pytest.mark.torch
 def test_the_demo_ends_with_a_table_and_a_report(pytester, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    result = pytester.runpytest_subprocess("--lem-demo")
+    result = pytester.runpytest_subprocess("--lem-demo", *SHORT)
     result.assert_outcomes(passed=2)
     result.stdout.fnmatch_lines(["*lem: energy of inference*", "*QUICK*", "report: *report.json"])
 

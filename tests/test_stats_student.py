@@ -46,3 +46,12 @@ def test_whole_degrees_of_freedom_load_no_library():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "0.0445 []\n"
+
+
+def test_intervals_with_whole_degrees_of_freedom_load_no_scipy():
+    program = (
+        "import sys; from pytest_lem.stats.intervals import mean_interval, student\n"
+        "print(round(mean_interval([1, 1.1, 0.9, 1]).high, 4), round(student(7.0), 4), 'scipy' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "1.1365 2.3646 False\n"

@@ -9,6 +9,7 @@ from pathlib import Path
 import fake_engine
 import fake_meter
 import pytest
+import scipy.special  # noqa: F401 - a quantile may load it; as those below, it cannot be loaded twice
 
 # Loaded before pytester takes its snapshot of modules: numpy cannot be loaded twice in one process.
 import pytest_lem.plugin.ending

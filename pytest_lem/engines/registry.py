@@ -5,7 +5,9 @@ from __future__ import annotations
 import difflib
 import os
 import shutil
-from importlib.metadata import entry_points
+import sys
+from functools import cache
+from importlib.metadata import EntryPoints, entry_points
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -24,7 +26,7 @@ _BUILT_IN = {engine.name: engine for engine in (PYTORCH, VLLM, TENSORRT)}
 
 def names() -> tuple[str, ...]:
     """The names of all engines, those of this package first."""
-    third_party = {point.name for point in entry_points(group=GROUP)} - set(_BUILT_IN)
+    third_party = set(_third_party().names) - set(_BUILT_IN)
     return (*_BUILT_IN, *sorted(third_party))
 
 
@@ -32,7 +34,7 @@ def entry(name: str, *, place: str = "--lem-backend") -> EngineEntry:
     """The engine called `name`. Raises UsageError naming `place`, the installed ones and the nearest."""
     if name in _BUILT_IN:
         return _BUILT_IN[name]
-    found = entry_points(group=GROUP, name=name)
+    found = _third_party().select(name=name)
     if not found:
         known = names()
         nearest = difflib.get_close_matches(name, known, 1, 0.0)[0]
@@ -69,6 +71,16 @@ def check_workload(spec: EngineSpec, workload: WorkloadSpec) -> None:
     why_not = entry(spec.backend).refuses(spec.options, workload)
     if why_not:
         raise UsageError(f"{why_not[0]}: backend {spec.backend!r}: {why_not[1]}")
+
+
+def _third_party() -> EntryPoints:
+    return _registered(tuple(sys.path))
+
+
+@cache
+def _registered(_path: tuple[str, ...]) -> EntryPoints:
+    """Engines of other distributions, on this sys.path: every one installed is read for it, so it is done once."""
+    return entry_points(group=GROUP)
 
 
 def _gpus(known: EngineEntry, spec: EngineSpec, options: dict[str, Any]) -> int:

@@ -8,9 +8,9 @@ from math import exp, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
 
 from pytest_lem.stats.launch import VARIANCE_MARGIN, summarise
+from pytest_lem.stats.rule import quantile
 
 SESSION = "this session only"
 CYCLES = "cycles"
@@ -38,7 +38,7 @@ class Interval:
 
 def student(df: float) -> float:
     """The two-sided 95 % quantile of Student's t with `df` (real) degrees of freedom."""
-    return float(stdtrit(df, (1 + CONFIDENCE) / 2))
+    return quantile(df, (1 + CONFIDENCE) / 2)
 
 
 def rounds_interval(values: Sequence[float], floor: float = 0.0) -> Interval:
