@@ -109,9 +109,9 @@ def _long_enough(rounds: Sequence[Windows]) -> list[Windows]:
 
 
 def _too_few(rounds: Sequence[Windows]) -> MixedSplit:
-    windows, count = sum(len(each.joules) for each in rounds), len(rounds)
+    windows, least = sum(len(each.joules) for each in rounds), _least(max(1, len(rounds)))
     return _nothing(
-        f"{windows} windows in {_rounds_of(count)} are too few, each of so many needs {_least(max(count, 1))}; "
+        f"{windows} windows in {_rounds_of(len(rounds))} are too few, {least} in each are the least for so many; "
         "give the traffic more seconds or rounds",
         _totals(rounds),
     )

@@ -63,7 +63,7 @@ def test_without_joules_there_is_nothing_to_tell_apart(measured, monkeypatch):
 TRAFFIC = """
 import pytest
 
-@pytest.mark.lem(backend="fake", prompt_tokens=16, output_tokens=20, rounds=2,
+@pytest.mark.lem(backend="fake", prompt_tokens=16, output_tokens=20, rounds=2, warmup_rounds=0,
                  traffic={{"qps": 25.0, "burstiness": 0.7, "requests": {requests}}},
                  fake={{"traffic": True, "token_seconds": 0.005, "prompt_seconds": 0.001, "ledger": {ledger!r},
                         "prompt_joules": 0.05, "token_joules": 0.2, {options}}})
@@ -79,7 +79,7 @@ def served(project, monkeypatch):
     ledger = str(project.pytester.path / "ledger.jsonl")
     monkeypatch.setenv("FAKE_METER_LEDGER", ledger)
 
-    def run(*args, requests=75, options=""):
+    def run(*args, requests=180, options=""):
         project.write(TRAFFIC.format(requests=requests, ledger=ledger, options=options))
         return project.run(*args)
 
@@ -113,6 +113,12 @@ def test_traffic_tells_each_phase_and_what_is_drawn_beside_them(project, served)
     ("mood", "options", "reason"),
     [
         ("", "'unnamed_times': True", "unresolvable: the engine does not tell when requests came"),
+        (
+            "",
+            "'unqueued_times': True",
+            "unresolvable: the engine does not tell when prefill began, "
+            "so that waiting in its queue would count as prefill",
+        ),
         ("idle-only", "", "unresolvable: fake on package-0: its meter reads no joules while the engine works"),
     ],
 )
