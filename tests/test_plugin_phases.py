@@ -63,7 +63,7 @@ def test_without_joules_there_is_nothing_to_tell_apart(measured, monkeypatch):
 TRAFFIC = """
 import pytest
 
-@pytest.mark.lem(backend="fake", prompt_tokens=16, output_tokens=20, rounds=2, warmup_rounds=0,
+@pytest.mark.lem(backend="fake", prompt_tokens=16, output_tokens=20, rounds=2,
                  traffic={{"qps": 25.0, "burstiness": 0.7, "requests": {requests}}},
                  fake={{"traffic": True, "token_seconds": 0.005, "prompt_seconds": 0.001, "ledger": {ledger!r},
                         "prompt_joules": 0.05, "token_joules": 0.2, {options}}})
@@ -102,7 +102,7 @@ def test_traffic_tells_each_phase_and_what_is_drawn_beside_them(project, served)
     assert (found["source"], found["covers"]) == ("measured", "this session only")
     line = (
         "test_traffic*: prefill * mJ/prompt token (*), decode * mJ/token (*), base * W (*); "
-        "half of the rounds miss the others by * %; regression, * windows of 2 rounds, this session only"
+        "half of the windows miss the others by * %; regression, * windows of 2 rounds, this session only"
     )
     result.stdout.fnmatch_lines([line])
     assert "regression" in (project.pytester.path / "summary.md").read_text()
