@@ -307,11 +307,12 @@ def test_joules_without_moments_beside_those_with_some_say_so():
         steady_windows(silent, GPU)
 
 
-def test_windows_lie_where_all_devices_tell_their_ticks():
+@pytest.mark.parametrize("order", [1, -1])
+def test_windows_lie_where_all_devices_tell_their_ticks(order):
     (round_,) = Session(poisson(6), rounds=1).rounds()
     (reading,) = round_.devices
     late, early = reading.replace(ticks=reading.ticks[20:]), reading.replace(device="GPU-1", ticks=reading.ticks[:70])
-    both = steady_windows(round_.replace(devices=(late, early)), GPU)
+    both = steady_windows(round_.replace(devices=(late, early)[::order]), GPU)
     one = steady_windows(round_.replace(devices=(reading.replace(ticks=reading.ticks[20:70]),)), GPU)
     assert both.joules == pytest.approx(2 * one.joules)
     assert both.seconds.sum() == pytest.approx(4.8, abs=0.15)
