@@ -65,7 +65,8 @@ import pytest
 
 @pytest.mark.lem(backend="fake", prompt_tokens=16, output_tokens=20, rounds=2,
                  traffic={{"qps": 25.0, "burstiness": 0.7, "requests": {requests}}},
-                 fake={{"traffic": True, "token_seconds": 0.005, "prompt_seconds": 0.001, "ledger": {ledger!r},
+                 fake={{"traffic": True, "queue_times": True, "ledger": {ledger!r},
+                        "token_seconds": 0.005, "prompt_seconds": 0.001,
                         "prompt_joules": 0.05, "token_joules": 0.2, {options}}})
 def test_traffic(lem_backend, lem_workload, lem_energy):
     found = lem_energy.phases(lem_backend, lem_workload)
@@ -115,7 +116,7 @@ def test_traffic_tells_each_phase_and_what_is_drawn_beside_them(project, served)
         ("", "'unnamed_times': True", "unresolvable: the engine does not tell when requests came"),
         (
             "",
-            "'unqueued_times': True",
+            "'queue_times': False",
             "unresolvable: the engine does not tell when prefill began, "
             "so that waiting in its queue would count as prefill",
         ),
