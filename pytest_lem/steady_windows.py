@@ -9,7 +9,6 @@ short is the window beside a prefill.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +22,8 @@ Array = NDArray[np.float64]
 NS = 1e9
 SECONDS = 0.3
 """The least length of a window."""
-STRAY = 0.1
-"""By how much of a tick ticks may stray before a window takes one more of them."""
+STRAY = 0.25
+"""By how much of a tick the last one may come early before a window takes one more."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ def steady_windows(round_: Round, context: Context) -> Windows:
     slowest = max(readings, key=_tick_s)
     tick_s = _tick_s(slowest)
     ticks = _within(slowest, _told(round_, readings))
-    edges = _seconds(ticks[:: _ticks_of(tick_s)], served.start_ns)
+    edges = _seconds(_apart(ticks, max(TICKS * tick_s, SECONDS) - STRAY * tick_s), served.start_ns)
     if len(edges) < 2:
         raise ValueError(f"the steady part of a round has no {TICKS} ticks, {SECONDS:g} s at least")
     joules = sum(np.interp(edges, *_curve(reading, served.start_ns)) for reading in readings)
@@ -110,9 +109,13 @@ def _within(reading: DeviceReading, span: tuple[int, int]) -> list[int]:
     return [time for time, _ in reading.ticks if begin <= time <= end]
 
 
-def _ticks_of(tick_s: float) -> int:
-    """Of how many ticks a window is made."""
-    return max(TICKS, ceil(SECONDS / tick_s - STRAY)) if tick_s else TICKS
+def _apart(times_ns: list[int], least_s: float) -> list[int]:
+    """The first time, and each next one that is so much later than the one before it."""
+    kept = times_ns[:1]
+    for time in times_ns:
+        if time - kept[-1] >= least_s * NS:
+            kept.append(time)
+    return kept
 
 
 def _tick_s(reading: DeviceReading) -> float:
