@@ -297,7 +297,7 @@ def test_ticks_that_come_irregularly_make_no_window_shorter():
 
 
 def test_a_counter_that_ticks_faster_tells_no_prefill_cheaper_than_it_is():
-    """Joules that come half a prefill before its stamps: windows of three ticks of 20 ms make it 10 % cheaper."""
+    """Joules that come half a prefill before its stamps: short windows miss some of them."""
     values = []
     for seed in range(4):
         traffic = poisson(seed, qps=12.0, prefill_s=0.03, early=0.5)
