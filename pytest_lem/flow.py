@@ -33,6 +33,11 @@ def is_timed(requests: Sequence[RequestTimes]) -> bool:
     return bool(requests) and all(each.index is not None and each.due_ms is not None for each in requests)
 
 
+def tells_prefills(requests: Sequence[RequestTimes]) -> bool:
+    """Whether it is known of all of them when their prefill began: else what a request queued counts as its prefill."""
+    return all(each.prefill_ms is not None or each.queue_ms is not None for each in requests)
+
+
 def steady_span(requests: Sequence[RequestTimes], ramp_s: float = 0.0) -> tuple[float, float] | None:
     """From when to when the traffic is steady; None where that is no time at all.
 

@@ -21,15 +21,22 @@ TICKS = 3
 TICK_SECONDS = 0.1
 """The energy counter's period on the boards that were characterised; a phase under three of them is not resolved."""
 
+CACHED = "prompt tokens came out of the prefix cache, so that not all of them were prefilled"
+"""Which ones, and how many of each window, no engine tells."""
+
 
 @dataclass(frozen=True)
 class Sample:
-    """A round: answers of `output` tokens, its joules and seconds for one of its `passes`."""
+    """A round: answers of `output` tokens, its joules and seconds for one of its `passes`.
+
+    `cached_tokens` are prompt tokens that came out of the prefix cache.
+    """
 
     output: int
     joules: float
     seconds: float
     passes: int
+    cached_tokens: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -39,26 +46,31 @@ class Split:
     prefill: PhasePart
     decode: PhasePart
     whole_joules: float
-    sum_error: float
+    sum_error: float | None
 
 
 def split(samples: Sequence[Sample], *, requests: int, prompt_tokens: int) -> Split:
     """Prefill and decode of a pass of `requests` with `prompt_tokens` in all.
 
     Weighted least squares (weights 1/J², as rounds vary in proportion to what they cost), t-intervals with n − 2
-    degrees of freedom. Raises ValueError for rounds of fewer than two lengths, or fewer than four rounds.
+    degrees of freedom. Neither is known where prompt tokens came out of the prefix cache. Raises ValueError for rounds
+    of fewer than two lengths, or fewer than four rounds.
     """
     longest = max((sample.output for sample in samples), default=0)
     if len({sample.output for sample in samples}) < 2 or len(samples) < 4:
         raise ValueError("answers of two lengths and four rounds are the least that tell the phases apart")
+    last = requests * (longest - 1)
+    whole = float(np.mean([sample.joules for sample in samples if sample.output == longest]))
+    if any(sample.cached_tokens for sample in samples):
+        reason = unresolvable(CACHED)
+        prefill, decode = (PhasePart(tokens=count, reason=reason) for count in (prompt_tokens, last))
+        return Split(prefill, decode, whole, sum_error=None)
     tokens = np.array([requests * (sample.output - 1) for sample in samples], dtype=float)
     joules = np.array([sample.joules for sample in samples])
     seconds = np.array([sample.seconds for sample in samples])
     cost, errors = _line(tokens, joules)
     time, _ = _line(tokens, seconds)
-    last = requests * (longest - 1)
     wide = student(len(samples) - 2)
-    whole = float(np.mean([sample.joules for sample in samples if sample.output == longest]))
     passes = float(np.mean([sample.passes for sample in samples if sample.output == longest]))
     alone = float(np.mean([sample.passes for sample in samples if sample.output == min(s.output for s in samples)]))
     return Split(

@@ -22,6 +22,7 @@ installed third-party distribution. Options:
 `missing_tokens`    tokens short per request
 `missing_times`     hooked runs tell no token times
 `unnamed_times`     under traffic they do not tell whose they are, and when that was due
+`queue_times`       under traffic they tell how long a request waited for a slot
 `tokenizer`         texts can be given; one token a word
 `gpus`              how many GPUs it takes (default 1)
 `ranks`             how many processes share it (default 1); they do not talk to each other
@@ -132,6 +133,7 @@ class Adapter:
                     "due_ms": 1e3 * (due - self.began),
                     "sent_ms": 1e3 * (sent - self.began),
                     "ttft_ms": 1e3 * (first - due),
+                    **({"queue_ms": 1e3 * (taken - sent)} if self.options.get("queue_times") else {}),
                     "gaps_ms": [1e3 * step] * (request["output_tokens"] - 1),
                     "e2e_ms": 1e3 * (end - due),
                 }
@@ -280,7 +282,7 @@ def install(folder):
         "    'token_seconds': (float, 0.0), 'load_seconds': (float, 0.0), 'at': (str | None, None),\n"
         "    'fault': (str, 'raise'), 'fault_after': (int, 0), 'wrong': (dict[str, Any] | None, None),\n"
         "    'missing_tokens': (int, 0), 'missing_times': (bool, False), 'tokenizer': (bool, False),\n"
-        "    'unnamed_times': (bool, False),\n"
+        "    'unnamed_times': (bool, False), 'queue_times': (bool, False),\n"
         "    'gpus': (int, 1), 'prompt_seconds': (float, 0.0), 'crowd_seconds': (float, 0.0), 'slots': (int, 0),\n"
         "    'ledger': (str | None, None), 'prompt_joules': (float, 0.0), 'token_joules': (float, 0.0),\n"
         "    'dispatch_seconds': (float, 0.0), 'traffic': (bool, False), 'ranks': (int, 1), 'fault_rank': (int, 0)})\n"

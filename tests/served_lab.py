@@ -146,14 +146,16 @@ NONE = Noise(0, 0, 0, 0.5, 0)
 class Session:
     """Rounds of one traffic on one engine."""
 
-    def __init__(self, traffic=None, truth=None, noise=NONE, *, rounds=8, seed=0):
+    def __init__(self, traffic=None, truth=None, noise=NONE, *, rounds=8, seed=0, tick_s=0.1):
+        self.tick_s = tick_s
         self.traffic, self.truth, self.noise, self.count = traffic or poisson(), truth or Truth(), noise, rounds
         self.draw = np.random.default_rng(seed)
         self.begin, self.end = self.traffic.steady
         self.grid, self.known, self.really = self.traffic.curves
 
-    def ticks(self, tick_s=0.1):
+    def ticks(self):
         """One round's ticks: when (s) by the meter, and the joules there."""
+        tick_s = self.tick_s
         exact = self.draw.uniform(0, tick_s) + np.arange(1, int((self.grid[-1]) / tick_s) - 1) * tick_s
         exact = exact + self.draw.uniform(-self.noise.jitter_s, self.noise.jitter_s, len(exact))
         prompts, tokens = (np.interp(exact, self.grid, each) for each in self.really)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import re
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -19,7 +21,7 @@ from pytest_lem.engines.protocol import PassResult
 from pytest_lem.meters.nvml_meter import GpuMeter
 from pytest_lem.mixed_phases import split
 from pytest_lem.served import served_round
-from pytest_lem.steady_windows import steady_windows
+from pytest_lem.steady_windows import Windows, steady_windows
 from pytest_lem.workloads.work import Request, Work
 
 GPU = Context("cuda")
@@ -160,14 +162,70 @@ def test_a_phase_that_costs_less_than_the_noise_is_unresolvable_and_says_how_wid
     assert found.decode.reason is None
 
 
-def test_too_few_windows_tell_nothing():
-    found = split(Session(poisson(5, seconds=4.0), rounds=2).windows())
+def test_a_part_that_comes_out_below_zero_shows_that_the_model_does_not_fit():
+    windows = [
+        replace(each, joules=each.joules - 0.03 * each.prompt_tokens)
+        for each in Session(poisson(4), noise=Noise(), seed=4).windows()
+    ]
+    found = split(windows)
     assert found.prefill.reason == found.decode.reason == found.base.reason
-    assert found.base.reason.endswith(
-        "windows of 3 ticks are too few, 40 are the least; give the traffic more seconds or rounds"
+    assert found.prefill.reason.startswith("unresolvable: the 95 % interval of prefill, -0.0")
+    assert found.prefill.reason.endswith("J/token, is below zero: the model does not fit this load")
+    assert found.prefill.joules_per_token is found.decode.joules_per_token is found.base.watts is None
+    assert (found.rounds, found.windows) == (8, sum(len(each.joules) for each in windows))
+
+
+def cut(*counts, truth=TRUTH):
+    """Rounds of so many windows, whose tokens rise and fall by themselves."""
+    draw = np.random.default_rng(0)
+    made = []
+    for count in counts:
+        seconds, prompts, tokens = np.full(count, 0.3), draw.uniform(0, 800, count), draw.uniform(0, 200, count)
+        made.append(Windows(seconds, truth.joules(seconds, prompts, tokens), prompts, tokens, 9.0, 9.0, 0.1))
+    return made
+
+
+def test_too_few_windows_tell_nothing():
+    found = split(cut(20, 19))
+    assert found.prefill.reason == found.decode.reason == found.base.reason
+    assert found.base.reason == (
+        "unresolvable: 39 windows in 2 rounds are too few, 20 in each are the least for so many; "
+        "give the traffic more seconds or rounds"
     )
     assert (found.whole_joules, found.sum_error) == (None, None)
     assert found.prefill.tokens > 0
+    assert found.base.seconds == pytest.approx(39 * 0.3)
+
+
+@given(st.lists(st.integers(0, 45), min_size=1, max_size=12))
+def test_as_many_windows_in_each_round_as_the_reason_asks_for_are_enough(counts):
+    found = split(cut(*counts))
+    if found.base.reason is None:
+        assert found.windows >= 40
+        return
+    (least,) = re.search(r"are too few, (\d+) in each are the least", found.base.reason).groups()
+    assert min(counts) < int(least)
+    enough = split(cut(*(max(count, int(least)) for count in counts)))
+    assert enough.base.watts == pytest.approx(TRUTH.base)
+    assert (enough.rounds, enough.notes) == (len(counts), ())
+
+
+@pytest.mark.parametrize(
+    ("counts", "notes"),
+    [
+        ((100,) * 7 + (4,), ("1 round left out: fewer than 10 windows",)),
+        ((4, *(5,) * 8, 3), ("2 rounds left out: fewer than 5 windows",)),
+        ((3, 40), ("1 round left out: fewer than 40 windows",)),
+        ((20, 20), ()),
+    ],
+)
+def test_rounds_too_short_are_left_out_and_the_others_tell_all_the_same(counts, notes):
+    found = split(cut(*counts))
+    assert found.prefill.joules_per_token == pytest.approx(TRUTH.prefill)
+    assert found.decode.joules_per_token == pytest.approx(TRUTH.decode)
+    left = sum(int(note.split()[0]) for note in notes)
+    assert (found.notes, found.rounds) == (notes, len(counts) - left)
+    assert found.windows == sum(sorted(counts)[left:])
 
 
 @pytest.mark.parametrize(
@@ -189,6 +247,83 @@ def test_an_engine_that_does_not_tell_when_requests_came_says_so():
     untold = tuple(each.replace(index=None) for each in round_.latency.requests)
     with pytest.raises(ValueError, match="the engine does not tell when requests came"):
         steady_windows(round_.replace(latency=round_.latency.replace(requests=untold)), GPU)
+
+
+def told_otherwise(round_, **changes):
+    """The round with other stamps of its requests."""
+    requests = tuple(each.replace(**changes) for each in round_.latency.requests)
+    return round_.replace(latency=round_.latency.replace(requests=requests))
+
+
+def test_an_engine_that_does_not_tell_when_prefill_began_says_so():
+    """What waits in the queue would count as prefill, and no interval or sum would show it."""
+    (round_,) = Session(poisson(3, qps=60.0, burstiness=0.6), rounds=1).rounds()
+    with pytest.raises(ValueError, match="the engine does not tell when prefill began, so that waiting in its queue"):
+        steady_windows(told_otherwise(round_, queue_ms=None, prefill_ms=None), GPU)
+    requests = round_.latency.requests
+    one = requests[0].replace(queue_ms=None, prefill_ms=None)
+    with pytest.raises(ValueError, match="when prefill began"):
+        steady_windows(round_.replace(latency=round_.latency.replace(requests=(one, *requests[1:]))), GPU)
+
+
+@pytest.mark.parametrize("absent", ["queue_ms", "prefill_ms"])
+def test_the_end_of_the_queue_or_the_length_of_the_prefill_is_enough(absent):
+    rounds = Session(poisson(3, qps=60.0, burstiness=0.6)).rounds()
+    found = split([steady_windows(told_otherwise(round_, **{absent: None}), GPU) for round_ in rounds])
+    assert found.prefill.joules_per_token == pytest.approx(TRUTH.prefill, rel=0.02)
+    assert found.decode.joules_per_token == pytest.approx(TRUTH.decode, rel=0.02)
+
+
+def test_prompt_tokens_out_of_a_prefix_cache_were_not_prefilled_and_it_says_so():
+    (round_,) = Session(rounds=1).rounds()
+    with pytest.raises(ValueError, match="prompt tokens came out of the prefix cache, so that not all of them were"):
+        steady_windows(round_.replace(counters={"cached_tokens": 192.0}), GPU)
+    assert len(steady_windows(round_.replace(counters={"cached_tokens": 0.0}), GPU).joules) > 5
+
+
+@pytest.mark.parametrize(("tick_s", "window_s"), [(0.02, 0.3), (0.08, 0.32), (0.1, 0.3), (0.2, 0.6)])
+def test_a_window_is_three_ticks_and_three_tenths_of_a_second_at_least(tick_s, window_s):
+    noise = Noise(jitter_s=0.02 * tick_s, dated_s=0.0, watts=0.0, drift=0.0)
+    (round_,) = Session(noise=noise, rounds=1, tick_s=tick_s).rounds()
+    assert steady_windows(round_, GPU).seconds == pytest.approx(window_s, rel=0.04)
+
+
+def test_ticks_that_come_irregularly_make_no_window_shorter():
+    (round_,) = Session(rounds=1, tick_s=0.02).rounds()
+    (reading,) = round_.devices
+    ticks = tuple(each for place, each in enumerate(reading.ticks) if place % 40 < 20 or place % 4 == 0)
+    seconds = steady_windows(round_.replace(devices=(reading.replace(ticks=ticks),)), GPU).seconds
+    assert 0.29 < seconds.min() <= seconds.max() < 0.39
+
+
+def test_a_counter_that_ticks_faster_tells_no_prefill_cheaper_than_it_is():
+    """Joules that come half a prefill before its stamps: short windows miss some of them."""
+    values = []
+    for seed in range(4):
+        traffic = poisson(seed, qps=12.0, prefill_s=0.03, early=0.5)
+        found = told(Session(traffic, noise=Noise(0.0005, 0.0003), tick_s=0.02, seed=seed))
+        assert found.prefill.low <= TRUTH.prefill <= found.prefill.high
+        values.append(found.prefill.joules_per_token)
+    assert np.mean(values) == pytest.approx(TRUTH.prefill, rel=0.05)
+
+
+def test_joules_without_moments_beside_those_with_some_say_so():
+    (round_,) = Session(rounds=1).rounds()
+    (reading,) = round_.devices
+    silent = round_.replace(devices=(reading, reading.replace(device="GPU-1", ticks=())))
+    with pytest.raises(ValueError, match="nvml on GPU-1 tells joules, but not at which moments"):
+        steady_windows(silent, GPU)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_windows_lie_where_all_devices_tell_their_ticks(order):
+    (round_,) = Session(poisson(6), rounds=1).rounds()
+    (reading,) = round_.devices
+    late, early = reading.replace(ticks=reading.ticks[20:]), reading.replace(device="GPU-1", ticks=reading.ticks[:70])
+    both = steady_windows(round_.replace(devices=(late, early)[::order]), GPU)
+    one = steady_windows(round_.replace(devices=(reading.replace(ticks=reading.ticks[20:70]),)), GPU)
+    assert both.joules == pytest.approx(2 * one.joules)
+    assert both.seconds.sum() == pytest.approx(4.8, abs=0.15)
 
 
 def test_traffic_without_a_steady_time_says_so():

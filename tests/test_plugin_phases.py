@@ -65,7 +65,8 @@ import pytest
 
 @pytest.mark.lem(backend="fake", prompt_tokens=16, output_tokens=20, rounds=2,
                  traffic={{"qps": 25.0, "burstiness": 0.7, "requests": {requests}}},
-                 fake={{"traffic": True, "token_seconds": 0.005, "prompt_seconds": 0.001, "ledger": {ledger!r},
+                 fake={{"traffic": True, "queue_times": True, "ledger": {ledger!r},
+                        "token_seconds": 0.005, "prompt_seconds": 0.001,
                         "prompt_joules": 0.05, "token_joules": 0.2, {options}}})
 def test_traffic(lem_backend, lem_workload, lem_energy):
     found = lem_energy.phases(lem_backend, lem_workload)
@@ -79,7 +80,7 @@ def served(project, monkeypatch):
     ledger = str(project.pytester.path / "ledger.jsonl")
     monkeypatch.setenv("FAKE_METER_LEDGER", ledger)
 
-    def run(*args, requests=75, options=""):
+    def run(*args, requests=180, options=""):
         project.write(TRAFFIC.format(requests=requests, ledger=ledger, options=options))
         return project.run(*args)
 
@@ -92,8 +93,9 @@ def test_traffic_tells_each_phase_and_what_is_drawn_beside_them(project, served)
     (found,) = project.report()["phases"]
     (measurement,) = project.report()["measurements"]
     assert (found["method"], found["rounds"], found["outputs"], measurement["name"]) == ("regression", 2, [], "phases")
-    assert found["prefill"]["joules_per_token"] == pytest.approx(0.05, rel=0.02)
-    assert found["decode"]["joules_per_token"] == pytest.approx(0.2, rel=0.02)
+    # A busy machine holds the engine up for milliseconds between the round's start and its own look at the clock.
+    assert found["prefill"]["joules_per_token"] == pytest.approx(0.05, rel=0.08)
+    assert found["decode"]["joules_per_token"] == pytest.approx(0.2, rel=0.04)
     assert found["base"]["watts"] == pytest.approx(WATTS, rel=0.02)
     assert found["decode"]["low"] <= found["decode"]["joules_per_token"] <= found["decode"]["high"]
     assert abs(found["sum_error"]) < 0.03
@@ -102,7 +104,7 @@ def test_traffic_tells_each_phase_and_what_is_drawn_beside_them(project, served)
     assert (found["source"], found["covers"]) == ("measured", "this session only")
     line = (
         "test_traffic*: prefill * mJ/prompt token (*), decode * mJ/token (*), base * W (*); "
-        "half of the rounds miss the others by * %; regression, * windows of 2 rounds, this session only"
+        "half of the windows miss the others by * %; regression, * windows of 2 rounds, this session only"
     )
     result.stdout.fnmatch_lines([line])
     assert "regression" in (project.pytester.path / "summary.md").read_text()
@@ -113,6 +115,12 @@ def test_traffic_tells_each_phase_and_what_is_drawn_beside_them(project, served)
     ("mood", "options", "reason"),
     [
         ("", "'unnamed_times': True", "unresolvable: the engine does not tell when requests came"),
+        (
+            "",
+            "'queue_times': False",
+            "unresolvable: the engine does not tell when prefill began, "
+            "so that waiting in its queue would count as prefill",
+        ),
         ("idle-only", "", "unresolvable: fake on package-0: its meter reads no joules while the engine works"),
     ],
 )

@@ -383,6 +383,7 @@ def test_both_ways_to_tell_phases_apart_stand_in_one_table() -> None:
         whole_joules=16_600.0,
         sum_error=0.021,
         source="measured",
+        notes=("1 round left out: fewer than 10 windows",),
     )
     versions = {"engine": {"observed": {"versions": {"vllm": "0.26.0"}}}}
     report = {"environment": {"gpus": []}, "measurements": [versions]}
@@ -390,6 +391,7 @@ def test_both_ways_to_tell_phases_apart_stand_in_one_table() -> None:
     lines = evidence.GENERATORS["phases"]({"report": report}).splitlines()
     assert lines[0] == "- no GPU; vllm 0.26.0."
     assert lines[2] == "- vllm-bf16-poisson20-b64-c0, prefill: unresolvable: too wide."
+    assert lines[3] == "- vllm-bf16-poisson20-b64-c0: 1 round left out: fewer than 10 windows."
     windows, regression = ([cell.strip() for cell in line.split("|")[1:-1]] for line in lines[-2:])
     assert windows[1:] == [
         "windows",

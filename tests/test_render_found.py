@@ -59,7 +59,7 @@ def test_phases_tell_both_costs_and_what_their_sum_misses():
     )
 
 
-def test_phases_of_traffic_tell_the_base_beside_them_and_what_half_of_the_rounds_misses():
+def test_phases_of_traffic_tell_the_base_beside_them_and_what_half_of_the_windows_misses():
     split = Phases(
         test="test_x.py::test_x",
         method="regression",
@@ -75,7 +75,12 @@ def test_phases_of_traffic_tell_the_base_beside_them_and_what_half_of_the_rounds
     assert phases_line(split) == (
         "test_x: prefill 2.00 mJ/prompt token (1.90..2.10 mJ/prompt token), "
         "decode 57.0 mJ/token (47.0..67.0 mJ/token), base 145 W (120..170 W); "
-        "half of the rounds miss the others by +1.2 %; regression, 320 windows of 8 rounds, this session only"
+        "half of the windows miss the others by +1.2 %; regression, 320 windows of 8 rounds, this session only"
+    )
+    short = split.replace(rounds=1, windows=44, source="estimated", notes=("7 rounds left out: no steady time",))
+    assert phases_line(short).endswith(
+        "; half of the windows miss the others by +1.2 %; regression, 44 windows of 1 round, this session only "
+        "(estimated); 7 rounds left out: no steady time"
     )
 
 

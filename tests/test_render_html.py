@@ -249,9 +249,11 @@ def test_phases_of_traffic_bring_what_is_drawn_beside_them():
         prefill=PhasePart(tokens=128, reason="unresolvable: collinear"),
         decode=PhasePart(tokens=31, joules=3.1, joules_per_token=0.1, low=0.09, high=0.11),
         base=BasePart(seconds=30.0, joules=4350.0, watts=145.0, low=120.0, high=170.0),
+        notes=("1 round left out: fewer than 5 windows",),
     )
     (packed,) = data_of(a_report(a_measurement(), phases=(split,)))["phases"]
     assert (packed["method"], packed["base"]) == ("regression", [30, 4350, 145, 120, 170, None])
+    assert packed["notes"] == ["1 round left out: fewer than 5 windows"]
 
 
 @pytest.mark.parametrize(

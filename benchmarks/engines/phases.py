@@ -32,8 +32,8 @@ def render(data: Json) -> str:
     lines = [
         f"- {gpus or 'no GPU'}; {', '.join(f'{name} {version}' for name, version in versions.items() if version)}.",
         "- windows: all that is drawn is a phase's, off by is what their sum misses of the whole; regression: what a "
-        "token adds to a base, off by is what a fit to half of the rounds misses of the others.",
-        *(each for split in report["phases"] for each in _absent(split)),
+        "token adds to a base, off by is what a fit to half of the windows misses of the others.",
+        *(each for split in report["phases"] for each in (*_absent(split), *_notes(split))),
     ]
     return "\n".join([*lines, "", table(HEAD, [_row(split) for split in report["phases"]])])
 
@@ -68,6 +68,10 @@ def _share(split: Json, name: str) -> str:
     """Of what was measured to be drawn in all."""
     part, whole = split[name], split["whole_joules"]
     return "–" if not part or part["joules"] is None or not whole else f"{100 * part['joules'] / whole:.0f} %"
+
+
+def _notes(split: Json) -> list[str]:
+    return [f"- {_name(split)}: {note}." for note in split.get("notes", ())]
 
 
 def _absent(split: Json) -> list[str]:

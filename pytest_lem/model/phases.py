@@ -51,10 +51,11 @@ class Phases(Frozen):
     `regression`: traffic, joules between ticks of the counter on time, prompt tokens and decode tokens of `windows`
     windows; a phase's is what its tokens add, and `base` what is drawn without them.
 
-    `rounds` are those that were used. `whole_joules` is what was measured: of a pass of the asked length, or of all
-    windows. `sum_error` is relative: how far prefill and decode together are from that pass; by regression how far a
-    fit to one half of the rounds is from what the other half was measured to cost, the worse of both halves. `source`
-    is that of the joules.
+    `rounds` are those that were used; `notes` say how many were left out, and why. `whole_joules` is what was measured:
+    of a pass of the asked length, or of all windows. `sum_error` is relative: how far prefill and decode together are
+    from that pass; by regression how far a fit to one half of the windows is from what the other half was measured to
+    cost, the worse of both halves, which tells how steady the session was and nothing of how its joules were split.
+    `source` is that of the joules.
     """
 
     test: str
@@ -70,6 +71,7 @@ class Phases(Frozen):
     sum_error: float | None = None
     source: Source | None = None
     covers: str = "this session only"
+    notes: tuple[str, ...] = ()
 
     @field_validator("method", mode="before")
     @classmethod

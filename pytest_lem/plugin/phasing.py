@@ -41,12 +41,13 @@ def _by_regression(
     rounds = [each for cycle in launched(measured.cycles) for each in valid_rounds(cycle)]
     source = _source(measured, rounds, context)
     windows, faults = _windows(rounds, context)
-    found = mixed_phases.split(windows) if windows else _nothing(rounds, faults[0])
+    found = mixed_phases.split(windows) if windows else _nothing(rounds, "; ".join(dict.fromkeys(faults)))
+    notes = mixed_phases.left_out(faults) if windows else ()
     return Phases(
         test=item.nodeid,
         name=name,
         method="regression",
-        rounds=len(windows) or len(rounds),
+        rounds=found.rounds or len(rounds),
         windows=found.windows,
         prefill=found.prefill,
         decode=found.decode,
@@ -54,6 +55,7 @@ def _by_regression(
         whole_joules=found.whole_joules,
         sum_error=found.sum_error,
         source=source,
+        notes=(*notes, *found.notes),
     )
 
 
@@ -125,6 +127,10 @@ def _by_windows(
     )
 
 
+def _cached(round_: Round) -> float:
+    return round_.counters.get("cached_tokens") or 0.0
+
+
 def _asked(workload: WorkloadSpec) -> int:
     if workload.generator is not None or (workload.data is not None and workload.data.output_field is not None):
         raise UsageError(f"{PLACE}: answers have lengths of their own; give output_tokens as one number")
@@ -141,7 +147,7 @@ def _samples(measured: Measurement, output: int) -> tuple[list[Sample], bool]:
     per_request = [value for launch in joules for value in launch.values]
     per_pass = [value for launch in seconds for value in launch.values]
     made = [
-        Sample(output, each * round_.requests / round_.passes, length, round_.passes)
+        Sample(output, each * round_.requests / round_.passes, length, round_.passes, _cached(round_))
         for each, length, round_ in zip(per_request, per_pass, rounds, strict=True)
     ]
     return made, any(launch.source == "estimated" for launch in joules)

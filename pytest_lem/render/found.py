@@ -32,8 +32,7 @@ def search_line(search: Search) -> str:
 
 def phases_line(phases: Phases) -> str:
     """`test_x: prefill 1.1 mJ/prompt token (1.0..1.2), decode 120 mJ/token (118..122); their sum … ; windows, …`."""
-    guess = " (estimated)" if phases.source == "estimated" else ""
-    return f"{_test(phases.test)}: {'; '.join([_parts(phases), *_sum(phases), _how(phases)])}{guess}"
+    return f"{_test(phases.test)}: {'; '.join([_parts(phases), *_sum(phases), _how(phases), *phases.notes])}"
 
 
 def _parts(phases: Phases) -> str:
@@ -50,12 +49,14 @@ def _sum(phases: Phases) -> list[str]:
         return []
     error = f"{100 * phases.sum_error:+.1f} %"
     by_halves = phases.method == "regression"
-    return [f"half of the rounds miss the others by {error}" if by_halves else f"their sum is {error} from the whole"]
+    return [f"half of the windows miss the others by {error}" if by_halves else f"their sum is {error} from the whole"]
 
 
 def _how(phases: Phases) -> str:
     windows = f"{phases.windows} windows of " if phases.windows else ""
-    return f"{phases.method}, {windows}{phases.rounds} rounds, {phases.covers}"
+    rounds = "1 round" if phases.rounds == 1 else f"{phases.rounds} rounds"
+    guess = " (estimated)" if phases.source == "estimated" else ""
+    return f"{phases.method}, {windows}{rounds}, {phases.covers}{guess}"
 
 
 def _base(base: BasePart) -> str:

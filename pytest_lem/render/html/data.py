@@ -79,6 +79,7 @@ def _phases(split: Phases) -> dict[str, Any]:
         "error": short(split.sum_error),
         "rounds": split.rounds,
         "guess": split.source == "estimated",
+        "notes": list(split.notes),
     }
 
 

@@ -150,7 +150,7 @@
         series: [bar("prefill", 0), bar("decode", 1), ...(known.some((split) => split.base) ? [bar("base", 2)] : [])],
       },
       table: () => ({ heads: ["workload", "method", "prefill", "decode", "base", "off by", "source"],
-        rows: splits.map((split) => [name(split), split.method, part(split.prefill), part(split.decode), base(split.base),
+        rows: splits.map((split) => [name(split), [split.method, ...split.notes].join("; "), part(split.prefill), part(split.decode), base(split.base),
           split.error === null ? null : `${lem.number(100 * split.error)} %`, split.guess ? "estimated" : "measured"]) }),
     };
   }
