@@ -90,7 +90,7 @@ def refusal(*readings: Sequence[DeviceReading]) -> str | None:
 
 
 def _stated(reading: DeviceReading, whole: Sequence[DeviceReading]) -> DeviceReading:
-    """`reading` with its device's states beside the pass: inside of it nothing is asked."""
+    """`reading` with its device's states beside the pass: a meter asks for none inside of it."""
     states = next((each for each in whole if each.device == reading.device), reading)
     return reading.replace(before=states.before, after=states.after)
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import fake_engine
 import pytest
 from fake_pynvml import FakeGpu, fake_pynvml
+from test_meter_watching import Recorder
 
 from pytest_lem.campaign.leases import Leases
+from pytest_lem.engines import registry
 from pytest_lem.meters import nvml
 from pytest_lem.meters.registry import MeterSet
 from pytest_lem.model.errors import EngineError
@@ -122,3 +125,18 @@ def test_memory_that_never_comes_to_rest_is_waited_for_half_a_minute(memory):
     clock = FakeClock()
     assert not gpu_memory.stable(["GPU-a"], ignore, clock)
     assert clock.now / 1e9 == pytest.approx(30.0)
+
+
+def test_an_engine_that_has_just_been_built_is_no_stranger_to_the_meters_of_its_build(pool, memory, monkeypatch):
+    class Guard(Recorder):
+        def end(self, start_ns, end_ns):
+            self.own = [engine.pid for engine in pool.running]
+            return super().end(start_ns, end_ns)
+
+    guard = Guard("rapl")
+    building = replace(registry.entry("fake"), builds=lambda options: True)
+    monkeypatch.setattr(registry, "entry", lambda name, **_: building)
+    pool.meters = lambda gpus: MeterSet(meters=(guard,))
+    _, engine = pool.acquire(SPEC, 0)
+    assert guard.own == [engine.pid]
+    assert pool.running == [engine]  # once, though it was known before it was the one that runs
