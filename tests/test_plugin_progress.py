@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import fcntl
+import io
 import os
 import pty
 import struct
 import subprocess
 import sys
 import termios
+
+import pytest
+from _pytest.terminal import TerminalReporter
+
+from pytest_lem.plugin.progress import Progress
 
 STEPS = ("start fake", "prepare", "calibrate", "warm-up 1", "round 1 of 4", "round 4 of 4")
 
@@ -42,6 +48,46 @@ def test_a_terminal_shows_each_step_and_keeps_none(project):
     # Each line of ours is erased before the next, so that what stays is pytest's own line of dots and the table.
     assert "\x1b[2K" in said
     assert "2 passed" in said
+
+
+class Interrupted(io.StringIO):
+    """A terminal at whose nth touch the user presses Ctrl-C."""
+
+    def __init__(self, touch: int) -> None:
+        super().__init__()
+        self.left = touch
+
+    def isatty(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        self._touch()
+        return super().write(text)
+
+    def flush(self) -> None:
+        self._touch()
+
+    def _touch(self) -> None:
+        self.left -= 1
+        if self.left == 0:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("touch", range(1, 9))
+def test_a_ctrl_c_while_the_line_is_drawn_stays_a_ctrl_c(pytester, touch):
+    """What takes the line away must not fail on one that is half drawn: the run would end as FAILED."""
+    config = pytester.parseconfig()
+    config.pluginmanager.register(TerminalReporter(config, terminal := Interrupted(touch)), "terminalreporter")
+    progress = Progress(config)
+    try:
+        progress.show("test_decode", "prepare")
+        progress.show("test_decode", "round 1 of 4")
+    except KeyboardInterrupt:
+        pass
+    terminal.left = 0
+    progress.clear()
+    progress.clear()
+    assert terminal.getvalue().count("\n") == terminal.getvalue().count("\x1b[1A") <= 1
 
 
 def test_a_pipe_and_a_quiet_terminal_show_none(project):

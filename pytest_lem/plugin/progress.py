@@ -8,14 +8,19 @@ from typing import Any
 
 import pytest
 from rich.console import Console
-from rich.live import Live
 from rich.text import Text
 
 from pytest_lem.plugin.state import worker_name
 
 
+ERASED = "\r\x1b[2K"
+
+
 class Progress:
-    """Shows `test: what is being done` while pytest captures; cleared when the test's own result is printed."""
+    """Shows `test: what is being done` while pytest captures; cleared when the test's own result is printed.
+
+    A Ctrl-C may end any statement here, and `clear` runs while it passes: there is no state but what stands on screen.
+    """
 
     def __init__(self, config: pytest.Config) -> None:
         reporter: Any = config.pluginmanager.getplugin("terminalreporter")
@@ -24,21 +29,25 @@ class Progress:
         self._writer: Any = reporter._tw if reporter is not None else None
         self._file: Any = self._writer._file if self._writer is not None else None
         self._column = 0
-        self.on = bool(self._file and self._file.isatty() and not config.getoption("verbose") < 0)
-        self._live: Live | None = None
+        self._shown = False
+        self._console = Console(file=self._file)
+        terminal = bool(self._file and self._file.isatty()) and not self._console.is_dumb_terminal
+        self.on = terminal and not config.getoption("verbose") < 0
 
     def show(self, where: str, text: str) -> None:
         """Replace the line."""
         if not self.on:
             return
         with self._uncaptured():
-            if self._live is None:
+            if not self._shown:
                 # Pytest stands in the middle of a line of its own: ours goes below it, and the cursor back afterwards.
                 self._column = self._writer.width_of_current_line
                 self._file.write("\n")
-                self._live = Live(console=Console(file=self._file), auto_refresh=False, transient=True)
-                self._live.start()
-            self._live.update(Text(f"  {where}: {text}", style="dim", overflow="ellipsis", no_wrap=True), refresh=True)
+                self._shown = True
+            self._file.write(ERASED)
+            line = Text(f"  {where}: {text}", style="dim", overflow="ellipsis", no_wrap=True)
+            self._console.print(line, end="")
+            self._file.flush()
 
     def say(self, line: str) -> None:
         """Write a line that stays, on a terminal or not; an xdist worker has its standard error only."""
@@ -52,11 +61,11 @@ class Progress:
 
     def clear(self) -> None:
         """Take the line away."""
-        live, self._live = self._live, None
-        if live is not None:
+        if self._shown:
+            self._shown = False
             with self._uncaptured():
-                live.stop()
-                self._file.write("\x1b[1A\r" + (f"\x1b[{self._column}C" if self._column else ""))
+                back = f"\x1b[{self._column}C" if self._column else ""
+                self._file.write(f"{ERASED}\x1b[1A\r{back}")
                 self._file.flush()
 
     def _uncaptured(self) -> Any:
