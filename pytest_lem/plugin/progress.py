@@ -12,7 +12,6 @@ from rich.text import Text
 
 from pytest_lem.plugin.state import worker_name
 
-
 ERASED = "\r\x1b[2K"
 
 

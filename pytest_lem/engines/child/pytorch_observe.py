@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import sys
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +12,7 @@ from transformers import GenerationConfig
 
 from . import pytorch_weights as weights
 from .architecture import architecture
+from .libraries import versions
 from .pytorch_arithmetic import arithmetic
 from .pytorch_assistance import Drafts
 from .pytorch_attention import attention, counted_kernels
@@ -54,7 +54,9 @@ def observe(model: Any, options: dict[str, Any], manner: Manner, drafts: Drafts 
         "weights_bytes": weights.weights_bytes(model),
         "assistant_weights_bytes": weights.weights_bytes(manner.assistant) if manner.assistant is not None else None,
         "vocab_size": text_config.vocab_size,
-        "versions": {"torch": torch.__version__, "transformers": transformers.__version__, **_python()},
+        "versions": versions(
+            {"torch": torch.__version__, "transformers": transformers.__version__}, torch.version.cuda
+        ),
         "executable": sys.executable,
         "imported": sorted(name for name in ("pytest_lem", "pydantic", "pytest") if name in sys.modules),
     }
@@ -84,10 +86,6 @@ def _options(model: Any, options: dict[str, Any], manner: Manner, drafts: Drafts
         "data_parallel_size": 1,  # of one process; replicas count themselves
         "device_map": read_device_map(model, options.get("device_map")),
     }
-
-
-def _python() -> dict[str, str | None]:
-    return {"python": platform.python_version(), "cuda": torch.version.cuda}
 
 
 def _generate(model: Any, config: GenerationConfig, **keywords: Any) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import platform
 import sys
 from collections import Counter
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import tensorrt_llm
 import torch
 
+from .libraries import versions
 from .tensorrt_arguments import single_process
 from .tensorrt_words import TABLE, Word, turned
 from .vllm_values import like, plain
@@ -38,12 +38,9 @@ def observe(llm: Any, request: dict[str, Any]) -> dict[str, Any]:
         "engine": _engine(llm, runtime),
         "build": build_of(llm),
         "vocab_size": _vocabulary(Path(str(request["location"])), request["source"], llm),
-        "versions": {
-            "tensorrt_llm": tensorrt_llm.__version__,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-            "cuda": torch.version.cuda,
-        },
+        "versions": versions(
+            {"tensorrt_llm": tensorrt_llm.__version__, "torch": torch.__version__}, torch.version.cuda
+        ),
         "executable": sys.executable,
         "imported": sorted(name for name in ("pytest_lem", "pydantic", "pytest") if name in sys.modules),
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import platform
 import sys
 from collections import Counter
 from typing import Any
@@ -13,6 +12,7 @@ import transformers
 import vllm
 
 from .architecture import architecture
+from .libraries import versions
 from .vllm_arguments import OURS, quantization, quantization_names, source_folder, version
 from .vllm_values import like, lowered, plain
 
@@ -55,13 +55,10 @@ def observe(config: Any, workers: list[dict[str, Any]], request: dict[str, Any],
         "engine": _engine(config),
         "architecture": architecture(text_config),
         "vocab_size": text_config.vocab_size,
-        "versions": {
-            "vllm": vllm.__version__,
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-            "python": platform.python_version(),
-            "cuda": torch.version.cuda,
-        },
+        "versions": versions(
+            {"vllm": vllm.__version__, "torch": torch.__version__, "transformers": transformers.__version__},
+            torch.version.cuda,
+        ),
         "executable": sys.executable,
         "imported": sorted(name for name in ("pytest_lem", "pydantic", "pytest") if name in sys.modules),
     }
