@@ -88,8 +88,9 @@ class GpuSpec:
     `power_averages`: field 186 tells the mean since its last refresh, as an H100's does, and not the instant.
     `glow_w` and `glow_tau_s`: power that decays after work. `slow` scales the time that counter calls take.
     `processes` are (pid, from, until) in seconds, `throttled` (reason, from, until). `activity` are the shares that GPM
-    tells of time at work (None: the card has no GPM), `memory_bytes` what is in use idle and at work, `lacks` names
-    methods that the card does not answer, `lost_at_s` is when its driver fails.
+    tells of time at work (None: the card has no GPM), by counters that are `activity_late_s` old when they are read.
+    `memory_bytes` is what is in use idle and at work, `lacks` names methods that the card does not answer, `lost_at_s`
+    is when its driver fails.
     """
 
     counter: CounterSpec | None
@@ -105,6 +106,7 @@ class GpuSpec:
     throttled: tuple[tuple[str, float, float], ...] = ()
     mig: bool = False
     activity: Mapping[str, float] | None = field(default_factory=lambda: {"sm_active": 0.75, "dram_active": 0.2})
+    activity_late_s: float = 0.12
     memory_bytes: tuple[int, int] = (2**30, 8 * 2**30)
     lacks: frozenset[str] = frozenset()
     lost_at_s: float = math.inf
@@ -272,7 +274,7 @@ class SimulatedGpm:
 
     def read(self) -> dict[str, float] | None:
         """Each of `GpuSpec.activity`, as far as the GPU worked; None at the first."""
-        since, self._since = self._since, self.gpu.clock.now
+        since, self._since = self._since, self.gpu.clock.now - round(self.gpu.spec.activity_late_s * 1e9)
         self.gpu._tell("gpm", _GPM_CALL_S)
         if since is None or self._since <= since:
             return None

@@ -16,7 +16,7 @@ from simulated_gpu import GpuSpec, SimulatedGpu
 from pytest_lem.meters import nvml
 from pytest_lem.meters import telemetry as module
 from pytest_lem.meters.counter import Counter
-from pytest_lem.meters.device_use import device_use, timeline
+from pytest_lem.meters.device_use import UNSEEN, device_use, timeline
 from pytest_lem.meters.gauges import AVERAGED, SHARED, Gauges
 from pytest_lem.meters.load_watch import LoadWatch
 from pytest_lem.meters.moments import Moment, Track
@@ -50,6 +50,8 @@ def sampled(*gpus, seconds: float = 4.0, busy: float = 1.0, extra_w: float = 300
 
 
 def play(telemetry, *gpus, start, end, hertz=20.0) -> None:
+    for track in telemetry.tracks:
+        track.share = 1.0  # what a busy host lets readings take is not what is tested here
     telemetry.restart()
     for due in range(start, end, round(SECOND / hertz)):
         for gpu in gpus:
@@ -66,7 +68,7 @@ def test_a_window_of_known_work_comes_to_its_power_clock_memory_and_activity():
     watts = [gpu.true_watts(start + step * SECOND // 10) for step in range(1, 40)]
     assert use.device == GPU
     assert use.gauges["power_w"].p95 == pytest.approx(max(watts), rel=0.01)
-    assert use.gauges["power_w"].mean == pytest.approx(sum(watts) / len(watts), rel=0.04)  # its field is 100 ms late
+    assert use.gauges["power_w"].mean == pytest.approx(sum(watts) / len(watts), rel=0.005)
     assert (use.gauges["sm_clock_mhz"].min, use.gauges["sm_clock_mhz"].mean) == (1980, 1980)
     assert use.gauges["memory_used_bytes"].max == 8 * 2**30
     assert use.gauges["gpu_utilization"].mean == 1.0
@@ -83,9 +85,10 @@ def test_a_gpu_that_works_half_of_the_window_was_half_as_active_and_its_clock_fe
 
     (use,) = telemetry.use(start, end)
 
-    # 5 Hz: the first reading only begins, the last 0.2 s of idle time have none; 2 s of 3.8 were work.
-    assert use.gauges["sm_active"].n == 19
-    assert use.gauges["sm_active"].mean == pytest.approx(0.75 * 2 / 3.8, rel=0.01)
+    # 5 Hz from 0.2 s on: the first reading only begins, the last 0.2 s of idle time have none. The counters are 0.12 s
+    # late: what they tell of began at 0.08 s.
+    assert use.gauges["sm_active"].n == 18
+    assert use.gauges["sm_active"].mean == pytest.approx(0.75 * 1.92 / 3.6, rel=0.01)
     assert (use.gauges["sm_active"].min, use.gauges["sm_active"].max) == (0.0, pytest.approx(0.75))
     assert (use.gauges["sm_clock_mhz"].min, use.gauges["sm_clock_mhz"].max) == (345, 1980)
     assert use.gauges["sm_clock_mhz"].mean == pytest.approx((345 + 1980) / 2, rel=0.02)
@@ -103,6 +106,40 @@ def test_only_what_was_told_inside_the_window_counts():
     assert idle.gauges["sm_clock_mhz"].max == 345
     # What stands for a time that began before the window is of no use for it.
     assert idle.gauges["sm_active"].max == 0.0
+
+
+@pytest.mark.parametrize("late_s", [0.0, 0.05, 0.12, 0.2])
+def test_idle_time_before_the_work_is_in_no_mean_of_its_window_however_late_the_gpu_tells(late_s):
+    gpu = simulated(activity_late_s=late_s)
+    telemetry, start, end = sampled(gpu, seconds=1.03)
+
+    (use,) = telemetry.use(start, end)
+
+    watts = [gpu.true_watts(start + step * SECOND // 100) for step in range(1, 103)]
+    active, power = use.gauges["sm_active"], use.gauges["power_w"]
+    assert (active.min, active.mean, active.n) == (pytest.approx(0.75), pytest.approx(0.75), 4)
+    assert power.mean == pytest.approx(sum(watts) / len(watts), rel=0.005)
+    assert power.min == pytest.approx(min(watts), rel=0.005)
+    assert use.gauges["gpu_utilization"].min == 1.0
+
+
+def test_power_that_is_a_mean_over_a_second_counts_from_when_its_second_lies_in_the_window():
+    gpu = simulated(lacks=frozenset({"power_w"}))
+    telemetry, start, end = sampled(gpu, seconds=4.0)
+    (use,) = telemetry.use(start, end)
+    watts = [gpu.true_watts(start + step * SECOND // 10) for step in range(1, 40)]
+    assert use.gauges["power_w"].mean == pytest.approx(sum(watts) / len(watts), rel=0.005)
+
+    telemetry, start, end = sampled(simulated(lacks=frozenset({"power_w"})), seconds=1.0)
+    (use,) = telemetry.use(start, end)
+    assert (use.gauges["power_w"].mean, use.gauges["power_w"].reason) == (None, UNSEEN)
+
+
+def test_the_timeline_keeps_what_the_summary_leaves_out():
+    telemetry, start, end = sampled(simulated(), seconds=1.0)
+    (told,) = telemetry.timelines(start, end)
+    assert None not in told.values["power_w"]
+    assert told.values["power_w"][0] < 0.5 * told.values["power_w"][-1], "the idle time before the work"
 
 
 def test_several_gpus_have_a_summary_each():
@@ -124,7 +161,7 @@ def test_a_card_without_gpm_tells_the_rest_and_why_the_activity_is_absent():
     for key in ACTIVITY:
         assert (use.gauges[key].mean, use.gauges[key].n) == (None, 0)
         assert use.gauges[key].reason == "GPM: the card has none"
-    assert use.gauges["power_w"].n == 80
+    assert use.gauges["sm_clock_mhz"].n == 80
 
 
 def test_what_a_card_lacks_is_null_with_its_reason_and_is_not_asked_again():
@@ -149,7 +186,7 @@ def test_a_card_without_the_instant_power_field_tells_its_average_and_says_so():
     (use,) = telemetry.use(start, end)
 
     assert use.notes == (AVERAGED,)
-    assert use.gauges["power_w"].n == 80
+    assert use.gauges["power_w"].n == 58  # of 80: the second before the first of these lies inside the window
 
 
 def test_a_gpu_that_is_shared_by_mig_says_that_it_tells_of_the_whole():
@@ -164,7 +201,7 @@ def test_a_driver_that_fails_midway_keeps_what_it_told_and_says_why_it_ended():
     (use,) = telemetry.use(start, end)
 
     lost = (2 * SECOND - (start - (gpu.clock.now - round(gpu.clock.seconds * SECOND)))) // (50 * MS)
-    assert use.gauges["power_w"].n == pytest.approx(lost, abs=1)
+    assert use.gauges["memory_used_bytes"].n == pytest.approx(lost, abs=1)
     assert use.gauges["power_w"].mean is not None
     assert use.gauges["power_w"].reason == "power_w: GPU is lost"
     assert use.gauges["sm_active"].reason == "gpm: GPU is lost"
@@ -182,7 +219,7 @@ def test_a_driver_that_fails_is_asked_once_more_in_each_window_and_may_come_back
     start, end = gpu.clock.now, gpu.clock.now + SECOND
     play(telemetry, gpu, start=start, end=end)
     (use,) = telemetry.use(start, end)
-    assert (use.gauges["power_w"].n, use.gauges["power_w"].reason) == (20, None)
+    assert (use.gauges["memory_used_bytes"].n, use.gauges["power_w"].reason) == (20, None)
 
 
 def test_a_driver_that_never_answers_costs_the_round_nothing_but_its_telemetry(monkeypatch):
@@ -298,7 +335,7 @@ def _moments(steps) -> list[Moment]:
 
 
 def track_of(found) -> Track:
-    gpu = simulated(activity=None)
+    gpu = simulated()
     track = Track(Gauges(gpu), gpu.clock, 20.0, 0.01)
     track.moments = list(found)
     return track
@@ -310,7 +347,7 @@ TRACK = track_of(())
 @given(moments)
 def test_a_mean_lies_between_its_extremes_and_one_over_time_is_weighted_by_the_time_it_covers(found):
     TRACK.moments = found
-    use = device_use(TRACK, 0, found[-1].time_ns)
+    use = device_use(TRACK, -SECOND, found[-1].time_ns)  # long enough before the first that each counts
 
     power, active = use.gauges["power_w"], use.gauges["sm_active"]
     for each in (power, active):
@@ -331,12 +368,13 @@ def test_a_window_is_what_its_own_moments_say_whatever_lies_around(found, data):
     start = data.draw(st.integers(0, found[-1].time_ns))
     end = data.draw(st.integers(start, found[-1].time_ns))
     inside = [moment for moment in found if start <= moment.time_ns <= end]
-    whole = [moment for moment in inside if moment.since_ns >= start]
+    late = 200 * MS
 
     use, told = device_use(TRACK, start, end), timeline(TRACK, start, end)
 
-    assert use.samples == use.gauges["power_w"].n == len(inside)
-    assert use.gauges["sm_active"].n == len(whole)
+    assert use.samples == len(inside)
+    assert use.gauges["power_w"].n == sum(moment.time_ns - late >= start for moment in inside)
+    assert use.gauges["sm_active"].n == sum(moment.since_ns - late >= start for moment in inside)
     assert told.time_ns == tuple(moment.time_ns for moment in inside)
     assert told.values.get("power_w", ()) == tuple(moment.values["power_w"] for moment in inside)
     if not inside:
@@ -462,7 +500,7 @@ def test_a_metric_that_gpm_has_no_value_for_is_absent_with_nvmls_word_and_never_
     for _ in range(9):
         telemetry.sample()
 
-    (use,) = telemetry.use(start, time.monotonic_ns())
+    (use,) = telemetry.use(start - SECOND, time.monotonic_ns())
     assert use.gauges["sm_active"].mean == 0.75
     assert (use.gauges["tensor_active"].mean, use.gauges["tensor_active"].reason) == (None, "GPM: Not Supported")
     assert (use.gauges["dram_active"].mean, use.gauges["dram_active"].reason) == (None, "GPM: NVML gave no number")
@@ -471,7 +509,7 @@ def test_a_metric_that_gpm_has_no_value_for_is_absent_with_nvmls_word_and_never_
     telemetry.restart()
     for _ in range(9):
         telemetry.sample()
-    (use,) = telemetry.use(start, time.monotonic_ns())
+    (use,) = telemetry.use(start - SECOND, time.monotonic_ns())
     assert (use.gauges["tensor_active"].mean, use.gauges["tensor_active"].reason) == (0.5, None)
     telemetry.close()
     assert lib.samples == []

@@ -13,22 +13,26 @@ UNSEEN = "the window ended before a first value"
 
 
 def inside(moments: Sequence[Moment], start_ns: int, end_ns: int) -> list[Moment]:
-    """The moments of a window; what stands for a time that began before it loses its readings over time."""
-    return [
-        moment.without_activity() if moment.since_ns is not None and moment.since_ns < start_ns else moment
-        for moment in moments
-        if start_ns <= moment.time_ns <= end_ns
-    ]
+    """The moments of a window."""
+    return [moment for moment in moments if start_ns <= moment.time_ns <= end_ns]
 
 
 def device_use(track: Track, start_ns: int, end_ns: int, *, reason: str | None = None) -> DeviceUse:
-    """The summary of a window from `start_ns` to `end_ns` (monotonic); `reason` says why sampling ended early."""
+    """The summary of a window from `start_ns` to `end_ns` (monotonic); `reason` says why sampling ended early.
+
+    A value that reaches back before the window is no value of it.
+    """
     moments, seconds = inside(track.moments, start_ns, end_ns), (end_ns - start_ns) / 1e9
+
+    def spread(gauge: Gauge) -> Spread:
+        begun = start_ns + round(track.gauges.late_s.get(gauge.key, 0.0) * 1e9)
+        return _spread(gauge, _told(gauge, moments, begun), reason or track.missing(gauge.key))
+
     return DeviceUse(
         device=track.gauges.uuid,
         samples=len(moments),
         hertz=_hertz([moment.time_ns for moment in moments]),
-        gauges={gauge.key: _spread(gauge, moments, reason or track.missing(gauge.key)) for gauge in GAUGES},
+        gauges={gauge.key: spread(gauge) for gauge in GAUGES},
         throttle_reasons=throttled(moments),
         cpu_share=track.cpu_s / seconds if moments and seconds > 0 else None,
         reason=reason,
@@ -68,10 +72,18 @@ def throttled(moments: Sequence[Moment]) -> dict[str, float] | None:
     return {reason: count / len(told) for reason, count in seen.items()}
 
 
-def _spread(gauge: Gauge, moments: Sequence[Moment], missing: str | None) -> Spread:
+def _told(gauge: Gauge, moments: Sequence[Moment], begun_ns: int) -> list[Moment]:
+    """Those that tell this of `begun_ns` or later: a mean by the reading that it is the mean since."""
+    return [
+        moment
+        for moment in moments
+        if gauge.key in moment.values and moment.time_ns - (moment.covers_ns if gauge.over_time else 0) >= begun_ns
+    ]
+
+
+def _spread(gauge: Gauge, told: Sequence[Moment], missing: str | None) -> Spread:
     import numpy as np  # slow to import, and not needed where nothing is sampled
 
-    told = [moment for moment in moments if gauge.key in moment.values]
     if not told:
         return Spread(reason=missing or UNSEEN)
     values = np.asarray([moment.values[gauge.key] for moment in told], dtype=float)

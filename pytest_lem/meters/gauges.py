@@ -22,6 +22,12 @@ SLOWER = {"memory_clock": 5.0, "temperature": 5.0, "utilization": 5.0, GPM: 5.0}
 between two readings, and neither the chip's heat nor its memory's clock changes faster."""
 SLOWEST = {GPM: 2.0}
 """A window of a second needs two readings for one mean."""
+LATE_S = {POWER: 0.2, "utilization": 0.2, GPM: 0.2}
+"""How far a value reaches back before it is read, or a mean before the reading that it is the mean since: what is read
+sooner after the start of a window tells of the time before it, too. Field 186 is up to 100 ms old and the mean of 100
+ms. GPM's counters were more than 41 ms old on an H200, and at most 0.2 s: the first mean of each of 19 windows held all
+of the idle time before it. Utilisation was a mean over less than 0.2 s there (nvml.h: 1/6 to 1 s, by board)."""
+_AVERAGED_S = 1.1
 _TRIES = 5
 _REMEMBERED = 8
 _GPM_APART_S = 0.1
@@ -54,6 +60,7 @@ class Source:
 class Gauges:
     """The sources of one GPU that answer, by name, and `lacking`: key → why the card does not tell it.
 
+    `late_s`: key → how far back its values reach (`LATE_S`).
     What it lacks is found out once, when this is made: nothing is asked again in vain.
     """
 
@@ -61,6 +68,7 @@ class Gauges:
         self.uuid = driver.uuid
         self.sources: dict[str, Source] = {}
         self.lacking: dict[str, str] = {}
+        self.late_s: dict[str, float] = {}
         self.notes: tuple[str, ...] = (SHARED,) if driver.mig else ()
         self._cpu = cpu
         self._counters: ActivityCounters | None = None
@@ -95,6 +103,7 @@ class Gauges:
             self._open(POWER, ("power_w",), lambda: {"power_w": driver.average_power_w()})
             if POWER in self.sources:
                 del self.lacking["power_w"]
+                self.late_s["power_w"] = _AVERAGED_S
                 self.notes += (AVERAGED,)
 
     def _open_gpm(self, driver: TelemetryDriver) -> None:
@@ -118,6 +127,7 @@ class Gauges:
     ) -> None:
         """Ask a few times: whether the card tells it, and what that costs."""
         self.sources[name] = source = Source(keys, read)
+        self.late_s |= dict.fromkeys(keys, LATE_S.get(name, 0.0))
         try:
             for attempt in range(tries):
                 if attempt:

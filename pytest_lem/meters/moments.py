@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import ceil
 
-from pytest_lem.meters.gauges import GPM, POWER, SLOWER, SLOWEST, Gauges, Values
+from pytest_lem.meters.gauges import GPM, LATE_S, POWER, SLOWER, SLOWEST, Gauges, Values
 from pytest_lem.meters.meter import Clock
 from pytest_lem.meters.pace import strides
 from pytest_lem.model.errors import MeterError
-from pytest_lem.model.telemetry import ACTIVITY
 
 _TIMED_TICKS = 8
 
@@ -27,10 +27,6 @@ class Moment:
     def covers_ns(self) -> int:
         """The time that its readings over time stand for."""
         return 0 if self.since_ns is None else self.time_ns - self.since_ns
-
-    def without_activity(self) -> Moment:
-        """The same without its readings over time."""
-        return Moment(self.time_ns, {key: value for key, value in self.values.items() if key not in ACTIVITY})
 
 
 @dataclass(eq=False)
@@ -65,7 +61,7 @@ class Track:
         """Ask everything whose turn it is. A source that fails is not asked again in this window."""
         now, began = self.clock.now_ns(), self.cpu()
         values: dict[str, float | tuple[str, ...]] = {}
-        due = [name for name, stride in self._plan.items() if self._tick % stride == 0]
+        due = [name for name, stride in self._plan.items() if self._is_due(name, stride)]
         for name in due:
             values.update(self._ask(name) or ())
         self._tick += 1
@@ -75,6 +71,11 @@ class Track:
         if values:
             self.moments.append(Moment(now, values, since))
         self.cpu_s += self.cpu() - began
+
+    def _is_due(self, name: str, stride: int) -> bool:
+        """Whether it is this source's turn; GPM's first, where means begin, comes when that is inside the window."""
+        since_first = self._tick - (ceil(LATE_S[GPM] * self.hertz - 1e-9) if name == GPM else 0)
+        return since_first >= 0 and since_first % stride == 0
 
     def _ask(self, name: str) -> Values | None:
         source = self.gauges.sources[name]
