@@ -437,7 +437,7 @@ def test_a_reading_that_turns_out_dear_is_asked_less_often_in_later_windows():
     ask = track.gauges.sources["temperature"].read
 
     def dear():
-        now[0] += 0.004
+        now[0] += 0.0039
         return ask()
 
     track.gauges.sources["temperature"].read = dear
@@ -448,7 +448,31 @@ def test_a_reading_that_turns_out_dear_is_asked_less_often_in_later_windows():
             track.sample()
     asked = [call.name for call in gpu.calls]
     assert (asked.count("temperature_c"), asked.count("power_w")) == (5, 80)
-    assert track.cpu_s == pytest.approx(5 * 0.004)
+    assert track.cpu_s == pytest.approx(5 * 0.0039)
+
+
+@pytest.mark.parametrize("share", [1.0, 0.005])
+def test_what_a_whole_reading_of_gpm_costs_is_known_though_its_first_in_a_window_takes_a_tenth_of_it(share):
+    gpu, now = simulated(), [0.0]
+    clock = lambda: now[0]  # noqa: E731 - a CPU clock that only GPM moves
+    counters = gpu.gpm()
+
+    def read(ask=counters.read):
+        found = ask()
+        now[0] += 0.0002 if found is None else 0.002
+        return found
+
+    counters.read, gpu.gpm = read, lambda: counters
+    track = Track(Gauges(gpu, cpu=clock), gpu.clock, 20.0, share, cpu=clock)
+    for _ in range(10):
+        start = gpu.clock.now
+        track.restart()
+        for tick in range(80):
+            gpu.clock.advance_to(start + tick * 50 * MS)
+            track.sample()
+    assert track.gauges.sources["gpm"].cost_s == pytest.approx(0.002)
+    asked = sum("sm_active" in moment.values for moment in track.moments)
+    assert asked == (18 if share == 1.0 else 7), "5 a second where there is room for it, else 2"
 
 
 @pytest.fixture

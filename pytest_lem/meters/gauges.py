@@ -49,11 +49,12 @@ class Source:
         return fmean(self.costs) if self.costs else 0.0
 
     def timed(self, cpu: Callable[[], float]) -> Values | None:
-        """Read it, and keep what that took. Raises MeterError."""
+        """Read it, and keep what that took; not of GPM's first, which takes a tenth of the others. Raises MeterError."""
         began = cpu()
         found = self.read()
-        self.costs.append(cpu() - began)
-        del self.costs[:-_REMEMBERED]
+        if found is not None:
+            self.costs.append(cpu() - began)
+            del self.costs[:-_REMEMBERED]
         return found
 
 
@@ -137,4 +138,5 @@ class Gauges:
             del self.sources[name]
             self.lacking |= dict.fromkeys(keys, str(error))
             return
-        source.costs = source.costs[1:]  # the first call of a function also looks it up
+        if len(source.costs) > 1:
+            del source.costs[0]  # the first call of a function also looks it up

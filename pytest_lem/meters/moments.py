@@ -12,7 +12,7 @@ from pytest_lem.meters.meter import Clock
 from pytest_lem.meters.pace import strides
 from pytest_lem.model.errors import MeterError
 
-_TIMED_TICKS = 8
+_TIMED_CALLS = 8
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,9 @@ class Track:
     def _ask(self, name: str) -> Values | None:
         source = self.gauges.sources[name]
         try:
-            # The clock that tells costs is not free itself.
-            return source.timed(self.cpu) if self._tick < _TIMED_TICKS else source.read()
+            # The clock that tells costs is not free itself: each source's first calls of a window are timed.
+            timed = self._tick < _TIMED_CALLS * self._plan[name]
+            return source.timed(self.cpu) if timed else source.read()
         except MeterError as error:
             self.broken |= dict.fromkeys(source.keys, str(error))
             del self._plan[name]
