@@ -222,6 +222,32 @@ def test_a_driver_that_fails_is_asked_once_more_in_each_window_and_may_come_back
     assert (use.gauges["memory_used_bytes"].n, use.gauges["power_w"].reason) == (20, None)
 
 
+@pytest.mark.parametrize("error", [IndexError("list index out of range"), AttributeError("no such function")])
+def test_a_driver_that_fails_in_a_way_nobody_foresaw_loses_that_reading_alone_and_says_why(error, monkeypatch):
+    gpu = simulated()
+
+    def fails():
+        raise error
+
+    monkeypatch.setattr(gpu, "utilization", fails)  # from the beginning on
+    telemetry = Telemetry([gpu], 100.0)
+    monkeypatch.setattr(gpu, "temperature_c", fails)  # once it has been found to answer
+    start = time.monotonic_ns()
+    with telemetry.sampling(start):
+        while not telemetry.tracks[0].moments:
+            time.sleep(0.01)
+        seen = len(telemetry.tracks[0].moments)
+        for _ in range(500):
+            if len(telemetry.tracks[0].moments) > seen:
+                break
+            time.sleep(0.01)
+    (use,) = telemetry.use(start, time.monotonic_ns())
+    assert use.samples > 1, "the thread goes on"
+    for key in ("gpu_utilization", "temperature_c"):
+        assert (use.gauges[key].mean, use.gauges[key].reason) == (None, f"{type(error).__name__}: {error}")
+    assert use.gauges["sm_clock_mhz"].mean == 1980
+
+
 def test_a_driver_that_never_answers_costs_the_round_nothing_but_its_telemetry(monkeypatch):
     monkeypatch.setattr(module, "_GONE_S", 0.05)
     gpu, answer = simulated(activity=None), threading.Event()
@@ -434,13 +460,13 @@ def test_a_reading_that_turns_out_dear_is_asked_less_often_in_later_windows():
     gpu, now = simulated(activity=None), [0.0]
     clock = lambda: now[0]  # noqa: E731 - a CPU clock that only the temperature moves
     track = Track(Gauges(gpu, cpu=clock), gpu.clock, 20.0, 0.005, cpu=clock)
-    ask = track.gauges.sources["temperature"].read
+    ask = track.gauges.sources["temperature"].ask
 
     def dear():
         now[0] += 0.0039
         return ask()
 
-    track.gauges.sources["temperature"].read = dear
+    track.gauges.sources["temperature"].ask = dear
     for _ in range(4):
         track.restart()
         gpu.calls.clear()

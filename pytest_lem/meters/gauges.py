@@ -40,7 +40,7 @@ class Source:
     """One call to the driver: the keys that it gives, and `costs`, the CPU seconds of its last timed calls."""
 
     keys: tuple[str, ...]
-    read: Callable[[], Values | None]
+    ask: Callable[[], Values | None]
     costs: list[float] = field(default_factory=list)
 
     @property
@@ -48,8 +48,17 @@ class Source:
         """CPU seconds of one call."""
         return fmean(self.costs) if self.costs else 0.0
 
+    def read(self) -> Values | None:
+        """What the driver tells. Raises MeterError, whatever the driver raised."""
+        try:
+            return self.ask()
+        except MeterError:
+            raise
+        except Exception as error:  # one that ends the thread would end all sampling without a word
+            raise MeterError(f"{type(error).__name__}: {error}") from error
+
     def timed(self, cpu: Callable[[], float]) -> Values | None:
-        """Read it, and keep what that took; not of GPM's first, which takes a tenth of the others. Raises MeterError."""
+        """Read it, and keep what that took, but for GPM's first, a tenth of the others. Raises MeterError."""
         began = cpu()
         found = self.read()
         if found is not None:
