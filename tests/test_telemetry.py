@@ -260,9 +260,48 @@ def test_a_driver_that_never_answers_costs_the_round_nothing_but_its_telemetry(m
     assert use.reason == HUNG
 
     with telemetry.sampling(time.monotonic_ns()):
-        assert [thread.name for thread in threading.enumerate()].count("lem-telemetry") == 1  # the one that hangs
+        assert len(alive()) == 1  # the one that hangs
     telemetry.close()
     answer.set()
+
+
+def alive() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "lem-telemetry"]
+
+
+def test_ctrl_c_while_the_thread_starts_leaves_none_behind(monkeypatch):
+    telemetry, start = Telemetry([simulated()], 100.0), threading.Thread.start
+
+    def interrupted(thread):
+        start(thread)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt), telemetry.sampling(time.monotonic_ns()):
+        pass
+    assert alive() == []
+
+
+def test_ctrl_c_while_the_driver_is_asked_leaves_it_what_it_was_given(monkeypatch):
+    gpu, asked, answer = simulated(), threading.Event(), threading.Event()
+    counters, join = gpu.gpm(), threading.Thread.join
+    gpu.gpm = lambda: counters
+    telemetry = Telemetry([gpu], 100.0)
+    monkeypatch.setattr(gpu, "memory_used", lambda: asked.set() or answer.wait(30))
+
+    def interrupted(thread, timeout=None):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "join", interrupted)
+    with pytest.raises(KeyboardInterrupt), telemetry.sampling(time.monotonic_ns()):
+        asked.wait(10)
+    telemetry.close()
+    assert not counters.closed, "the thread may be reading them just now"
+
+    answer.set()
+    for thread in alive():
+        join(thread, 10)
+    assert alive() == []
 
 
 def test_the_thread_samples_from_the_start_on_and_is_gone_when_the_block_ends(monkeypatch):
@@ -278,7 +317,7 @@ def test_the_thread_samples_from_the_start_on_and_is_gone_when_the_block_ends(mo
             time.sleep(0.01)
         asking.clear()
         asking.wait(10)  # the block ends while the GPU is being asked
-    assert not [thread for thread in threading.enumerate() if thread.name == "lem-telemetry"]
+    assert alive() == []
     assert telemetry.thread_cpu_s > 0
 
 
@@ -545,6 +584,7 @@ def test_a_metric_that_gpm_has_no_value_for_is_absent_with_nvmls_word_and_never_
     gpu = FakeGpu(GPU, gpm={2: 75.0, 10: float("nan")})
     lib = machine(gpu)
     telemetry = Telemetry([nvml.NvmlDriver(GPU)])
+    telemetry.tracks[0].share = 1.0
     telemetry.restart()
     start = time.monotonic_ns()
     for _ in range(9):

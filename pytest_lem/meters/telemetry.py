@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from pytest_lem.meters.device_use import device_use, timeline
 from pytest_lem.meters.gauges import Gauges
@@ -75,12 +75,14 @@ class Telemetry:
         held = threading.Lock()  # the cheapest thing to wait at: an Event takes ten times the CPU time
         held.acquire()
         thread = threading.Thread(target=self._run, args=(start_ns, held), name="lem-telemetry", daemon=True)
-        thread.start()
         try:
+            thread.start()  # inside: Ctrl-C may come while it waits for the thread to run
             yield
         finally:
+            self.hung = True  # until it is known to be gone, which Ctrl-C may keep from us
             held.release()
-            thread.join(_GONE_S)
+            with suppress(RuntimeError):  # it did not begin
+                thread.join(_GONE_S)
             self.hung = thread.is_alive()
             if not self.hung:
                 self.afford(self.thread_cpu_s, (time.monotonic_ns() - start_ns) / _NS)
