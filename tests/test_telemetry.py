@@ -485,6 +485,27 @@ def test_a_thread_that_took_too_much_of_its_core_lets_readings_take_less_until_t
     assert telemetry.tracks[0].share == pytest.approx(0.0025)
 
 
+def test_what_asking_took_is_that_of_the_window_also_where_it_is_the_steady_half_of_a_pass():
+    gpu, now = simulated(activity=None), [0.0]
+    clock = lambda: now[0]  # noqa: E731 - a CPU clock that only the power moves
+    track = Track(Gauges(gpu, cpu=clock), gpu.clock, 20.0, 1.0, cpu=clock)
+    ask = track.gauges.sources["power"].ask
+
+    def costs():
+        now[0] += 0.0005
+        return ask()
+
+    track.gauges.sources["power"].ask = costs
+    track.restart()
+    start = gpu.clock.now
+    for tick in range(200):
+        gpu.clock.advance_to(start + tick * 50 * MS)
+        track.sample()
+    middle, end = start + 5 * SECOND, start + 10 * SECOND
+    shares = [device_use(track, *window).cpu_share for window in ((start, end), (start, middle), (middle, end))]
+    assert shares == pytest.approx([0.01, 0.01, 0.01])
+
+
 def test_a_reading_may_have_a_least_rate_of_its_own():
     assert strides({"gpm": 1.0, "clock": 1.0}, {}, 20.0, 0.001, least={"gpm": 2.0}) == {"gpm": 10, "clock": 20}
 
@@ -513,7 +534,7 @@ def test_a_reading_that_turns_out_dear_is_asked_less_often_in_later_windows():
             track.sample()
     asked = [call.name for call in gpu.calls]
     assert (asked.count("temperature_c"), asked.count("power_w")) == (5, 80)
-    assert track.cpu_s == pytest.approx(5 * 0.0039)
+    assert sum(moment.cpu_s for moment in track.moments) == pytest.approx(5 * 0.0039)
 
 
 @pytest.mark.parametrize("share", [1.0, 0.005])

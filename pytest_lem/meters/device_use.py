@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from math import fsum
 
 from pytest_lem.meters.gauges import THROTTLED
 from pytest_lem.meters.moments import Moment, Track
@@ -34,7 +35,7 @@ def device_use(track: Track, start_ns: int, end_ns: int, *, reason: str | None =
         hertz=_hertz([moment.time_ns for moment in moments]),
         gauges={gauge.key: spread(gauge) for gauge in GAUGES},
         throttle_reasons=throttled(moments),
-        cpu_share=track.cpu_s / seconds if moments and seconds > 0 else None,
+        cpu_share=fsum(moment.cpu_s for moment in moments) / seconds if moments and seconds > 0 else None,
         reason=reason,
         notes=track.gauges.notes,
     )

@@ -17,11 +17,15 @@ _TIMED_CALLS = 8
 
 @dataclass(frozen=True)
 class Moment:
-    """What one GPU told at `time_ns` (monotonic), by key. `since_ns`: where readings over time began, if there are."""
+    """What one GPU told at `time_ns` (monotonic), by key. `since_ns`: where readings over time began, if there are.
+
+    `cpu_s` are the CPU seconds that asking took.
+    """
 
     time_ns: int
     values: Values
     since_ns: int | None = None
+    cpu_s: float = 0.0
 
     @property
     def covers_ns(self) -> int:
@@ -31,7 +35,7 @@ class Moment:
 
 @dataclass(eq=False)
 class Track:
-    """One GPU's `moments` in a window, why readings are `broken`, and the CPU seconds that asking took.
+    """One GPU's `moments` in a window, and why readings are `broken`.
 
     All that is asked together may take `share` of one core; what is dear is asked less often. `looking` tells when the
     meter reads the GPU's counter, and wants to be alone.
@@ -43,7 +47,6 @@ class Track:
     share: float
     moments: list[Moment] = field(default_factory=list)
     broken: dict[str, str] = field(default_factory=dict)
-    cpu_s: float = 0.0
     cpu: Callable[[], float] = time.thread_time
     looking: Callable[[], bool] = lambda: False
     _tick: int = 0
@@ -52,7 +55,7 @@ class Track:
 
     def restart(self) -> None:
         """Begin a window: a source that failed in the last one is asked again, at the pace that it can afford."""
-        self.moments, self.broken, self.cpu_s, self._tick, self._since_ns = [], {}, 0.0, 0, None
+        self.moments, self.broken, self._tick, self._since_ns = [], {}, 0, None
         costs = {name: source.cost_s for name, source in self.gauges.sources.items()}
         self._plan = strides(costs, SLOWER, self.hertz, self.share, least=SLOWEST, last=POWER)
         self.gauges.restart()
@@ -69,8 +72,7 @@ class Track:
         if GPM in due:
             since, self._since_ns = self._since_ns, now
         if values:
-            self.moments.append(Moment(now, values, since))
-        self.cpu_s += self.cpu() - began
+            self.moments.append(Moment(now, values, since, self.cpu() - began))
 
     def _is_due(self, name: str, stride: int) -> bool:
         """Whether it is this source's turn; GPM's first, where means begin, comes when that is inside the window."""
