@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from itertools import count
+from types import SimpleNamespace
 
 import pytest
 from fake_pynvml import FakeGpu, fake_pynvml
@@ -319,6 +321,27 @@ def test_the_thread_samples_from_the_start_on_and_is_gone_when_the_block_ends(mo
         asking.wait(10)  # the block ends while the GPU is being asked
     assert alive() == []
     assert telemetry.thread_cpu_s > 0
+
+
+def test_a_host_that_holds_the_thread_up_makes_no_busy_gpu_look_idle(monkeypatch):
+    gpu, late = simulated(), {7: 195 * MS, 12: 450 * MS}
+    telemetry, start = Telemetry([gpu], 5.0, clocks=[gpu.clock]), gpu.clock.now + 10 * MS
+    end, waits = start + 6 * SECOND, count()
+    gpu.work(start, end, 300.0)
+
+    class Held:
+        def acquire(self, timeout):
+            gpu.clock.now += round(timeout * SECOND) + late.get(next(waits), 0)
+            return gpu.clock.now >= end
+
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic_ns=gpu.clock.now_ns, thread_time=time.thread_time))
+    telemetry.tracks[0].share = 1.0
+    telemetry.restart()
+    telemetry._run(start, Held())
+
+    (use,) = telemetry.use(start, end)
+    assert use.gauges["sm_active"].n > 20
+    assert use.gauges["sm_active"].min == pytest.approx(0.75)
 
 
 def test_what_the_gpu_was_given_is_given_back():

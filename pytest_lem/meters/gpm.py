@@ -1,8 +1,8 @@
 """GPM, the performance counters that NVIDIA's driver reads without a profiler (Hopper and later).
 
 Two samples of a GPU's counters say what it did between them: nvml.h, `nvmlGpmSampleGet` and `nvmlGpmMetricsGet`. On an
-H200 a sample and what it says take 1.3 to 2.1 ms of a core, and one that is 10 to 50 ms after another can have no
-number for DRAM.
+H200 a sample and what it says take 1.3 to 2.1 ms of a core. One that is 50 ms after another can have no number for
+DRAM, and one that is 10 ms after tells 0 of a GPU at work: nvml.h asks for more than 100 ms.
 """
 
 from __future__ import annotations

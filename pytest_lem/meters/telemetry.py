@@ -134,9 +134,12 @@ class Telemetry:
         self.tracks = []
 
     def _run(self, start_ns: int, held: threading.Lock) -> None:
-        """The thread: sample at the rate from `start_ns` on, until the lock can be had."""
+        """The thread: sample at the rate from `start_ns` on, until the lock can be had.
+
+        A sample that came late is not made up for at once: GPM tells 0 of a busy GPU where two readings are too near.
+        """
         period, due = round(_NS / self.hertz), start_ns + _WITHIN_NS
         while not held.acquire(timeout=max(due - time.monotonic_ns(), 0) / _NS):
             self.sample()
-            due = max(due + period, time.monotonic_ns())
+            due = max(due + period, time.monotonic_ns() + period // 2)
         self.thread_cpu_s = time.thread_time()
