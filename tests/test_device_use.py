@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from html import escape
+
 import pytest
 from builders import GPU, a_cycle, a_measurement, a_round, a_spread, a_use, an_invalid_round
 from test_render_html import a_report
 from test_round_flops import PASS, hooked
 
 from pytest_lem.launches import launches, ungateable
+from pytest_lem.meters.gauges import AVERAGED, SHARED
 from pytest_lem.model.errors import Unavailable
 from pytest_lem.model.measurement import Measurement, Round
 from pytest_lem.model.metrics import METRICS
@@ -107,6 +110,23 @@ def test_a_card_without_gpm_says_what_it_has_and_one_that_tells_nothing_why():
     assert device_use(found).startswith("a kernel ran 100 % of the time; 500 W")
     nothing = {key: a_spread(None, reason=NO_GPM) for key in a_use().gauges}
     assert device_use(measured(*rounds(a_use(**nothing)))) == NO_GPM
+
+
+@pytest.mark.parametrize(
+    ("told", "cell"), [(None, "–"), ({}, "no"), ({"idle": 1.0}, "no"), ({"hw_thermal": 0.5}, "hw_thermal 50 %")]
+)
+def test_a_card_that_does_not_tell_of_throttling_is_not_said_to_have_had_none(told, cell):
+    uses = [a_use().model_copy(update={"throttle_reasons": told})] * 2
+    page = summary([measured(*rounds(*uses))], ())
+    last = page[page.index(f'<td class="word">{GPU}</td>') :].split("</tr>")[0].split('<td class="word">')[-1]
+    assert last.startswith(cell)
+
+
+def test_what_the_numbers_are_not_is_said_where_they_are_shown():
+    shared = a_use().model_copy(update={"notes": (SHARED, AVERAGED)})
+    found = measured(*rounds(shared, shared))
+    assert device_use(found).endswith(f"8.00 GiB used; {SHARED}; {AVERAGED}")
+    assert f"{GPU}; {escape(SHARED)}; {AVERAGED}</td>" in summary([found], ())
 
 
 def test_several_gpus_are_one_line_and_a_row_each():

@@ -21,14 +21,18 @@ _ACTIVE = {"sm_active": "SM", "tensor_active": "tensor", "dram_active": "DRAM"}
 
 @dataclass(frozen=True)
 class Used:
-    """One GPU over the valid rounds of a measurement: means and extremes by gauge, shares of throttle reasons."""
+    """One GPU over the valid rounds of a measurement: means and extremes by gauge, shares of throttle reasons.
+
+    `throttled` is None where the card does not tell; `notes` say what its numbers are not.
+    """
 
     device: str
     mean: dict[str, float]
     most: dict[str, float]
     least: dict[str, float]
-    throttled: dict[str, float]
+    throttled: dict[str, float] | None
     reasons: tuple[str, ...]
+    notes: tuple[str, ...]
 
     def shown(self, key: str) -> str:
         """A share's mean as people read it."""
@@ -52,14 +56,15 @@ def device_use_lines(measurements: Sequence[Measurement], names: Sequence[str]) 
 
 
 def device_use(measurement: Measurement) -> str | None:
-    """`SM 75 % active, tensor 72 %, DRAM 20 %; 512 W (at most 640), 1980 MHz, at most 61 °C, 30.1 GiB used`.
+    """`SM 75 %, tensor 72 %, DRAM 20 %; 512 W (at most 640), 1980 MHz, at most 61 °C, 30.1 GiB used`, and notes.
 
     The mean of several GPUs, and the most of any. None where no telemetry was taken.
     """
     rows = used(measurement)
     if not rows:
         return None
-    parts = [f"{len(rows)} GPUs" if len(rows) > 1 else "", _active(rows), _state(rows), _throttled(rows)]
+    notes = dict.fromkeys(note for row in rows for note in row.notes)
+    parts = [f"{len(rows)} GPUs" if len(rows) > 1 else "", _active(rows), _state(rows), _throttled(rows), *notes]
     return "; ".join(part for part in parts if part)
 
 
@@ -89,7 +94,7 @@ def _state(rows: Sequence[Used]) -> str:
 def _throttled(rows: Sequence[Used]) -> str:
     shares: dict[str, float] = {}
     for row in rows:
-        for reason, share in row.throttled.items():
+        for reason, share in (row.throttled or {}).items():
             shares[reason] = max(share, shares.get(reason, 0.0))
     told = [f"{reason} {plain_percent(share)}" for reason, share in shares.items() if reason not in NOT_TOLD]
     return f"throttled: {', '.join(told)} of the time" if told else ""
@@ -116,8 +121,9 @@ def _pooled(device: str, uses: Sequence[DeviceUse]) -> Used:
         mean={key: fsum(known) / len(known) for key, each in gauges.items() if (known := _known(each, "mean"))},
         most={key: max(known) for key, each in gauges.items() if (known := _known(each, "max"))},
         least={key: min(known) for key, each in gauges.items() if (known := _known(each, "min"))},
-        throttled={name: fsum(reasons.get(name, 0.0) for reasons in told) / len(told) for name in names},
+        throttled={name: fsum(each.get(name, 0.0) for each in told) / len(told) for name in names} if told else None,
         reasons=tuple(dict.fromkeys(each.reason for each in gauges.get("sm_active", []) if each.reason)),
+        notes=tuple(dict.fromkeys(note for use in uses for note in use.notes)),
     )
 
 

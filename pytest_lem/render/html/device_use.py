@@ -42,16 +42,17 @@ def device_use_table(measurements: Sequence[Measurement], names: Sequence[str]) 
 
 def _cells(row: Used) -> list[str]:
     shares = [row.shown(key) for key in ("sm_active", "tensor_active", "dram_active", "sm_occupancy")]
-    throttled = [f"{name} {plain_percent(share)}" for name, share in row.throttled.items() if name not in NOT_TOLD]
+    told = row.throttled or {}
+    throttled = [f"{name} {plain_percent(share)}" for name, share in told.items() if name not in NOT_TOLD]
     return [
-        row.device,
+        "; ".join([row.device, *row.notes]),
         *shares,
         row.shown("gpu_utilization"),
         _with_most(row, "power_w", "W"),
         _range(row, "sm_clock_mhz", "MHz"),
         _range(row, "temperature_c", "°C"),
         with_unit(row.most["memory_used_bytes"], "B") if "memory_used_bytes" in row.most else ABSENT,
-        ", ".join(throttled) or "no",
+        ", ".join(throttled) or (ABSENT if row.throttled is None else "no"),
     ]
 
 
