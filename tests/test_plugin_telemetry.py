@@ -215,3 +215,47 @@ def test_ctrl_c_keeps_the_timeline_of_the_rounds_that_were_finished(project, gpu
     said = [line for line in result.outlines if "pytest-lem[parquet]" in line]
     assert len(said) == 1
     assert said[0].startswith(f"device timelines: {path.parent} (JSON lines; pip install")
+
+
+@pytest.fixture
+def packing(monkeypatch):
+    """Has pyarrow, as far as the run can tell, that does what the test says: `packing(first, then)`."""
+
+    def act(*answers):
+        left = list(answers)
+
+        def as_parquet(lines):
+            answer = left.pop(0) if len(left) > 1 else left[0]
+            if isinstance(answer, BaseException):
+                raise answer
+            return answer
+
+        monkeypatch.setattr(timelines, "find_spec", lambda name: name)
+        monkeypatch.setattr(timelines, "as_parquet", as_parquet)
+
+    return act
+
+
+def test_a_pyarrow_that_does_not_work_costs_no_measurement(project, gpu, packing):
+    packing(ImportError("libarrow.so: cannot open shared object file"))
+    project.write(TEST)
+    result = project.run(*ROUNDS)
+
+    result.assert_outcomes(passed=1)
+    assert project.metric("sm_active")["value"] == 0.75
+    (path,) = kept(project)
+    assert len(timelines.read_lines(path)) == 3
+    said = [line for line in result.outlines if line.startswith("lem: timelines stay as JSON lines: ")]
+    assert len(said) == 1
+    assert "libarrow.so" in said[0]
+    assert result.ret == 0
+
+
+def test_ctrl_c_while_the_timeline_is_made_parquet_loses_nothing_and_the_end_of_the_run_makes_it(project, gpu, packing):
+    packing(KeyboardInterrupt(), b"PAR1")
+    project.write(TEST)
+    project.pytester.runpytest_inprocess(*ROUNDS, no_reraise_ctrlc=True)
+
+    assert [path.suffix for path in kept(project)] == [".parquet"]
+    assert project.metric("sm_active")["value"] == 0.75
+    assert project.report()["missing"] == []

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_cli_merge import lem, only_run, shard
 
+from pytest_lem.model.errors import StoreError
 from pytest_lem.model.telemetry import GAUGES, Timeline
 from pytest_lem.store import timelines
 from pytest_lem.store.run import Run
@@ -56,6 +57,44 @@ def test_without_pyarrow_the_lines_stay_and_are_told_with_what_to_install(tmp_pa
     assert kept(tmp_path) == (
         f"{tmp_path / 'telemetry'} (JSON lines; pip install 'pytest-lem[parquet]' to have them as Parquet)"
     )
+
+
+@pytest.fixture
+def broken_pyarrow(monkeypatch):
+    """An installation that is there and does not load, until it is mended: the list of what it was asked for."""
+    asked = []
+
+    def as_parquet(lines):
+        asked.append(lines)
+        raise ImportError("libarrow.so: cannot open shared object file")
+
+    monkeypatch.setattr(timelines, "find_spec", lambda name: name)
+    monkeypatch.setattr(timelines, "as_parquet", as_parquet)
+    return asked
+
+
+def test_a_pyarrow_that_does_not_work_leaves_every_line_and_the_end_of_the_run_says_why(tmp_path, broken_pyarrow):
+    append(tmp_path, [a_line(0), a_line(0, cycle=1)])
+
+    pack(tmp_path, a_measurement(cycles=(a_cycle(0), a_cycle(1))))  # while others are still measured
+    with pytest.raises(StoreError) as told:
+        pack_left(tmp_path)
+
+    paths = sorted((tmp_path / "telemetry").iterdir())
+    assert [read_lines(path) for path in paths] == [[a_line(0)], [a_line(0, cycle=1)]]
+    assert len(broken_pyarrow) == 4
+    assert all(f"{path}: pyarrow makes no Parquet of it (ImportError: libarrow.so" in str(told.value) for path in paths)
+    assert kept(tmp_path) == f"{tmp_path / 'telemetry'} (JSON lines)", "pyarrow need not be installed"
+
+
+def test_what_a_killed_attempt_left_is_no_obstacle_to_the_next_whatever_is_wrong_with_it(tmp_path, broken_pyarrow):
+    append(tmp_path, [a_line(0)])
+    path = only(tmp_path)
+    path.write_text(path.read_text().replace("lem.timeline/1", "lem.timeline/9"))
+    set_aside(tmp_path, TEST, 0)
+    append(tmp_path, [a_line(7)])
+    assert [line.round for line in read_lines(path)] == [7]
+    assert len(list(path.parent.iterdir())) == 2
 
 
 def test_a_run_without_telemetry_has_no_folder_of_it(tmp_path):

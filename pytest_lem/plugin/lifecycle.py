@@ -161,6 +161,7 @@ class Lifecycle:
 
     def _write(self, session: pytest.Session, folder: Path) -> None:
         from pytest_lem.plugin.ending import finished_report
+        from pytest_lem.store.timelines import pack_left
 
         try:
             report = self.config.stash[REPORT] = finished_report(self.config, folder, self._outcomes)
@@ -172,6 +173,10 @@ class Lifecycle:
         except LemError as error:
             self._say(str(error))
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        try:
+            pack_left(folder)  # of a worker that was killed, too
+        except LemError as error:  # the run itself is whole
+            self._say(str(error))
 
     def _say(self, line: str) -> None:
         reporter: Any = self.config.pluginmanager.getplugin("terminalreporter")

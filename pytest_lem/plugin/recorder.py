@@ -63,8 +63,8 @@ class Recorder:
         self.measurements.append(final)
         # Its line comes last: what has one is not measured again, so nothing of it may be missing then.
         self.run.write_raw(final)
-        pack(self.run.directory, final)
         self.samples.measurement(final)
+        pack(self.run.directory, final)
         return final
 
     def record(self, measurement: Measurement, new: Recorded) -> Measurement:

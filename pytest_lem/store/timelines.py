@@ -1,12 +1,14 @@
 """What GPUs told through each round, kept beside the samples: `telemetry/<slug>-<hash>-c<cycle>`.
 
 While a cycle is measured a line a GPU and round is appended to a `.jsonl`, so that a killed run keeps every round that
-was finished. At its end that becomes a `.parquet`; without pyarrow the lines stay as they are.
+was finished. At its end that becomes a `.parquet`; what cannot become one, and everything without pyarrow, stays as it
+is: nothing that is measured depends on it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 FOLDER = "telemetry"
 LINES, PACKED = ".jsonl", ".parquet"
+PARQUET = "; pip install 'pytest-lem[parquet]' to have them as Parquet"
 SCHEMA: Literal["lem.timeline/1"] = "lem.timeline/1"
 _TEXT = ("device", "phase", "throttle_reasons")
 _MEANS = {
@@ -55,8 +58,13 @@ class TimelineLine(Frozen):
 def set_aside(run: Path, measurement_id: str, cycle: int) -> None:
     """Before a cycle is measured: keep apart what an attempt that was killed left of it. Raises StoreError."""
     path = _lines_of(run, measurement_id, cycle)
-    if path.exists() and not _pack(path):
-        path.rename(free_path(path.parent, path.stem, LINES))
+    with suppress(StoreError):  # the end of the run tries again, and says why
+        _pack(path)
+    try:
+        if path.exists():
+            path.rename(free_path(path.parent, path.stem, LINES))
+    except OSError as error:
+        raise StoreError(f"cannot rename {path}: {error.strerror}") from error
 
 
 def append(run: Path, lines: Iterable[TimelineLine]) -> None:
@@ -73,23 +81,32 @@ def append(run: Path, lines: Iterable[TimelineLine]) -> None:
 def pack(run: Path, measurement: Measurement) -> None:
     """Make Parquet of what was written for a measurement that has ended, where pyarrow is installed.
 
-    Raises StoreError. An earlier file of the same name stays, and the new one is numbered.
+    What cannot be made Parquet now is left for `pack_left`. An earlier file of the same name stays, and the new one is
+    numbered.
     """
     for cycle in measurement.cycles:
-        _pack(_lines_of(run, measurement.id, cycle.index))
+        with suppress(StoreError):
+            _pack(_lines_of(run, measurement.id, cycle.index))
 
 
 def pack_left(run: Path) -> None:
-    """The same for all that a killed run left behind. Raises StoreError."""
+    """The same at the end of a run for all that is left. Raises StoreError that says of each file why it stays."""
+    faults = []
     for path in sorted((run / FOLDER).glob(f"*{LINES}")):
-        _pack(path)
+        try:
+            _pack(path)
+        except StoreError as error:
+            faults.append(str(error))
+    if faults:
+        raise StoreError(f"timelines stay as JSON lines: {'; '.join(faults)}")
 
 
 def kept(run: Path) -> str | None:
     """Where the timelines of a run are, in words; None where there are none."""
     folder = run / FOLDER
     if any(folder.glob(f"*{LINES}")):
-        return f"{folder} (JSON lines; pip install 'pytest-lem[parquet]' to have them as Parquet)"
+        install = find_spec("pyarrow") is None
+        return f"{folder} (JSON lines{PARQUET if install else ''})"
     return str(folder) if any(folder.glob(f"*{PACKED}")) else None
 
 
@@ -114,13 +131,17 @@ def _lines_of(run: Path, measurement_id: str, cycle: int) -> Path:
     return run / FOLDER / f"{unique_slug(measurement_id)}-c{cycle}{LINES}"
 
 
-def _pack(path: Path) -> bool:
-    """Whether the lines are Parquet now; false where there are none, or pyarrow is not installed."""
+def _pack(path: Path) -> None:
+    """Make the lines Parquet, if there are any and pyarrow is installed. Raises StoreError; they stay then."""
     if not path.exists() or find_spec("pyarrow") is None:
-        return False
-    write_atomic(free_path(path.parent, path.stem, PACKED), as_parquet(read_lines(path)))
+        return
+    lines = read_lines(path)
+    try:
+        table = as_parquet(lines)
+    except Exception as error:  # pyarrow has errors of its own, and an installation of it may be broken
+        raise StoreError(f"{path}: pyarrow makes no Parquet of it ({type(error).__name__}: {error})") from error
+    write_atomic(free_path(path.parent, path.stem, PACKED), table)
     path.unlink()
-    return True
 
 
 def as_parquet(lines: Sequence[TimelineLine]) -> bytes:
