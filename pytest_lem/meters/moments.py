@@ -57,7 +57,7 @@ class Track:
         """Begin a window: a source that failed in the last one is asked again, at the pace that it can afford."""
         self.moments, self.broken, self._tick, self._since_ns = [], {}, 0, None
         costs = {name: source.cost_s for name, source in self.gauges.sources.items()}
-        self._plan = strides(costs, SLOWER, self.hertz, self.share, least=SLOWEST, last=POWER)
+        self._plan = strides(costs, SLOWER, self.hertz, self.share, least=SLOWEST, spared=POWER)
         self.gauges.restart()
 
     def sample(self) -> None:
