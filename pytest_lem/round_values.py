@@ -233,6 +233,8 @@ def _roofline(metric: Metric, round_: Round, context: Context) -> Value:
 
 def _use(metric: Metric, round_: Round, context: Context) -> Value:
     """The mean of the round's GPUs; of a peak the sum."""
+    if not context.work:
+        raise Unavailable(metric.key, "a window's code runs in pytest's process, where no thread samples beside it")
     if context.device != "cuda":
         raise Unavailable(metric.key, "the engine uses no GPU")
     if not round_.use:

@@ -83,6 +83,12 @@ def test_what_was_not_told_is_absent_with_the_reason_and_never_0(round_, changes
         _ = found.sm_active
 
 
+def test_a_window_of_the_users_own_code_says_that_nothing_is_sampled_there():
+    found = a_measurement(cycles=(a_cycle(rounds=(a_round(),)),), engine=None, workload=None)
+    reason = late_metrics(found)["peak_used_bytes"].reason
+    assert reason == "a window's code runs in pytest's process, where no thread samples beside it"
+
+
 def test_idle_counters_are_a_real_0():
     found = measured(*rounds(a_use(tensor_active=0.0), a_use(tensor_active=0.0)))
     assert (found.metrics["tensor_active"].value, found.metrics["tensor_active"].n) == (0.0, 2)
