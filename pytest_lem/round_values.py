@@ -243,7 +243,8 @@ def _use(metric: Metric, round_: Round, context: Context) -> Value:
         )
     peak = metric.key == "peak_used_bytes"
     gauges = [use.gauges.get("memory_used_bytes" if peak else metric.key) for use in round_.use]
-    values = [None if gauge is None else gauge.max if peak else gauge.mean for gauge in gauges]
+    # What ended on the way is of a part of the round: of a peak, what came after it may have been more.
+    values = [None if gauge is None or gauge.reason else gauge.max if peak else gauge.mean for gauge in gauges]
     known = [value for value in values if value is not None]
     if len(known) < len(values):
         reasons = dict.fromkeys(gauge.reason for gauge in gauges if gauge is not None and gauge.reason)

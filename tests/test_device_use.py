@@ -67,6 +67,16 @@ def test_rounds_that_lost_their_telemetry_are_left_out_and_invalid_ones_never_co
     assert "DRAM 20 %" in device_use(found)
 
 
+def test_a_round_in_which_the_driver_was_lost_counts_by_none_of_its_means_and_no_peak_that_it_did_not_see():
+    lost = {"reason": "GPU is lost"}
+    half = a_use(sm_active=a_spread(0.1, **lost), memory_used_bytes=a_spread(5.0, **lost))
+    found = measured(*rounds(half, a_use(sm_active=0.8, memory_used_bytes=9.0)))
+    assert (found.metrics["sm_active"].value, found.metrics["sm_active"].n) == (pytest.approx(0.8), 1)
+    assert "SM 80 %" in device_use(found)
+    alone = measured(*rounds(half))
+    assert (alone.metrics["peak_used_bytes"].value, alone.metrics["peak_used_bytes"].reason) == (None, "GPU is lost")
+
+
 @pytest.mark.parametrize(
     ("round_", "changes", "reason"),
     [

@@ -650,6 +650,12 @@ def test_a_metric_that_gpm_has_no_value_for_is_absent_with_nvmls_word_and_never_
     assert (use.gauges["tensor_active"].mean, use.gauges["tensor_active"].reason) == (None, "GPM: Not Supported")
     assert (use.gauges["dram_active"].mean, use.gauges["dram_active"].reason) == (None, "GPM: NVML gave no number")
 
+    gpu.gpm |= {10: 20.0}  # one that has a number at last, and others later, has no reason: each covers its own time
+    for _ in range(8):
+        telemetry.sample()
+    (use,) = telemetry.use(start - SECOND, time.monotonic_ns())
+    assert (use.gauges["dram_active"].mean, use.gauges["dram_active"].reason) == (0.2, None)
+
     gpu.gpm |= {5: 50.0, 10: 20.0}  # and a metric that it has again is whole again
     telemetry.restart()
     for _ in range(9):

@@ -27,7 +27,8 @@ def device_use(track: Track, start_ns: int, end_ns: int, *, reason: str | None =
 
     def spread(gauge: Gauge) -> Spread:
         begun = start_ns + round(track.gauges.late_s.get(gauge.key, 0.0) * 1e9)
-        return _spread(gauge, _told(gauge, moments, begun), reason or track.missing(gauge.key))
+        told = _told(gauge, moments, begun)
+        return _spread(gauge, told, reason or track.missing(gauge.key, some=bool(told)))
 
     return DeviceUse(
         device=track.gauges.uuid,

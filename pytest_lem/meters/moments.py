@@ -90,6 +90,7 @@ class Track:
             del self._plan[name]
             return None
 
-    def missing(self, key: str) -> str | None:
-        """Why `key` has no value, or no more of them; None where nothing is known against it."""
-        return self.gauges.lacking.get(key) or self.broken.get(key) or self.gauges.fault(key)
+    def missing(self, key: str, *, some: bool) -> str | None:
+        """Why `key` has no value or, where there are `some`, no more; None where nothing is known against it."""
+        ended = self.gauges.lacking.get(key) or self.broken.get(key)
+        return ended if some else ended or self.gauges.fault(key)

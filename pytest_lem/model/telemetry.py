@@ -47,8 +47,9 @@ ACTIVITY = tuple(gauge.key for gauge in GAUGES if gauge.over_time)
 class Spread(Frozen):
     """What one reading came to over a window, in its gauge's unit.
 
-    `n` values; null with `reason` where there are none, also of one that failed on the way. `p5` and `p95` are
-    percentiles. Of a gauge `over_time` the mean is weighted by the time that each value covers.
+    `n` values, without those that reach back before the window; null with `reason` where there are none. `reason`
+    beside values says why they ended on the way: they are of a part of the window, and no metric is made of them. `p5`
+    and `p95` are percentiles. Of a gauge `over_time` the mean is weighted by the time that each value covers.
     """
 
     mean: float | None = None

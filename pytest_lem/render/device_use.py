@@ -118,13 +118,18 @@ def _pooled(device: str, uses: Sequence[DeviceUse]) -> Used:
     names = dict.fromkeys(name for reasons in told for name in reasons)
     return Used(
         device=device,
-        mean={key: fsum(known) / len(known) for key, each in gauges.items() if (known := _known(each, "mean"))},
+        mean={key: fsum(means) / len(means) for key, each in gauges.items() if (means := _means(each))},
         most={key: max(known) for key, each in gauges.items() if (known := _known(each, "max"))},
         least={key: min(known) for key, each in gauges.items() if (known := _known(each, "min"))},
         throttled={name: fsum(each.get(name, 0.0) for each in told) / len(told) for name in names} if told else None,
         reasons=tuple(dict.fromkeys(each.reason for each in gauges.get("sm_active", []) if each.reason)),
         notes=tuple(dict.fromkeys(note for use in uses for note in use.notes)),
     )
+
+
+def _means(spreads: Sequence[Spread]) -> list[float]:
+    """Of those that did not end on the way."""
+    return _known([spread for spread in spreads if spread.reason is None], "mean")
 
 
 def _known(spreads: Sequence[Spread], edge: str) -> list[float]:
