@@ -11,8 +11,18 @@ import fake_meter
 import pytest
 import scipy.special  # noqa: F401 - a quantile may load it; as those below, it cannot be loaded twice
 
-# Loaded before pytester takes its snapshot of modules: numpy cannot be loaded twice in one process.
+# Loaded before pytester takes its snapshot of modules: numpy cannot be loaded twice in one process, and what each of
+# hundreds of runs would load anew costs a tenth of a second.
+import pytest_lem.campaign.lanes
+import pytest_lem.campaign.loads
+import pytest_lem.campaign.plan
+import pytest_lem.engines.positions
+import pytest_lem.plugin.accepting
+import pytest_lem.plugin.aims
+import pytest_lem.plugin.duels
 import pytest_lem.plugin.ending
+import pytest_lem.plugin.energy
+import pytest_lem.plugin.gatekeeper
 import pytest_lem.plugin.session
 import pytest_lem.render.terminal  # noqa: F401 - for the same reason
 

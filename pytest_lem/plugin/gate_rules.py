@@ -48,9 +48,10 @@ def check_gates(config: pytest.Config) -> None:
     named = options.value(config, "baseline")
     if named is not None:
         open_for(config, named)
-    from pytest_lem.plugin.duels import side_of
+    if options.value(config, "duel") is not None or options.command(config, "duel_setup"):
+        from pytest_lem.plugin.duels import side_of
 
-    side_of(config)
+        side_of(config)
     if options.command(config, "fail_on") and not gated(config):
         asked = ",".join(options.command(config, "fail_on"))
         raise UsageError(f"--lem-fail-on={asked}: against what? name a baseline (--lem-baseline=main) or a duel")
