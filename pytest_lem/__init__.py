@@ -19,8 +19,8 @@ _PUBLIC = {
     "LemError": "pytest_lem.model.errors",
     "Unavailable": "pytest_lem.model.errors",
     "EngineEntry": "pytest_lem.engines.entry",
-    "DeviceReading": "pytest_lem.model.measurement",
-    "MeterDevice": "pytest_lem.model.measurement",
+    "DeviceReading": "pytest_lem.model.reading",
+    "MeterDevice": "pytest_lem.model.reading",
 }
 __all__ = ["__version__", *_PUBLIC]
 

@@ -10,9 +10,12 @@ from numpy.typing import NDArray
 
 from pytest_lem.device_joules import Context, engine_joules, holds_host
 from pytest_lem.launches import launched, nothing_valid, recorded_keys, recorded_metric, series, valid_rounds
+from pytest_lem.model.cycle import Cycle
 from pytest_lem.model.errors import Unavailable
-from pytest_lem.model.measurement import Cycle, MetricValue, Round, Source
+from pytest_lem.model.measurement import MetricValue
 from pytest_lem.model.metrics import METRICS, Metric
+from pytest_lem.model.reading import Source
+from pytest_lem.model.round import Round
 from pytest_lem.round_flops import OF_CONFIGURATION
 from pytest_lem.round_values import (
     Value,

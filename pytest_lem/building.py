@@ -8,7 +8,7 @@ from pytest_lem.engines.host import Engine
 from pytest_lem.meters.host_clock import HostClock
 from pytest_lem.meters.registry import MeterSet
 from pytest_lem.meters.trail import unread
-from pytest_lem.model.measurement import DeviceReading
+from pytest_lem.model.reading import DeviceReading
 
 UNDATED = "the engine does not tell when it began to build"
 

@@ -9,8 +9,8 @@ from math import ceil, isfinite
 from pytest_lem.meters.host_clock import HostClock
 from pytest_lem.meters.meter import Clock
 from pytest_lem.meters.nvml import NvmlDriver
+from pytest_lem.model.cycle import Gap
 from pytest_lem.model.errors import MeterError, UsageError
-from pytest_lem.model.measurement import Gap
 
 CAP_SECONDS = 300.0
 WARMER_C = 5.0

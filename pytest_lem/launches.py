@@ -7,9 +7,12 @@ from dataclasses import dataclass, replace
 
 from pytest_lem.device_joules import Context, holds_host
 from pytest_lem.flops.peaks import peaks_of
+from pytest_lem.model.cycle import Cycle, Recorded
 from pytest_lem.model.errors import Unavailable
-from pytest_lem.model.measurement import Cycle, EngineRecord, Measurement, Recorded, Round, Source
+from pytest_lem.model.measurement import EngineRecord, Measurement
 from pytest_lem.model.metrics import METRICS, Metric
+from pytest_lem.model.reading import Source
+from pytest_lem.model.round import Round
 from pytest_lem.round_values import Value, launch_value, round_value
 
 

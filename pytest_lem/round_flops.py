@@ -11,7 +11,7 @@ from pytest_lem.device_joules import Context, engine_joules
 from pytest_lem.flops.peaks import Peaks
 from pytest_lem.model.arithmetic import Arithmetic
 from pytest_lem.model.errors import Unavailable
-from pytest_lem.model.measurement import Round
+from pytest_lem.model.round import Round
 
 OF_CONFIGURATION = frozenset(
     {"flops_per_token", "flops_per_request", "prefill_flops_per_token", "decode_flops_per_token"}

@@ -11,9 +11,12 @@ from math import fsum
 from typing import TYPE_CHECKING
 
 from pytest_lem.device_joules import PARTS, Context, engine_joules, engine_readings, joules_of, whole_pass
+from pytest_lem.model.cycle import Cycle
 from pytest_lem.model.errors import Unavailable
-from pytest_lem.model.measurement import Cycle, RequestTimes, Round, Source
+from pytest_lem.model.latency import RequestTimes
 from pytest_lem.model.metrics import LATENCIES, Metric
+from pytest_lem.model.reading import Source
+from pytest_lem.model.round import Round
 from pytest_lem.round_flops import flops_value, roofline_share
 from pytest_lem.service import Kept, kept
 

@@ -20,7 +20,9 @@ from pytest_lem.flops.chain import Asked
 from pytest_lem.meters.registry import MeterSet
 from pytest_lem.meters.telemetry import Telemetry
 from pytest_lem.model.arithmetic import Arithmetic
-from pytest_lem.model.measurement import Cycle, DeviceMemory, Gap, LatencyPass, Round
+from pytest_lem.model.cycle import Cycle, DeviceMemory, Gap
+from pytest_lem.model.latency import LatencyPass
+from pytest_lem.model.round import Round
 from pytest_lem.model.specs import ProtocolSpec, WorkloadSpec
 from pytest_lem.model.telemetry import Timeline
 from pytest_lem.served import refusal, served_round, submission_notes

@@ -9,7 +9,9 @@ from pytest_lem.engines.protocol import PassResult
 from pytest_lem.engines.registry import entry
 from pytest_lem.flow import Done, done_between, idle_share, is_timed, steady_span
 from pytest_lem.meters.trail import Trail, common_edges
-from pytest_lem.model.measurement import DeviceReading, LatencyPass, Round, Served
+from pytest_lem.model.latency import LatencyPass
+from pytest_lem.model.reading import DeviceReading
+from pytest_lem.model.round import Round, Served
 from pytest_lem.model.specs import EngineSpec
 from pytest_lem.workloads.work import Work
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pytest_lem.model.measurement import RequestTimes, Round
-from pytest_lem.model.workload import ServiceLevel
+from pytest_lem.model.latency import RequestTimes
+from pytest_lem.model.round import Round
+from pytest_lem.model.slo import ServiceLevel
 
 _ROUNDING = 1e-9
 

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from pytest_lem.device_joules import Context, engine_readings
 from pytest_lem.flow import done_by, is_timed, phase_seconds, tells_prefills
-from pytest_lem.model.measurement import DeviceReading, Round
+from pytest_lem.model.reading import DeviceReading
+from pytest_lem.model.round import Round
 from pytest_lem.phases import CACHED, TICKS
 
 Array = NDArray[np.float64]

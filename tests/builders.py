@@ -7,22 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from pytest_lem.model.measurement import (
-    Cycle,
-    DeviceMemory,
-    DeviceReading,
-    Edge,
-    EngineRecord,
-    LatencyPass,
-    Measurement,
-    MeterDevice,
-    MeterRecord,
-    MetricValue,
-    RankRun,
-    RequestTimes,
-    Round,
-)
+from pytest_lem.model.cycle import Cycle, DeviceMemory
+from pytest_lem.model.latency import LatencyPass, RequestTimes
+from pytest_lem.model.measurement import EngineRecord, Measurement, MetricValue
 from pytest_lem.model.metrics import METRICS
+from pytest_lem.model.reading import DeviceReading, Edge, MeterDevice, MeterRecord
+from pytest_lem.model.round import RankRun, Round
 from pytest_lem.model.specs import EngineSpec, ProtocolSpec, WorkloadSpec
 from pytest_lem.model.telemetry import DeviceUse, Spread
 from pytest_lem.model.verdict import Verdict

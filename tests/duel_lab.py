@@ -20,8 +20,9 @@ from pytest_lem.duel.sides import Contestant
 from pytest_lem.engines.host import Engine
 from pytest_lem.engines.protocol import PassResult
 from pytest_lem.meters.registry import MeterSet
-from pytest_lem.model.measurement import DeviceReading, MeterRecord, Round
 from pytest_lem.model.metrics import METRICS
+from pytest_lem.model.reading import DeviceReading, MeterRecord
+from pytest_lem.model.round import Round
 from pytest_lem.model.specs import EngineSpec, ProtocolSpec, WorkloadSpec
 
 WORKLOAD = WorkloadSpec(batch=2, prompt_tokens=4, output_tokens=5)

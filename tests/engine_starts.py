@@ -15,7 +15,7 @@ from pytest_lem.engines import host, registry
 from pytest_lem.engines.host import Engine
 from pytest_lem.engines.protocol import Prepared
 from pytest_lem.model.errors import EngineError
-from pytest_lem.model.measurement import RequestTimes
+from pytest_lem.model.latency import RequestTimes
 from pytest_lem.model.specs import EngineSpec, WorkloadSpec
 from pytest_lem.workloads.work import Request, Work
 

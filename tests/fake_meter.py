@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pytest_lem.meters.trail import Mark, Trail
 from pytest_lem.model.errors import MeterError
-from pytest_lem.model.measurement import DeviceReading, MeterDevice
+from pytest_lem.model.reading import DeviceReading, MeterDevice
 
 WATTS = 100.0
 

@@ -14,7 +14,7 @@ from simulated_gpu import GpuSpec, SimulatedGpu, seconds_of
 from simulated_power import Idle
 
 from pytest_lem.meters.nvml_meter import GpuMeter
-from pytest_lem.model.measurement import DeviceReading
+from pytest_lem.model.reading import DeviceReading
 
 ROUNDS = 8
 JOULES = ("truth", "joules", "std", "plain", "ideal", "hidden")

@@ -14,7 +14,9 @@ from math import exp, sqrt
 
 import numpy as np
 
-from pytest_lem.model.measurement import DeviceReading, LatencyPass, RequestTimes, Round, Served
+from pytest_lem.model.latency import LatencyPass, RequestTimes
+from pytest_lem.model.reading import DeviceReading
+from pytest_lem.model.round import Round, Served
 from pytest_lem.steady_windows import Windows
 
 NS = 1_000_000_000

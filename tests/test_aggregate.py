@@ -8,8 +8,10 @@ from builders import a_cycle, a_latency_pass, a_reading, a_round, an_invalid_rou
 
 from pytest_lem.aggregate import cost, metrics
 from pytest_lem.device_joules import Context
-from pytest_lem.model.measurement import DeviceMemory, LatencyPass, MeterRecord, RequestTimes
+from pytest_lem.model.cycle import DeviceMemory
+from pytest_lem.model.latency import LatencyPass, RequestTimes
 from pytest_lem.model.metrics import METRICS
+from pytest_lem.model.reading import MeterRecord
 
 CUDA, CPU = Context(device="cuda"), Context(device="cpu")
 

@@ -14,7 +14,7 @@ from users_project import TEST
 
 from pytest_lem.model.errors import UsageError
 from pytest_lem.model.specs import WorkloadSpec
-from pytest_lem.model.workload import TrafficSpec
+from pytest_lem.model.traffic import TrafficSpec
 from pytest_lem.workloads.arrivals import build_arrivals
 from pytest_lem.workloads.prompts import build_prompts
 

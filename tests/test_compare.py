@@ -8,8 +8,8 @@ from builders import metrics as known
 from results_lab import TEST
 
 from pytest_lem.compare import Side, compare
+from pytest_lem.model.cycle import Recorded
 from pytest_lem.model.errors import UsageError
-from pytest_lem.model.measurement import Recorded
 from pytest_lem.model.specs import ProtocolSpec, WorkloadSpec
 from pytest_lem.reporting import late_metrics
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from pytest_lem.cooling import Cooling, GapRule, Heat, gap_rule, heat
 from pytest_lem.meters import nvml
+from pytest_lem.model.cycle import Gap
 from pytest_lem.model.errors import MeterError, UsageError
-from pytest_lem.model.measurement import Gap
 
 A, B = "GPU-aaaa1111-0", "GPU-bbbb2222-0"
 SECOND = 1_000_000_000

@@ -12,8 +12,9 @@ from test_round_flops import PASS, hooked
 from pytest_lem.launches import launches, ungateable
 from pytest_lem.meters.gauges import AVERAGED, SHARED
 from pytest_lem.model.errors import Unavailable
-from pytest_lem.model.measurement import Measurement, Round
+from pytest_lem.model.measurement import Measurement
 from pytest_lem.model.metrics import METRICS
+from pytest_lem.model.round import Round
 from pytest_lem.render.comment import Price
 from pytest_lem.render.comment import summary as markdown
 from pytest_lem.render.device_use import SAMPLED, device_use, device_use_lines, used

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pytest_lem.engines.pytorch import PytorchOptions
-from pytest_lem.model.measurement import Round
+from pytest_lem.model.round import Round
 
 PAGE = (Path(__file__).parent.parent / "docs" / "parallel.md").read_text()
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from users_project import CONFTEST
 
+from pytest_lem.model.presets import PRESETS, SERVICE_LEVELS
 from pytest_lem.model.specs import WorkloadSpec
-from pytest_lem.model.workload import PRESETS, SERVICE_LEVELS
 from pytest_lem.workloads.data import read_data
 
 PAGE = (Path(__file__).parent.parent / "docs" / "workloads.md").read_text()

@@ -6,9 +6,12 @@ import pytest
 from engine_starts import prepare, spec, started, waves
 
 from pytest_lem.engines import registry
+from pytest_lem.model.decoding import DecodingSpec
 from pytest_lem.model.errors import EngineError, UsageError
+from pytest_lem.model.lengths import Lengths
 from pytest_lem.model.specs import EngineSpec
-from pytest_lem.model.workload import DecodingSpec, Lengths, TrafficSpec, WorkloadSpec
+from pytest_lem.model.traffic import TrafficSpec
+from pytest_lem.model.workload import WorkloadSpec
 
 pytestmark = pytest.mark.torch
 SHORT, LONG, OTHER = tuple(range(3, 8)), tuple(range(20, 41)), tuple(range(300, 310))

@@ -7,7 +7,7 @@ import pytest
 from engine_starts import fake
 
 from pytest_lem.engines.dispatch import dispatch_delays, dispatch_fault
-from pytest_lem.model.measurement import RequestTimes
+from pytest_lem.model.latency import RequestTimes
 from pytest_lem.model.specs import WorkloadSpec
 from pytest_lem.workloads.work import Request, Work
 

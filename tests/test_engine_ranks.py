@@ -17,7 +17,7 @@ from pytest_lem.engines.child import ranks
 from pytest_lem.engines.observed import check_observed, check_ranks
 from pytest_lem.engines.protocol import RunReply
 from pytest_lem.model.errors import EngineError
-from pytest_lem.model.measurement import RankRun
+from pytest_lem.model.round import RankRun
 from pytest_lem.model.specs import WorkloadSpec
 
 

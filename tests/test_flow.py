@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_lem.flow import Done, done_between, done_by, idle_share, phase_seconds, shares_inside, steady_span
-from pytest_lem.model.measurement import RequestTimes
+from pytest_lem.model.latency import RequestTimes
 
 
 def a_request(index=0, due=0.0, *, first=0.1, gap=0.1, tokens=4, late=0.0, **stamps):

@@ -17,9 +17,12 @@ from pytest_lem.device_joules import Context
 from pytest_lem.flow import done_between, idle_share, steady_span
 from pytest_lem.gate import Gate, judge
 from pytest_lem.launches import launches
-from pytest_lem.model.measurement import LatencyPass, Measurement, RequestTimes, Served
+from pytest_lem.model.latency import LatencyPass, RequestTimes
+from pytest_lem.model.measurement import Measurement
 from pytest_lem.model.metrics import LATENCIES
-from pytest_lem.model.workload import ServiceLevel, WorkloadSpec
+from pytest_lem.model.round import Served
+from pytest_lem.model.slo import ServiceLevel
+from pytest_lem.model.workload import WorkloadSpec
 from pytest_lem.store.baselines import open_baseline, save_run
 from pytest_lem.store.report import Report, RunInfo
 

@@ -17,9 +17,10 @@ from builders import (
 )
 
 from pytest_lem.launches import context_of, launches, metric_of, ungateable
+from pytest_lem.model.cycle import Recorded
 from pytest_lem.model.errors import Unavailable
-from pytest_lem.model.measurement import MeterRecord, Recorded
 from pytest_lem.model.metrics import METRICS
+from pytest_lem.model.reading import MeterRecord
 from pytest_lem.reporting import late_metrics
 
 

@@ -12,7 +12,7 @@ from fake_pynvml import FakeGpu, fake_pynvml
 from pytest_lem.meters import carbon, nvml, rapl
 from pytest_lem.meters.registry import MeterSet, known_meters, open_meters
 from pytest_lem.model.errors import MeterError, UsageError
-from pytest_lem.model.measurement import DeviceReading, MeterDevice
+from pytest_lem.model.reading import DeviceReading, MeterDevice
 
 GPU = "GPU-5c0ffee0"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pytest_lem.meters.trail import Mark, Trail, common_edges, spread_evenly, unread
-from pytest_lem.model.measurement import DeviceReading
+from pytest_lem.model.reading import DeviceReading
 
 MS, SECOND = 1_000_000, 1_000_000_000
 

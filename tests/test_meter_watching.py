@@ -11,7 +11,7 @@ from pytest_lem.meters.nvml_meter import GpuMeter
 from pytest_lem.meters.registry import MeterSet
 from pytest_lem.meters.trail import Mark, Trail
 from pytest_lem.model.errors import MeterError
-from pytest_lem.model.measurement import DeviceReading, MeterDevice
+from pytest_lem.model.reading import DeviceReading, MeterDevice
 
 SECOND = 1_000_000_000
 

@@ -9,7 +9,7 @@ from builders import a_cycle, a_measurement, a_round
 from served_lab import Session, poisson
 
 from pytest_lem.model.specs import ProtocolSpec, WorkloadSpec
-from pytest_lem.model.workload import TrafficSpec
+from pytest_lem.model.traffic import TrafficSpec
 from pytest_lem.plugin.phasing import phases_of
 
 ITEM = SimpleNamespace(nodeid="t.py::test_phases")

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from fake_meter import WATTS
 
-from pytest_lem.model.workload import Lengths, TrafficSpec
+from pytest_lem.model.lengths import Lengths
+from pytest_lem.model.traffic import TrafficSpec
 from pytest_lem.store.schema import schemas
 from pytest_lem.workloads.arrivals import build_arrivals
 from pytest_lem.workloads.lengths import build_lengths

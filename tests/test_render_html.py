@@ -28,8 +28,8 @@ from builders import (
 )
 
 from benchmarks.pages import simulated
-from pytest_lem.model.measurement import DeviceState
 from pytest_lem.model.phases import BasePart, PhasePart, Phases
+from pytest_lem.model.reading import DeviceState
 from pytest_lem.render.configuration import provenance
 from pytest_lem.render.html import rounds
 from pytest_lem.render.html.data import page_data

@@ -9,7 +9,10 @@ from pytest_lem.aggregate import metrics
 from pytest_lem.arithmetic import arithmetic_of
 from pytest_lem.launches import context_of, launches, ungateable
 from pytest_lem.model.arithmetic import Arithmetic
-from pytest_lem.model.measurement import LatencyPass, Measurement, MeterDevice, RequestTimes, Served
+from pytest_lem.model.latency import LatencyPass, RequestTimes
+from pytest_lem.model.measurement import Measurement
+from pytest_lem.model.reading import MeterDevice
+from pytest_lem.model.round import Served
 from pytest_lem.model.specs import EngineSpec, WorkloadSpec
 from pytest_lem.render.html.summary import summary
 from pytest_lem.render.roofline import COUNTED, roofline, roofline_lines

@@ -7,7 +7,8 @@ from engine_starts import spec
 
 from pytest_lem.engines.protocol import PassResult
 from pytest_lem.meters.trail import Mark, Trail
-from pytest_lem.model.measurement import DeviceReading, DeviceState, RequestTimes
+from pytest_lem.model.latency import RequestTimes
+from pytest_lem.model.reading import DeviceReading, DeviceState
 from pytest_lem.served import served_round, submission_notes
 from pytest_lem.workloads.work import Request, Work
 

@@ -8,8 +8,10 @@ from builders import a_cycle, a_measurement, a_reading, a_round
 from pytest_lem.aggregate import metrics
 from pytest_lem.device_joules import Context
 from pytest_lem.launches import context_of, launches
-from pytest_lem.model.measurement import LatencyPass, RequestTimes, Served
-from pytest_lem.model.workload import ServiceLevel, WorkloadSpec
+from pytest_lem.model.latency import LatencyPass, RequestTimes
+from pytest_lem.model.round import Served
+from pytest_lem.model.slo import ServiceLevel
+from pytest_lem.model.workload import WorkloadSpec
 from pytest_lem.service import is_good
 
 SLO = ServiceLevel(ttft_ms=100, tpot_ms=10, e2el_ms=200, percentile=90)

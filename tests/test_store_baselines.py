@@ -22,8 +22,8 @@ from builders import (
     an_invalid_round,
 )
 
+from pytest_lem.model.cycle import Recorded
 from pytest_lem.model.errors import StoreError, UsageError
-from pytest_lem.model.measurement import Recorded
 from pytest_lem.model.specs import ProtocolSpec
 from pytest_lem.store.baselines import (
     MissingBaseline,

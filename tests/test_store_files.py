@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pytest_lem.model.errors import StoreError
-from pytest_lem.model.measurement import LatencyPass, Measurement, RequestTimes
+from pytest_lem.model.latency import LatencyPass, RequestTimes
+from pytest_lem.model.measurement import Measurement
 from pytest_lem.store.files import to_json, unique_slug
 from pytest_lem.store.run import Run
 

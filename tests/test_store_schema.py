@@ -9,7 +9,7 @@ import pytest
 from builders import GPU, a_cycle, a_latency_pass, a_measurement, a_metric, a_round, a_verdict, a_window, an_environment
 from jsonschema import Draft202012Validator
 
-from pytest_lem.model.measurement import Recorded
+from pytest_lem.model.cycle import Recorded
 from pytest_lem.model.telemetry import Timeline
 from pytest_lem.store.baselines import save_run
 from pytest_lem.store.durations import remember

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_lem.engines.child.vllm_records import Answer, StepLog, TokenLog, request_times
-from pytest_lem.model.measurement import RequestTimes
+from pytest_lem.model.latency import RequestTimes
 
 SUFFIX = "-0a1b2c3d"
 chunk = st.tuples(st.floats(0, 10), st.integers(1, 8))

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from pytest_lem.model.data import DataSpec
 from pytest_lem.model.errors import UsageError
-from pytest_lem.model.workload import DataSpec
 from pytest_lem.workloads.data import read_data
 from pytest_lem.workloads.traces import read_trace
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_lem.model.errors import UsageError
+from pytest_lem.model.lengths import Lengths
 from pytest_lem.model.specs import WorkloadSpec
-from pytest_lem.model.workload import Lengths
 from pytest_lem.workloads import generators
 from pytest_lem.workloads.lengths import build_lengths
 from pytest_lem.workloads.work import Request, build_work, check_workload

@@ -12,27 +12,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice, product
 
+from pytest_lem.model.cycle import Cycle, DeviceMemory
 from pytest_lem.model.environment import Environment, Gpu
-from pytest_lem.model.measurement import (
-    Cycle,
-    DeviceMemory,
-    DeviceReading,
-    DeviceState,
-    Edge,
-    EngineRecord,
-    LatencyPass,
-    Measurement,
-    MeterDevice,
-    MeterRecord,
-    RequestTimes,
-    Round,
-    Served,
-)
+from pytest_lem.model.latency import LatencyPass, RequestTimes
+from pytest_lem.model.measurement import EngineRecord, Measurement
 from pytest_lem.model.phases import BasePart, PhasePart, Phases
+from pytest_lem.model.reading import DeviceReading, DeviceState, Edge, MeterDevice, MeterRecord
+from pytest_lem.model.round import Round, Served
 from pytest_lem.model.search import Search, SearchPoint
+from pytest_lem.model.slo import ServiceLevel
 from pytest_lem.model.specs import EngineSpec, ProtocolSpec, WorkloadSpec
+from pytest_lem.model.traffic import TrafficSpec
 from pytest_lem.model.verdict import Comparison, Verdict
-from pytest_lem.model.workload import ServiceLevel, TrafficSpec
 from pytest_lem.reporting import late_metrics
 from pytest_lem.store.report import Report, RunInfo
 

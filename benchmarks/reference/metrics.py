@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pytest_lem.engines import registry
-from pytest_lem.model.measurement import RequestTimes
+from pytest_lem.model.latency import RequestTimes
+from pytest_lem.model.slo import ServiceLevel
 from pytest_lem.model.specs import EngineSpec
-from pytest_lem.model.workload import ServiceLevel, TrafficSpec, WorkloadSpec
+from pytest_lem.model.traffic import TrafficSpec
+from pytest_lem.model.workload import WorkloadSpec
 from pytest_lem.round_values import middle, percent_of, token_times
 from pytest_lem.service import is_good
 

@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from benchmarks.reference.metrics import Settings, our_metrics, vllm_metrics
 from pytest_lem.engines.child.vllm_adapter import Adapter
 from pytest_lem.engines.models import locate
-from pytest_lem.model.measurement import RequestTimes
+from pytest_lem.model.latency import RequestTimes
 from pytest_lem.workloads.work import build_work
 
 

@@ -9,9 +9,13 @@ from pytest_lem.campaign.grid import WHOLE, Point
 from pytest_lem.campaign.layers import EXPERIMENT_FIELDS, Layer
 from pytest_lem.campaign.ranges import ends, numbers
 from pytest_lem.campaign.values import as_list, normal, unknown
+from pytest_lem.model.data import DataSpec
+from pytest_lem.model.decoding import DecodingSpec
 from pytest_lem.model.errors import UsageError
 from pytest_lem.model.frozen import Frozen
-from pytest_lem.model.workload import PRESETS, DataSpec, DecodingSpec, ServiceLevel, TrafficSpec
+from pytest_lem.model.presets import PRESETS
+from pytest_lem.model.slo import ServiceLevel
+from pytest_lem.model.traffic import TrafficSpec
 
 Test = Callable[[Point], bool]
 FIELDS = tuple(name for name in EXPERIMENT_FIELDS if name != "prompts")

@@ -12,8 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from pytest_lem.campaign.grid import LOAD_AXES, Point
+from pytest_lem.model.data import DataSpec
+from pytest_lem.model.decoding import DecodingSpec
+from pytest_lem.model.lengths import Lengths
 from pytest_lem.model.precision import PRECISION_IDS
-from pytest_lem.model.workload import PRESETS, DataSpec, DecodingSpec, Lengths, ServiceLevel, TrafficSpec
+from pytest_lem.model.presets import PRESETS
+from pytest_lem.model.slo import ServiceLevel
+from pytest_lem.model.traffic import TrafficSpec
 
 PREFIXES = {
     "gpus": "gpus",

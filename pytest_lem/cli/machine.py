@@ -11,7 +11,7 @@ from pytest_lem.cli.output import AsJson, refusing, say, say_json
 
 if TYPE_CHECKING:
     from pytest_lem.engines.installed import Installed
-    from pytest_lem.model.measurement import MeterRecord
+    from pytest_lem.model.reading import MeterRecord
 
 ENGINES = """\b
 Examples:

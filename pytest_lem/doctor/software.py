@@ -12,7 +12,7 @@ from pytest_lem.engines.registry import entry, names
 from pytest_lem.meters.nvml import visible_gpus
 from pytest_lem.meters.registry import open_meters
 from pytest_lem.model.errors import MeterError, UsageError
-from pytest_lem.model.measurement import MeterRecord
+from pytest_lem.model.reading import MeterRecord
 
 
 def packages() -> Iterator[Finding]:

@@ -12,9 +12,10 @@ import psutil
 from pytest_lem.device_joules import Context
 from pytest_lem.engines.host import Engine
 from pytest_lem.meters.registry import MeterSet
+from pytest_lem.model.cycle import Cycle
 from pytest_lem.model.errors import Unavailable
-from pytest_lem.model.measurement import Cycle, Round
 from pytest_lem.model.metrics import Metric
+from pytest_lem.model.round import Round
 from pytest_lem.model.specs import EngineSpec, ProtocolSpec, WorkloadSpec
 from pytest_lem.model.telemetry import Timeline
 from pytest_lem.round_values import round_value

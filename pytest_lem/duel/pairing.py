@@ -8,7 +8,7 @@ from typing import Literal
 from pytest_lem.duel.corner import Corner
 from pytest_lem.duel.record import DuelPair
 from pytest_lem.model.errors import Unavailable
-from pytest_lem.model.measurement import Round
+from pytest_lem.model.round import Round
 from pytest_lem.stats.launch import summarise
 
 BUSY, BUSY_S = 0.1, 0.05

@@ -8,8 +8,9 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field
 
+from pytest_lem.model.cycle import Cycle
 from pytest_lem.model.errors import StoreError
-from pytest_lem.model.measurement import Cycle, MeterRecord
+from pytest_lem.model.reading import MeterRecord
 from pytest_lem.model.specs import EngineSpec, Frozen, ProtocolSpec, WorkloadSpec
 from pytest_lem.stats.verdict import Direction, Status, Verdict
 from pytest_lem.store.files import from_json, to_json, unique_slug, write_atomic

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from pytest_lem.model.measurement import RequestTimes
+from pytest_lem.model.latency import RequestTimes
 from pytest_lem.workloads.work import Work
 
 # More than this share of the mean gap between arrivals, and the sender itself shapes the traffic.

@@ -19,7 +19,7 @@ from pytest_lem.engines.observed import check_observed, check_ranks, check_token
 from pytest_lem.engines.process import EngineProcess, child_environment
 from pytest_lem.engines.protocol import Done, Failed, Hello, Loaded, PassResult, Prepared, Progress, RunReply, Tokenized
 from pytest_lem.model.errors import EngineError
-from pytest_lem.model.measurement import DeviceReading
+from pytest_lem.model.reading import DeviceReading
 from pytest_lem.model.specs import EngineSpec, WorkloadSpec
 from pytest_lem.workloads.work import Work, build_work
 

@@ -9,7 +9,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
 
-from pytest_lem.model.measurement import DeviceMemory, RankRun, RequestTimes
+from pytest_lem.model.cycle import DeviceMemory
+from pytest_lem.model.latency import RequestTimes
+from pytest_lem.model.round import RankRun
 from pytest_lem.model.specs import Frozen
 
 

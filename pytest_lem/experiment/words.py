@@ -13,7 +13,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from pytest_lem.campaign.order import ORDERS
-from pytest_lem.model.workload import PRESETS, SERVICE_LEVELS, DataSpec, DecodingSpec, ServiceLevel, TrafficSpec
+from pytest_lem.model.data import DataSpec
+from pytest_lem.model.decoding import DecodingSpec
+from pytest_lem.model.presets import PRESETS, SERVICE_LEVELS
+from pytest_lem.model.slo import ServiceLevel
+from pytest_lem.model.traffic import TrafficSpec
 
 
 class Range(BaseModel):

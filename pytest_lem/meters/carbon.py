@@ -16,7 +16,7 @@ from typing import Any
 from pytest_lem.meters.host_clock import HostClock
 from pytest_lem.meters.window import NS
 from pytest_lem.model.errors import MeterError, UsageError
-from pytest_lem.model.measurement import DeviceKind, DeviceReading, MeterDevice, Source
+from pytest_lem.model.reading import DeviceKind, DeviceReading, MeterDevice, Source
 
 JOULES_PER_KWH = 3.6e6
 _CPU = MeterDevice(id="host-cpu", kind="cpu")

@@ -14,7 +14,7 @@ from pytest_lem.meters.power_series import PowerSeries
 from pytest_lem.meters.trail import Mark, Trail
 from pytest_lem.meters.window import MIN_WINDOW_S, NS, Joules, head_tail, series_joules
 from pytest_lem.model.errors import MeterError
-from pytest_lem.model.measurement import DeviceReading, DeviceState, Edge
+from pytest_lem.model.reading import DeviceReading, DeviceState, Edge
 
 T = TypeVar("T")
 

@@ -16,7 +16,7 @@ from pytest_lem.meters.polling import LAG_NS, SETTLED_NS, IdleWatch
 from pytest_lem.meters.power_watch import REFRESH_NS
 from pytest_lem.meters.tick_train import Tick, TickTrain
 from pytest_lem.meters.window import NS
-from pytest_lem.model.measurement import Edge
+from pytest_lem.model.reading import Edge
 
 _MEMORY_NS = 5_000 * MS
 _TAILS = 4

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from pytest_lem.meters.trail import Trail
-from pytest_lem.model.measurement import DeviceReading, MeterDevice, Source
+from pytest_lem.model.reading import DeviceReading, MeterDevice, Source
 
 if TYPE_CHECKING:
     from pytest_lem.meters.telemetry import Telemetry

@@ -17,7 +17,7 @@ from pytest_lem.meters.power_series import Sampler
 from pytest_lem.meters.telemetry import Telemetry
 from pytest_lem.meters.trail import Trail
 from pytest_lem.meters.window import PHASE_SPREAD
-from pytest_lem.model.measurement import DeviceReading, MeterDevice, Source
+from pytest_lem.model.reading import DeviceReading, MeterDevice, Source
 
 T = TypeVar("T")
 

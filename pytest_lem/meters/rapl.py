@@ -13,7 +13,7 @@ from pytest_lem.meters.meter import Clock
 from pytest_lem.meters.trail import Mark, Trail
 from pytest_lem.meters.window import MIN_WINDOW_S, NS, head_tail, wrapped_difference
 from pytest_lem.model.errors import MeterError
-from pytest_lem.model.measurement import DeviceKind, DeviceReading, Edge, MeterDevice, Source
+from pytest_lem.model.reading import DeviceKind, DeviceReading, Edge, MeterDevice, Source
 
 ROOT = Path("/sys/class/powercap")
 TICK_S = 1e-3

@@ -22,7 +22,7 @@ from pytest_lem.meters.meter import Meter, SampledMeter, WatchingMeter
 from pytest_lem.meters.telemetry import Telemetry
 from pytest_lem.meters.trail import Trail, spread_evenly, unread
 from pytest_lem.model.errors import MeterError, UsageError
-from pytest_lem.model.measurement import DeviceReading, MeterRecord
+from pytest_lem.model.reading import DeviceReading, MeterRecord
 
 GROUP = "pytest_lem.meters"
 BUILT_IN = ("nvml", "rapl", "codecarbon")

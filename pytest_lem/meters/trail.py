@@ -9,7 +9,7 @@ from math import hypot, sqrt
 from statistics import median
 
 from pytest_lem.meters.window import MIN_WINDOW_S, NS
-from pytest_lem.model.measurement import DeviceKind, DeviceReading, Edge, Source
+from pytest_lem.model.reading import DeviceKind, DeviceReading, Edge, Source
 
 MIN_TICKS = 3
 """A window of fewer ticks tells no joules: its edges outweigh it."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from math import hypot, sqrt
 
-from pytest_lem.model.measurement import Edge
+from pytest_lem.model.reading import Edge
 
 NS = 1e9
 MIN_WINDOW_S = 1.0

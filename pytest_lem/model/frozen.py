@@ -21,3 +21,9 @@ class Frozen(BaseModel):
     def key(self) -> str:
         """Twelve hexadecimal digits that name this data: equal data, equal key, on any machine."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:12]
+
+
+class Asked(Frozen):
+    """What a user asks for: every number of it is finite, as JSON's are."""
+
+    model_config = ConfigDict(allow_inf_nan=False)

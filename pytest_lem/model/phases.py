@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import field_validator
 
 from pytest_lem.model.frozen import Frozen
-from pytest_lem.model.measurement import Source
+from pytest_lem.model.reading import Source
 
 Method = Literal["windows", "regression"]
 

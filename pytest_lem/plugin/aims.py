@@ -13,7 +13,7 @@ from pytest_lem.model.errors import UsageError
 from pytest_lem.model.metrics import Metric, metric
 from pytest_lem.model.search import Setting
 from pytest_lem.model.specs import EngineSpec, WorkloadSpec
-from pytest_lem.model.workload import TrafficSpec
+from pytest_lem.model.traffic import TrafficSpec
 from pytest_lem.workloads.work import check_workload
 
 MARKER = "@pytest.mark.lem_search"

@@ -15,7 +15,8 @@ from pytest_lem.duel.sides import GitSide, Side, SpecSide, contestants, parse, w
 from pytest_lem.gate import Gate, gate_verdict, unavailable
 from pytest_lem.launches import metric_of
 from pytest_lem.model.errors import Unavailable, UsageError
-from pytest_lem.model.measurement import Measurement, Round
+from pytest_lem.model.measurement import Measurement
+from pytest_lem.model.round import Round
 from pytest_lem.model.telemetry import Timeline
 from pytest_lem.model.verdict import Comparison, Verdict
 from pytest_lem.plugin import options

@@ -15,11 +15,14 @@ from pytest_lem.aggregate import metrics
 from pytest_lem.device_joules import Context
 from pytest_lem.launches import with_arithmetic
 from pytest_lem.meters.host_clock import HostClock
+from pytest_lem.model.cycle import Cycle
 from pytest_lem.model.errors import EngineError, LemError, UsageError
-from pytest_lem.model.measurement import Cycle, DeviceReading, EngineRecord, Measurement, Round
+from pytest_lem.model.measurement import EngineRecord, Measurement
 from pytest_lem.model.metrics import METRICS
 from pytest_lem.model.phases import Phases
 from pytest_lem.model.quantity import Quantity
+from pytest_lem.model.reading import DeviceReading
+from pytest_lem.model.round import Round
 from pytest_lem.model.specs import EngineSpec, ProtocolSpec, WorkloadSpec
 from pytest_lem.model.telemetry import Timeline
 from pytest_lem.plugin.aims import aim_of

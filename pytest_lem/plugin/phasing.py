@@ -10,8 +10,10 @@ from pytest_lem import mixed_phases
 from pytest_lem.device_joules import Context, engine_joules, whole_pass
 from pytest_lem.launches import context_of, launched, launches, nothing_valid, valid_rounds
 from pytest_lem.model.errors import Unavailable, UsageError
-from pytest_lem.model.measurement import Measurement, Round, Source
+from pytest_lem.model.measurement import Measurement
 from pytest_lem.model.phases import Phases
+from pytest_lem.model.reading import Source
+from pytest_lem.model.round import Round
 from pytest_lem.model.specs import ProtocolSpec, WorkloadSpec
 from pytest_lem.phases import Sample, split
 from pytest_lem.steady_windows import Windows, steady_windows

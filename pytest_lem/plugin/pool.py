@@ -16,8 +16,8 @@ from pytest_lem.engines import registry
 from pytest_lem.engines.host import Engine
 from pytest_lem.meters.nvml import memory_used
 from pytest_lem.meters.registry import MeterSet
+from pytest_lem.model.cycle import Gap
 from pytest_lem.model.errors import EngineError
-from pytest_lem.model.measurement import Gap
 from pytest_lem.model.specs import EngineSpec
 from pytest_lem.plugin import gpu_memory
 from pytest_lem.plugin.gpus import Gpus

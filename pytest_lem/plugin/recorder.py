@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
+from pytest_lem.model.cycle import Cycle, Recorded
 from pytest_lem.model.errors import UsageError
-from pytest_lem.model.measurement import Cycle, Measurement, Recorded, Round
+from pytest_lem.model.measurement import Measurement
 from pytest_lem.model.phases import Phases
+from pytest_lem.model.round import Round
 from pytest_lem.model.search import Search
 from pytest_lem.model.telemetry import Timeline
 from pytest_lem.model.verdict import Verdict

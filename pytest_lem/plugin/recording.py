@@ -6,8 +6,9 @@ from math import isfinite
 from typing import Any
 
 from pytest_lem.aggregate import recorded
+from pytest_lem.model.cycle import Recorded
 from pytest_lem.model.errors import UsageError
-from pytest_lem.model.measurement import Measurement, Recorded
+from pytest_lem.model.measurement import Measurement
 from pytest_lem.model.metrics import METRICS
 
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import floor
 
-from pytest_lem.model.measurement import Cycle, Measurement, MetricValue
+from pytest_lem.model.cycle import Cycle
+from pytest_lem.model.measurement import Measurement, MetricValue
 from pytest_lem.model.metrics import METRICS
 from pytest_lem.render.notes import Notes
 from pytest_lem.render.numbers import ABSENT, Scale, bounds, digits_for, scale_for, significant, spread

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pytest_lem.model.lengths import Lengths
 from pytest_lem.model.measurement import EngineRecord, Measurement
-from pytest_lem.model.workload import Lengths, WorkloadSpec
+from pytest_lem.model.workload import WorkloadSpec
 from pytest_lem.render.numbers import significant
 
 NO_ENGINE = "a window: no engine"

@@ -7,7 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from pytest_lem.model.measurement import Cycle, DeviceReading, Measurement, RankRun, Round, Served
+from pytest_lem.model.cycle import Cycle
+from pytest_lem.model.measurement import Measurement
+from pytest_lem.model.reading import DeviceReading
+from pytest_lem.model.round import RankRun, Round, Served
 
 SAME_BOOT_NS = 60_000_000_000
 """Clocks of one boot agree on the time of day to less than this; a suspended or restarted host's do not."""

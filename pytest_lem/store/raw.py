@@ -7,8 +7,11 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field
 
+from pytest_lem.model.cycle import Cycle
 from pytest_lem.model.errors import StoreError
-from pytest_lem.model.measurement import Cycle, DeviceReading, Measurement, RankRun, Round
+from pytest_lem.model.measurement import Measurement
+from pytest_lem.model.reading import DeviceReading
+from pytest_lem.model.round import RankRun, Round
 from pytest_lem.model.specs import Frozen
 from pytest_lem.model.telemetry import DeviceUse
 from pytest_lem.store.files import slug, to_json, unique_slug, write_atomic

@@ -6,8 +6,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TypeAlias
 
+from pytest_lem.model.cycle import Cycle
 from pytest_lem.model.errors import StoreError
-from pytest_lem.model.measurement import Cycle, DeviceReading, Measurement, Round
+from pytest_lem.model.measurement import Measurement
+from pytest_lem.model.reading import DeviceReading
+from pytest_lem.model.round import Round
 from pytest_lem.store.checks import Fault, place_of
 from pytest_lem.store.files import from_json
 from pytest_lem.store.raw import RawDevice

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from pytest_lem.model.measurement import Cycle, Measurement, Round
+from pytest_lem.model.cycle import Cycle
+from pytest_lem.model.measurement import Measurement
 from pytest_lem.model.phases import Phases
+from pytest_lem.model.round import Round
 from pytest_lem.model.search import Search
 from pytest_lem.model.verdict import Verdict
 from pytest_lem.store.aggregation import Aggregate

@@ -10,9 +10,11 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
+from pytest_lem.model.cycle import Cycle, Recorded
 from pytest_lem.model.errors import StoreError
-from pytest_lem.model.measurement import Cycle, Measurement, MetricValue, Recorded, Round
+from pytest_lem.model.measurement import Measurement, MetricValue
 from pytest_lem.model.phases import Phases
+from pytest_lem.model.round import Round
 from pytest_lem.model.search import Search
 from pytest_lem.model.specs import Frozen
 from pytest_lem.model.verdict import Verdict

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from math import isclose
 from pathlib import Path
 
-from pytest_lem.model.measurement import Measurement, MetricValue, Round
+from pytest_lem.model.measurement import Measurement, MetricValue
 from pytest_lem.model.metrics import METRICS
+from pytest_lem.model.round import Round
 from pytest_lem.store.aggregation import Aggregate
 from pytest_lem.store.checks import (
     Fault,

@@ -8,7 +8,7 @@ from itertools import islice, takewhile
 from math import inf, log1p, sqrt
 
 from pytest_lem.model.errors import UsageError
-from pytest_lem.model.workload import TrafficSpec
+from pytest_lem.model.traffic import TrafficSpec
 
 MOST = 1_000_000
 """More requests than this are taken for a mistake: they would be held in memory, prompts and all."""

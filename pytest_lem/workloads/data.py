@@ -10,8 +10,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from pytest_lem.model.data import DataSpec
 from pytest_lem.model.errors import UsageError
-from pytest_lem.model.workload import DataSpec
 from pytest_lem.workloads.records import Row, fingerprint, read_rows
 from pytest_lem.workloads.templates import fill
 

@@ -9,7 +9,7 @@ from math import exp, log, log1p, sqrt
 from statistics import NormalDist
 
 from pytest_lem.model.errors import UsageError
-from pytest_lem.model.workload import Lengths
+from pytest_lem.model.lengths import Lengths
 
 TRIES = 10_000
 Draw = Callable[[], float]

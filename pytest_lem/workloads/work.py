@@ -9,10 +9,10 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from pytest_lem.model.data import DataSpec
 from pytest_lem.model.errors import UsageError
 from pytest_lem.model.frozen import Frozen
 from pytest_lem.model.specs import WorkloadSpec
-from pytest_lem.model.workload import DataSpec
 from pytest_lem.workloads.arrivals import build_arrivals
 from pytest_lem.workloads.batching import Size, groups, overrun, padding
 from pytest_lem.workloads.data import fit, read_data

@@ -11,7 +11,8 @@ from pytest_lem.cli.output import HERE, AsJson, Results, refusing, say, say_json
 
 if TYPE_CHECKING:
     from pytest_lem.cli.results.reading import Read
-    from pytest_lem.model.measurement import Cycle, Measurement
+    from pytest_lem.model.cycle import Cycle
+    from pytest_lem.model.measurement import Measurement
     from pytest_lem.store.report import Report
 
 SHOW = """\b

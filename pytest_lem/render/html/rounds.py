@@ -8,9 +8,12 @@ from typing import Any
 
 from pytest_lem.device_joules import Context
 from pytest_lem.launches import context_of
+from pytest_lem.model.cycle import Cycle
 from pytest_lem.model.errors import Unavailable
-from pytest_lem.model.measurement import Cycle, DeviceReading, Measurement, Round
+from pytest_lem.model.measurement import Measurement
 from pytest_lem.model.metrics import METRICS
+from pytest_lem.model.reading import DeviceReading
+from pytest_lem.model.round import Round
 from pytest_lem.render.html.packing import Texts, short
 from pytest_lem.round_values import round_value
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from pytest_lem.model.environment import Checkout, Environment, Gpu
-from pytest_lem.model.measurement import Measurement, MeterRecord
+from pytest_lem.model.measurement import Measurement
+from pytest_lem.model.reading import MeterRecord
 from pytest_lem.model.verdict import Verdict
 from pytest_lem.render.found import found_lines
 from pytest_lem.render.html.elements import Html, element, facts, joined, scroller

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from math import isfinite
 
-from pytest_lem.model.measurement import MetricValue, Source
+from pytest_lem.model.measurement import MetricValue
 from pytest_lem.model.metrics import METRICS, PERCENTILES
+from pytest_lem.model.reading import Source
 from pytest_lem.store.foreign.optimum_file import Energy, Latency, Memory
 
 JOULES_PER_KWH = 3.6e6

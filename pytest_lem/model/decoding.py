@@ -1,0 +1,38 @@
+"""How the next token is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import Field, model_validator
+
+from pytest_lem.model.frozen import Asked
+from pytest_lem.model.presets import PRESETS, preset
+
+
+class DecodingSpec(Asked):
+    """How the next token is drawn. Every request still gets exactly the tokens that were asked for.
+
+    `temperature` 0 takes the likeliest token. A field that is None is not asked for: the engine draws without it. A
+    name, or `preset` beside other fields, stands for those of `PRESETS`.
+    """
+
+    temperature: float = Field(default=0.0, ge=0)
+    top_p: float | None = Field(default=None, gt=0, le=1)
+    top_k: int | None = Field(default=None, ge=1)
+    min_p: float | None = Field(default=None, ge=0, le=1)
+    repetition_penalty: float | None = Field(default=None, gt=0)
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    seed: int | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, given: Any) -> Any:
+        if isinstance(given, str):
+            return preset(given, PRESETS, "preset")
+        if isinstance(given, Mapping) and "preset" in given:
+            rest = {name: value for name, value in given.items() if name != "preset"}
+            return {**preset(str(given["preset"]), PRESETS, "preset"), **rest}
+        return given
