@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 
 from pytest_lem.device_joules import Context, holds_host
 from pytest_lem.flops.peaks import peaks_of
+from pytest_lem.flops.products import products
 from pytest_lem.model.cycle import Cycle, Recorded
 from pytest_lem.model.errors import Unavailable
-from pytest_lem.model.measurement import EngineRecord, Measurement
+from pytest_lem.model.measurement import Measurement
 from pytest_lem.model.metrics import METRICS, Metric
 from pytest_lem.model.reading import Source
 from pytest_lem.model.round import Round
@@ -86,16 +87,11 @@ def with_arithmetic(context: Context, measurement: Measurement) -> Context:
     known = {device.id: device.name for meter in measurement.meters for device in meter.devices}
     gpus = max((cycle.gpus for cycle in measurement.cycles), key=len, default=())
     try:
-        precision, tf32 = measurement.engine.requested.precision, _multiplies_in_tf32(measurement.engine)
-        peaks, reason = peaks_of([known.get(gpu, "") for gpu in gpus], precision, tf32=tf32), ""
+        numbers = products(measurement.engine.requested.precision, measurement.engine.observed)
+        peaks, reason = peaks_of([known.get(gpu, "") for gpu in gpus], numbers), ""
     except Unavailable as error:
         peaks, reason = None, error.reason
     return replace(context, arithmetic=arithmetic, peaks=peaks, peaks_reason=reason)
-
-
-def _multiplies_in_tf32(engine: EngineRecord) -> bool:
-    options = engine.observed.get("options")
-    return isinstance(options, dict) and options.get("tf32") is True
 
 
 def metric_of(measurement: Measurement, key: str) -> Metric:

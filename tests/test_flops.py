@@ -15,6 +15,7 @@ from pytest_lem.flops.analytic import coefficients, expert_weights, head_weights
 from pytest_lem.flops.architecture import Architecture, Experts, read
 from pytest_lem.flops.chain import answer
 from pytest_lem.flops.peaks import BOARDS, peaks_of
+from pytest_lem.flops.products import products
 from pytest_lem.model.arithmetic import Coefficients
 from pytest_lem.model.errors import Unavailable
 
@@ -194,8 +195,8 @@ def test_peaks_are_those_of_the_board_and_precision_and_of_all_gpus_together():
     two = peaks_of(["NVIDIA H100 80GB HBM3"] * 2, "bfloat16")
     assert (two.flops_per_second, two.bytes_per_second) == (2 * 989.4e12, 2 * 3352e9)
     assert peaks_of(["NVIDIA L4"], "float32").flops_per_second == 30.3e12
-    assert peaks_of(["NVIDIA L4"], "float32", tf32=True).flops_per_second == 60.5e12
-    assert peaks_of(["NVIDIA L4"], "bfloat16", tf32=True).flops_per_second == 121e12
+    assert peaks_of(["NVIDIA L4"], "TF32").flops_per_second == 60.5e12
+    assert peaks_of(["NVIDIA H200"], "float8").flops_per_second == 1978.9e12
     assert all(board.source and board.float16 and board.gigabytes for board in BOARDS)
 
 
@@ -210,9 +211,35 @@ def test_peaks_are_those_of_the_board_and_precision_and_of_all_gpus_together():
         ),
         (["Tesla T4"], "bfloat16", "no published peak of 'Tesla T4' in bfloat16 is known"),
         (["NVIDIA B200"], "float32", "no published peak of 'NVIDIA B200' in float32 is known"),
+        (["NVIDIA A100-SXM4-80GB"], "float8", "no published peak of 'NVIDIA A100-SXM4-80GB' in float8 is known"),
     ],
 )
 def test_what_is_not_published_has_no_peak(names, precision, reason):
     with pytest.raises(Unavailable) as error:
         peaks_of(names, precision)
     assert error.value.reason.startswith(reason)
+
+
+@pytest.mark.parametrize(
+    ("precision", "observed", "numbers"),
+    [
+        ("bfloat16", {}, "bfloat16"),
+        ("float32", {"options": {"tf32": True}}, "TF32"),
+        ("float32", {"options": {"tf32": False}}, "float32"),
+        ("bfloat16", {"options": {"tf32": True}}, "bfloat16"),
+        ("bfloat16", {"options": {"quantization": "4bit"}}, "bfloat16"),
+        ("float16", {"engine": {"quantization": "awq_marlin"}}, "float16"),
+        ("bfloat16", {"options": {"quantization": "8bit"}, "engine": {"quantization": "fp8_per_tensor"}}, "float8"),
+        ("bfloat16", {"options": {}, "engine": {"quantization": None}}, "bfloat16"),
+    ],
+)
+def test_flops_are_held_against_the_numbers_that_are_multiplied(precision, observed, numbers):
+    assert products(precision, observed) == numbers
+
+
+@pytest.mark.parametrize("way", ["8bit", "int8_dynamic_activation_int8_weight", "compressed-tensors", "mxfp4"])
+def test_a_quantisation_whose_products_are_not_known_has_no_peak(way):
+    """At the peak of its precision a model that multiplies in 8 bits could pass all that a GPU can do."""
+    with pytest.raises(Unavailable) as error:
+        products("bfloat16", {"options": {"quantization": way}})
+    assert repr(way) in error.value.reason

@@ -1,4 +1,4 @@
-"""What GPUs can do at most, as their makers publish it: dense FLOP/s (no sparsity) by precision, bytes/s of memory.
+"""What GPUs can do at most, as their makers publish it: dense FLOP/s (no sparsity) by numbers, bytes/s of memory.
 
 Matched by the exact name that the driver gives: a part of a GPU (MIG), or a board that is not here, has no peaks.
 """
@@ -13,7 +13,7 @@ from pytest_lem.model.errors import Unavailable
 
 @dataclass(frozen=True)
 class Peaks:
-    """Published peaks of one GPU or of several together: FLOP/s of the precision that runs, and bytes/s."""
+    """Published peaks of one GPU or of several together: FLOP/s in the numbers that it multiplies, and bytes/s."""
 
     flops_per_second: float
     bytes_per_second: float
@@ -32,6 +32,7 @@ class Board:
     float32: float | None
     gigabytes: float
     source: str
+    float8: float | None = None
 
 
 _A100, _V100 = "NVIDIA A100 datasheet", "NVIDIA V100 datasheet"
@@ -43,17 +44,24 @@ BOARDS = (
         None,
         8000,
         "NVIDIA DGX B200 datasheet, an eighth of it, half of the sparse number",
+        4500,
     ),
-    Board(("NVIDIA H200",), 989.4, 989.4, 66.9, 4800, "NVIDIA H200 datasheet (SXM), Hopper whitepaper"),
-    Board(("NVIDIA H200 NVL",), 835.5, 835.5, 60, 4800, "NVIDIA H200 datasheet (NVL), half of the sparse number"),
-    Board(("NVIDIA H100 80GB HBM3",), 989.4, 989.4, 66.9, 3352, "NVIDIA H100 whitepaper (SXM5), H100 datasheet"),
-    Board(("NVIDIA H100 PCIe",), 756, 756, 51.2, 2000, "NVIDIA H100 whitepaper and product brief (PCIe)"),
-    Board(("NVIDIA H100 NVL",), 835.5, 835.5, 60, 3938, "NVIDIA H100 NVL product brief, half of the sparse number"),
+    Board(("NVIDIA H200",), 989.4, 989.4, 66.9, 4800, "NVIDIA H200 datasheet (SXM), Hopper whitepaper", 1978.9),
+    Board(
+        ("NVIDIA H200 NVL",), 835.5, 835.5, 60, 4800, "NVIDIA H200 datasheet (NVL), half of the sparse number", 1670.5
+    ),
+    Board(
+        ("NVIDIA H100 80GB HBM3",), 989.4, 989.4, 66.9, 3352, "NVIDIA H100 whitepaper (SXM5), H100 datasheet", 1978.9
+    ),
+    Board(("NVIDIA H100 PCIe",), 756, 756, 51.2, 2000, "NVIDIA H100 whitepaper and product brief (PCIe)", 1513),
+    Board(
+        ("NVIDIA H100 NVL",), 835.5, 835.5, 60, 3938, "NVIDIA H100 NVL product brief, half of the sparse number", 1670.5
+    ),
     Board(("NVIDIA A100-SXM4-80GB",), 312, 312, 19.5, 2039, _A100),
     Board(("NVIDIA A100 80GB PCIe",), 312, 312, 19.5, 1935, _A100),
     Board(("NVIDIA A100-SXM4-40GB", "NVIDIA A100-PCIE-40GB"), 312, 312, 19.5, 1555, _A100),
-    Board(("NVIDIA L40S",), 362.05, 362.05, 91.6, 864, "NVIDIA L40S datasheet"),
-    Board(("NVIDIA L4",), 121, 121, 30.3, 300, "NVIDIA L4 datasheet, half of the sparse number"),
+    Board(("NVIDIA L40S",), 362.05, 362.05, 91.6, 864, "NVIDIA L40S datasheet", 733),
+    Board(("NVIDIA L4",), 121, 121, 30.3, 300, "NVIDIA L4 datasheet, half of the sparse number", 242.5),
     Board(("NVIDIA A10",), 125, 125, 31.2, 600, "NVIDIA A10 datasheet"),
     Board(("NVIDIA A40",), 149.7, 149.7, 37.4, 696, "NVIDIA A40 datasheet"),
     Board(("NVIDIA A30",), 165, 165, 10.3, 933, "NVIDIA A30 datasheet"),
@@ -64,26 +72,26 @@ BOARDS = (
 _BY_NAME = {name: board for board in BOARDS for name in board.names}
 
 
-def peaks_of(names: Sequence[str], precision: str, *, tf32: bool = False) -> Peaks:
-    """The summed peaks of GPUs by name, in `precision`; `tf32`: float32 is multiplied as TF32.
+def peaks_of(names: Sequence[str], products: str) -> Peaks:
+    """The summed peaks of GPUs by name; `products` are the numbers that they multiply, a precision, TF32 or float8.
 
     Raises Unavailable with the reason where one is not known.
     """
-    found = [_peak(name, "TF32" if tf32 and precision == "float32" else precision) for name in names]
+    found = [_peak(name, products) for name in names]
     if not found:
         raise Unavailable("peaks", "no published peaks are known for a CPU")
     return Peaks(sum(each.flops_per_second for each in found), sum(each.bytes_per_second for each in found))
 
 
-def _peak(name: str, precision: str) -> Peaks:
+def _peak(name: str, products: str) -> Peaks:
     if not name:
         raise Unavailable("peaks", "the GPU's name is not known: no meter told it (--lem-meter=nvml does)")
     board = _BY_NAME.get(name)
     if board is None:
         raise Unavailable("peaks", f"no published peaks are known for {name!r}")
     half = None if board.bfloat16 is None else board.bfloat16 / 2
-    peaks = {"bfloat16": board.bfloat16, "float16": board.float16, "float32": board.float32, "TF32": half}
-    tera = peaks.get(precision)
+    known = {"bfloat16": board.bfloat16, "float16": board.float16, "float32": board.float32, "float8": board.float8}
+    tera = half if products == "TF32" else known.get(products)
     if tera is None:
-        raise Unavailable("peaks", f"no published peak of {name!r} in {precision} is known")
+        raise Unavailable("peaks", f"no published peak of {name!r} in {products} is known")
     return Peaks(tera * 1e12, board.gigabytes * 1e9)
