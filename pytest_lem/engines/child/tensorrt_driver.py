@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tensorrt_llm import SamplingParams, llmapi
 
 from .faults import Refused
+from .submission import submit
 from .tensorrt_arguments import SECTIONS
 from .tensorrt_records import Answer
 
@@ -59,11 +61,9 @@ class Driver:
 
     def run(self, work: dict[str, Any], sampling: Sampling, *, hooks: bool) -> list[Answer]:
         """One pass; answers in the order of the requests."""
-        if work["submission"] == "waves" and not hooks:
-            answers = [answer for wave in work["waves"] for answer in self._wave(work, wave, sampling)]
-        else:
-            ways = {"waves": self._waves, "open": self._open, "closed": self._closed}
-            answers = self.loop.run_until_complete(ways[work["submission"]](work, sampling))
+        if work["submission"] != "waves" or hooks:
+            return self.loop.run_until_complete(submit(work, partial(self._request, work, sampling)))
+        answers = [answer for wave in work["waves"] for answer in self._wave(work, wave, sampling)]
         return sorted(answers, key=lambda answer: answer.index)
 
     def _wave(self, work: dict[str, Any], wave: list[int], sampling: Sampling) -> list[Answer]:
@@ -75,30 +75,7 @@ class Driver:
         )
         return [Answer(index, sent, sent, output) for index, output in zip(wave, outputs, strict=True)]
 
-    async def _waves(self, work: dict[str, Any], sampling: Sampling) -> list[Answer]:
-        answers: list[Answer] = []
-        for wave in work["waves"]:
-            begin = time.monotonic()
-            answers += await asyncio.gather(*(self._request(work, index, begin, sampling) for index in wave))
-        return answers
-
-    async def _open(self, work: dict[str, Any], sampling: Sampling) -> list[Answer]:
-        """Each request is a task of its own, so that none waits for another's answer (no coordinated omission)."""
-        begin = time.monotonic()
-        arrivals = [begin + request["arrival_s"] for request in work["requests"]]
-        return await asyncio.gather(*(self._request(work, index, due, sampling) for index, due in enumerate(arrivals)))
-
-    async def _closed(self, work: dict[str, Any], sampling: Sampling) -> list[Answer]:
-        """So many clients: each sends the next request when it has its answer."""
-        waiting = iter(range(len(work["requests"])))
-
-        async def client() -> list[Answer]:
-            return [await self._request(work, index, time.monotonic(), sampling) for index in waiting]
-
-        by_client = await asyncio.gather(*(client() for _ in range(work["concurrency"])))
-        return [answer for answers in by_client for answer in answers]
-
-    async def _request(self, work: dict[str, Any], index: int, due: float, sampling: Sampling) -> Answer:
+    async def _request(self, work: dict[str, Any], sampling: Sampling, index: int, due: float) -> Answer:
         """One request: wait until it is due, send it, note when its tokens come.
 
         TensorRT-LLM streams one object that grows; it must be asked for inside the running loop.

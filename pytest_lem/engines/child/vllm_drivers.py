@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 from vllm import LLM, AsyncEngineArgs
 from vllm.sampling_params import RequestOutputKind
 from vllm.v1.engine.async_llm import AsyncLLM
 
+from .submission import submit
 from .vllm_records import Answer, StepLog
 from .vllm_sampling import sampling
 
@@ -43,7 +44,8 @@ class Offline:
 
     def run(self, work: dict[str, Any]) -> list[Answer]:
         """One pass; answers in the order of the requests."""
-        return in_order(answer for wave in work["waves"] for answer in self._wave(work, wave))
+        answers = [answer for wave in work["waves"] for answer in self._wave(work, wave)]
+        return sorted(answers, key=lambda answer: answer.index)
 
     def _wave(self, work: dict[str, Any], wave: list[int]) -> list[Answer]:
         sent = time.monotonic()
@@ -88,31 +90,7 @@ class Served:
 
     def run(self, work: dict[str, Any]) -> list[Answer]:
         """One pass; answers in the order of the requests."""
-        ways = {"waves": self._waves, "open": self._open, "closed": self._closed}
-        return in_order(self.loop.run_until_complete(ways[work["submission"]](work)))
-
-    async def _waves(self, work: dict[str, Any]) -> list[Answer]:
-        answers: list[Answer] = []
-        for wave in work["waves"]:
-            begin = time.monotonic()
-            answers += await asyncio.gather(*(self._request(work, index, begin) for index in wave))
-        return answers
-
-    async def _open(self, work: dict[str, Any]) -> list[Answer]:
-        """Each request is a task of its own, so that none waits for another's answer (no coordinated omission)."""
-        begin = time.monotonic()
-        arrivals = [begin + request["arrival_s"] for request in work["requests"]]
-        return await asyncio.gather(*(self._request(work, index, due) for index, due in enumerate(arrivals)))
-
-    async def _closed(self, work: dict[str, Any]) -> list[Answer]:
-        """So many clients: each sends the next request when it has its answer."""
-        waiting = iter(range(len(work["requests"])))
-
-        async def client() -> list[Answer]:
-            return [await self._request(work, index, time.monotonic()) for index in waiting]
-
-        by_client = await asyncio.gather(*(client() for _ in range(work["concurrency"])))
-        return [answer for answers in by_client for answer in answers]
+        return self.loop.run_until_complete(submit(work, partial(self._request, work)))
 
     async def _request(self, work: dict[str, Any], index: int, due: float) -> Answer:
         """One request: wait until it is due, send it, gather its stream."""
@@ -135,8 +113,3 @@ class Served:
         with contextlib.suppress(RuntimeError):
             self.loop.run_until_complete(asyncio.sleep(0))
         self.loop.close()
-
-
-def in_order(answers: Iterable[Answer]) -> list[Answer]:
-    """Answers by their requests' places in the pass."""
-    return sorted(answers, key=lambda answer: answer.index)
