@@ -11,16 +11,16 @@ from pytest_lem.engines.child.libraries import versions
 
 @pytest.fixture
 def installed(tmp_path, monkeypatch):
-    """Libraries in a folder of their own, the first on the path."""
+    """Installs libraries in folders of their own, the one that comes first on the path first."""
+    monkeypatch.setattr(sys, "path", path := [])
 
     def install(folder: str, **versions: str) -> None:
         for name, version in versions.items():
             about = tmp_path / folder / f"{name}-{version}.dist-info"
             about.mkdir(parents=True)
             (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
-        monkeypatch.syspath_prepend(str(tmp_path / folder))
+        path.append(str(tmp_path / folder))
 
-    monkeypatch.setattr(sys, "path", [])
     return install
 
 
@@ -32,6 +32,6 @@ def test_a_library_that_brings_kernels_is_named_and_others_are_not(installed):
 
 
 def test_of_two_that_are_installed_the_one_that_is_imported_is_told(installed):
-    installed("beneath", triton="3.5.0")
     installed("above", triton="3.6.0")
+    installed("beneath", triton="3.5.0")
     assert versions({}, None)["triton"] == "3.6.0"
