@@ -198,7 +198,7 @@ def test_a_run_is_shown_with_where_it_was_measured_what_it_cost_and_how_it_was_j
     assert lines[5] == "1 measurement"
     assert any("400 ±2.0 %" in line for line in lines)
     assert lines[-2:] == [
-        "joules_per_token 0.4 J/tok breaks its budget",
+        "test_decode[b8]: joules_per_token 0.4 J/tok breaks its budget",
         "cheapest configuration: test_decode[b8] with 400 mJ/tok",
     ]
 

@@ -108,6 +108,7 @@ def test_a_budget_that_breaks_is_a_failed_test_without_a_traceback(files):
     result = files(decode=f"{FILE}budget:\n  tokens_per_second: 1000000000\n").run("-k", "b1")
     result.assert_outcomes(failed=1, deselected=1)
     result.stdout.fnmatch_lines(["tokens_per_second * breaks its budget of 1e+09 tok/s*"])
+    result.stdout.fnmatch_lines(["decode_1[[]fake-bf16-b1-c0[]]: tokens_per_second * breaks its budget*"])
     result.stdout.no_fnmatch_line("*Error*")
 
 

@@ -199,6 +199,7 @@ def test_the_comment_for_a_pull_request_tells_deltas_and_what_they_mean(accepted
     text = (accepted.pytester.path / "out.md").read_text()
     assert text.startswith("### Energy of inference: 1 REGRESSED")
     assert "| ✗ | `test_decode[fake-bf16-b1-gate-joules_per_token]` | joules_per_token | REGRESSED |" in text
+    assert "\n- test_decode\\[fake-bf16-b1-gate-joules_per_token\\]: joules_per_token: REGRESSED +" in text
     joules, wh, grams, cost = (cell.split()[0] for cell in means(text)["test_decode[fake-bf16-b1]"])
     measured = accepted.metric("joules_per_token")["value"]
     assert float(joules) == pytest.approx(measured, rel=1e-3)

@@ -30,6 +30,20 @@ def test_a_budget_that_breaks_is_one_failed_test_with_one_line(project):
     project.run("--lf").assert_outcomes(failed=1)
 
 
+def test_of_several_budgets_that_break_each_line_below_the_table_names_its_test(project):
+    measured = "lem_energy.measure(lem_backend, lem_workload)"
+    both = f'{measured}\n    lem_energy.measure(lem_backend, lem_workload, name="again")'
+    project.write(
+        TEST.replace("@pytest.mark.lem(", "@pytest.mark.lem_budget(power_w=50)\n@pytest.mark.lem(", 1).replace(
+            measured, both
+        )
+    )
+    lines = [line for line in project.run().stdout.lines if line.startswith("test_decode") and ": power_w" in line]
+    told = [line.partition(" 100 W breaks")[0] for line in lines]
+    names = [f"test_decode[fake-bf16-b{batch}-c0]" for batch in (1, 8)]
+    assert told == [f"{name}: power_w{again}" for name in names for again in ("", "[again]")]
+
+
 def test_a_budget_that_is_kept_passes(project):
     project.write(budget("@pytest.mark.lem_budget(power_w=150, tokens_per_second=1)"))
     project.run().assert_outcomes(passed=1)

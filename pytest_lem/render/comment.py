@@ -9,7 +9,7 @@ from pytest_lem.model.measurement import Measurement
 from pytest_lem.model.verdict import Verdict
 from pytest_lem.render.brief import brief
 from pytest_lem.render.cheapest import cheapest_line, has_configurations
-from pytest_lem.render.closing import closing
+from pytest_lem.render.closing import closing, not_passed
 from pytest_lem.render.device_use import device_use_lines
 from pytest_lem.render.entries import entries
 from pytest_lem.render.found import found_lines
@@ -106,7 +106,7 @@ def _joules(measurement: Measurement) -> float | None:
 
 
 def _lines(found: Sequence[Verdict]) -> list[str]:
-    lines = [f"- {text(verdict.line)}" for verdict in found if verdict.status != "passed"]
+    lines = [f"- {text(line)}" for line in not_passed(found)]
     return [*lines, ""] if lines else []
 
 
