@@ -177,6 +177,12 @@ def test_a_users_own_property_arrives_as_a_plain_number(project, workers):
         ),
         (["--lem-budget=power_w:much"], "*--lem-budget=power_w:much: a limit is a number, got 'much'*"),
         (["--lem-rounds=0"], "*--lem-rounds: rounds: Input should be greater than or equal to 1 (got 0)*"),
+        (
+            ["--lem-round-seconds=inf"],
+            "*--lem-round-seconds: round_seconds: Input should be a finite number (got inf)*",
+        ),
+        (["--lem-save=feature/x"], "*--lem-save=feature/x: no baseline can have this name: take up to 60 letters*"),
+        (["--lem-tariff=cheap"], "*--lem-tariff=cheap: expected the price of a kWh, such as 0.30EUR*"),
         (["--lem-json=nowhere/out.json"], "*--lem-json=nowhere/out.json: there is no such folder*"),
         (["--lem-carbon=ZZZ"], "*--lem-carbon=ZZZ: no country has this code; the nearest is ZWE*"),
         (["--lem-python=fake"], "*--lem-python=fake: expected ENGINE=PATH*"),
@@ -190,6 +196,7 @@ def test_an_option_that_cannot_be_gives_one_line_and_a_non_zero_exit(project, ar
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([f"ERROR: {line}"])
     assert len([x for x in result.stderr.lines if x.strip()]) == 1
+    assert project.runs() == []  # an empty one would be the newest: what `lem report` and `--lem-resume` take
 
 
 def test_a_model_folder_without_a_config_is_one_line(project):

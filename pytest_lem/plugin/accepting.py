@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import pytest
 
-from pytest_lem.model.errors import UsageError
 from pytest_lem.plugin import options
+from pytest_lem.plugin.check import tariff
 from pytest_lem.render.comment import Price, comment, summary
 from pytest_lem.store.files import write_atomic
 from pytest_lem.store.report import Report
@@ -16,7 +15,7 @@ from pytest_lem.store.report import Report
 
 def price_of(config: pytest.Config) -> Price:
     """What `--lem-tariff` and `--lem-carbon` say of a kWh. Raises UsageError for a tariff that is no price."""
-    return Price(*_tariff(options.value(config, "tariff")), _grams(config))
+    return Price(*tariff(config), _grams(config))
 
 
 def save(config: pytest.Config, report: Report) -> str | None:
@@ -43,15 +42,6 @@ def write_comment(config: pytest.Config, report: Report) -> None:
 def summary_of(config: pytest.Config, report: Report) -> str:
     """The run as Markdown, for `--lem-markdown` and GitHub's summary of a step. Raises UsageError."""
     return summary(report, price_of(config))
-
-
-def _tariff(asked: str | None) -> tuple[float | None, str]:
-    if not asked:
-        return None, ""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([^\d\s]*)", str(asked).strip())
-    if found is None:
-        raise UsageError(f"--lem-tariff={asked}: expected the price of a kWh, such as 0.30EUR")
-    return float(found[1]), found[2]
 
 
 def _grams(config: pytest.Config) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from math import nan
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,7 @@ def check_options(config: pytest.Config) -> None:
     _check_copies(config)
     flops_method(config)
     telemetry_hertz(config)
+    tariff(config)
 
 
 def layers_of(config: pytest.Config, test: pytest.Item | Any | None) -> Layers:
@@ -104,6 +106,17 @@ def telemetry_hertz(config: pytest.Config) -> float | None:
             f"{HERTZ:g}), or off"
         )
     return hertz
+
+
+def tariff(config: pytest.Config) -> tuple[float | None, str]:
+    """What a kWh costs, and in which currency; None where it was not said. Raises UsageError for what is no price."""
+    asked = options.value(config, "tariff")
+    if not asked:
+        return None, ""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([^\d\s]*)", str(asked).strip())
+    if found is None:
+        raise UsageError(f"--lem-tariff={asked}: expected the price of a kWh, such as 0.30EUR")
+    return float(found[1]), found[2]
 
 
 def protocol_of(item: pytest.Item) -> ProtocolSpec:

@@ -11,7 +11,7 @@ from pytest_lem.gate import THRESHOLD, Gate
 from pytest_lem.model.errors import UsageError
 from pytest_lem.model.metrics import METRICS
 from pytest_lem.plugin import options
-from pytest_lem.store.baselines import MissingBaseline, open_baseline
+from pytest_lem.store.baselines import MissingBaseline, check_name, open_baseline
 from pytest_lem.store.history import Baseline
 
 DEFAULT = ("joules_per_token", "tokens_per_second")
@@ -48,6 +48,9 @@ def check_gates(config: pytest.Config) -> None:
     named = options.value(config, "baseline")
     if named is not None:
         open_for(config, named)
+    saved = options.value(config, "save")
+    if saved:
+        check_name(saved, "--lem-save")
     if options.value(config, "duel") is not None or options.command(config, "duel_setup"):
         from pytest_lem.plugin.duels import side_of
 

@@ -45,6 +45,7 @@ class LemSession:
         self._hertz = telemetry_hertz(config)
         if self.meter_named:
             self.meters(found)
+        self._carbon = self._grams_per_joule()  # a wrong one is told before there is a run, which would be an empty one
         self.recorder = Recorder(config, self._described(), plan)
         self.recall = self._recall()
         self.breaker = Breaker(allowed_failures(config))
@@ -62,7 +63,6 @@ class LemSession:
         logs = self.recorder.run.directory / "logs"
         self.pool = EnginePool(self._gpus, logs, self.show, self.progress.say, self._open_meters, self._cooling())
         self.flops = flops_method(config)
-        self._carbon = self._grams_per_joule()
         self.stopping = Stopping()
         self.stopping.take()
 

@@ -27,6 +27,7 @@ __all__ = [
     "MissingBaseline",
     "Warmup",
     "all_runs",
+    "check_name",
     "entries_of",
     "entry_of",
     "lacking",
@@ -38,6 +39,7 @@ __all__ = [
 ]
 FOLDER = "baselines"
 _OPTION = "--lem-baseline"
+_NAME = "take up to 60 letters, digits, `_`, `-` and `.`"
 
 
 class MissingBaseline(UsageError):
@@ -154,9 +156,15 @@ def _is_name(text: str) -> bool:
     return bool(text) and slug(text) == text
 
 
+def check_name(name: str, option: str) -> None:
+    """Raise UsageError, one line that names `option`, where no baseline can be called so."""
+    if not _is_name(name):
+        raise UsageError(f"{option}={name}: no baseline can have this name: {_NAME}")
+
+
 def _folder(results: Path, name: str) -> Path:
     if not _is_name(name):
-        raise UsageError(f"{name!r} cannot name a baseline: take up to 60 letters, digits, `_`, `-` and `.`")
+        raise UsageError(f"{name!r} cannot name a baseline: {_NAME}")
     return results / FOLDER / name
 
 
