@@ -52,6 +52,14 @@ def test_the_last_line_is_the_same_in_every_summary(project):
     assert last in (project.pytester.path / "out.html").read_text()
 
 
+def test_a_page_that_cannot_be_written_takes_no_summary_away(project):
+    project.write()
+    result = project.run(f"--lem-html={'a' * 250}.html")  # no room for the temporary name beside it
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["lem: cannot write *.html: *", "test_decode*b8*", "report: *report.json", "cheapest*"])
+    result.stdout.no_fnmatch_line("page: *")
+
+
 def test_what_missed_its_limit_stands_in_the_summary(project):
     project.write()
     result = project.run("--lem-markdown=out.md", "--lem-budget=joules_per_token:0.000001")

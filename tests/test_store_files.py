@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pytest_lem.model.errors import StoreError
 from pytest_lem.model.latency import LatencyPass, RequestTimes
 from pytest_lem.model.measurement import Measurement
-from pytest_lem.store.files import to_json, unique_slug
+from pytest_lem.store.files import to_json, unique_slug, write_atomic
 from pytest_lem.store.run import Run
 
 NAN = float("nan")
@@ -116,3 +116,9 @@ def test_whatever_number_is_spoiled_the_measurement_is_stored_and_reads_back(jou
     assert kept == (joules if math.isfinite(joules) else None)
     assert back.metrics["power_w"].value == (value if math.isfinite(value) else None)
     assert back.cycles[0].load_seconds == (load if math.isfinite(load) else None)
+
+
+def test_a_name_that_is_too_long_is_told_as_any_other_that_cannot_be_written(tmp_path):
+    with pytest.raises(StoreError, match=r"^cannot write .*a\.html: File name too long$"):
+        write_atomic(tmp_path / f"{'a' * 250}.html", "text")
+    assert list(tmp_path.iterdir()) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from pytest_lem.store.run import Run
 
 
 def finished_report(config: pytest.Config, folder: Path, outcomes: dict[str, str]) -> Report:
-    """Write `report.json`, and what `--lem-json`, `--lem-html` and `--lem-markdown` ask for. Raises StoreError.
+    """Write `report.json`. Raises StoreError.
 
     `outcomes` maps a test to how it ended; what was planned, not skipped, and has no whole measurement is missing.
     """
@@ -37,6 +38,13 @@ def finished_report(config: pytest.Config, folder: Path, outcomes: dict[str, str
     lost = [*told, *extra, *torn]
     path = run.write_report(measurements, found.verdicts, lost, searches=found.searches, phases=found.phases)
     report = read_report(path)
+    with suppress(StoreError):  # it only makes the next plan a better one
+        remember(options.results(config), report.measurements)
+    return report
+
+
+def write_copies(config: pytest.Config, report: Report) -> Iterator[str]:
+    """Write what `--lem-json`, `--lem-html` and `--lem-markdown` ask for; a line each for people. Raises StoreError."""
     copy = options.value(config, "json")
     if copy:
         save_report(report, Path(config.invocation_params.dir, copy))
@@ -45,14 +53,13 @@ def finished_report(config: pytest.Config, folder: Path, outcomes: dict[str, str
         from pytest_lem.render.html.page import report_page
 
         write_atomic(Path(config.invocation_params.dir, page), report_page([report]))
+        yield f"page: {page}"
     said = options.value(config, "markdown")
     if said:
         from pytest_lem.plugin.accepting import summary_of
 
         write_atomic(Path(config.invocation_params.dir, said), summary_of(config, report))
-    with suppress(StoreError):  # it only makes the next plan a better one
-        remember(options.results(config), report.measurements)
-    return report
+        yield f"summary: {said}"
 
 
 def _reason(test: str, outcomes: dict[str, str]) -> str | None:

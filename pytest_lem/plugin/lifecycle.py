@@ -15,6 +15,7 @@ from pytest_lem.model.errors import LemError
 from pytest_lem.plugin import budgets, options, resume
 from pytest_lem.plugin.collection import engine_key, gpu_counts, is_lem
 from pytest_lem.plugin.state import (
+    COPIES,
     GPU_COUNTS,
     NOT_RUN,
     PLAN,
@@ -160,11 +161,14 @@ class Lifecycle:
         return known or given or new_name(datetime.now(UTC))
 
     def _write(self, session: pytest.Session, folder: Path) -> None:
-        from pytest_lem.plugin.ending import finished_report
+        from pytest_lem.plugin.ending import finished_report, write_copies
         from pytest_lem.store.timelines import pack_left
 
         try:
+            # Kept before its copies are made: what was measured is told also where one of them cannot be written.
             report = self.config.stash[REPORT] = finished_report(self.config, folder, self._outcomes)
+            for line in write_copies(self.config, report):
+                self.config.stash[COPIES] = [*self.config.stash.get(COPIES, []), line]
             if options.value(self.config, "save") or options.value(self.config, "comment"):
                 from pytest_lem.plugin.accepting import save, write_comment
 

@@ -17,6 +17,8 @@ RUN_NAME: pytest.StashKey[str] = pytest.StashKey()
 GPU_COUNTS: pytest.StashKey[Collection[int]] = pytest.StashKey()
 NOT_RUN = "not run: "
 """How the skip of a test begins that has to run another time: it counts as missing."""
+COPIES: pytest.StashKey[list[str]] = pytest.StashKey()
+"""The copies of the report that were written for people, a line each."""
 SAVED: pytest.StashKey[str | None] = pytest.StashKey()
 """What was put into a baseline, in words."""
 REPORT: pytest.StashKey[Report] = pytest.StashKey()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_lem.plugin import options
-from pytest_lem.plugin.state import REPORT, SAVED
+from pytest_lem.plugin.state import COPIES, REPORT, SAVED
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -69,11 +69,11 @@ def _places(config: pytest.Config, report: Report) -> list[str]:
     from pytest_lem.store.timelines import kept
 
     saved = config.stash.get(SAVED, None)
+    copies: list[str] = config.stash.get(COPIES, [])
     folder = options.results(config) / "runs" / report.run.id
     told = [f"report: {folder / 'report.json'}"]
-    copies = (("page", "html"), ("summary", "markdown"))
     told += [f"device timelines: {place}" for place in [kept(folder)] if place]
-    told += [f"{what}: {place}" for what, name in copies if (place := options.value(config, name))]
+    told += copies
     return [saved, *told] if saved else told
 
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -55,7 +56,7 @@ def write_atomic(path: Path, text: str | bytes) -> None:
         temporary.replace(path)
         _sync_directory(path.parent)
     except OSError as error:
-        if temporary.exists():
+        with suppress(OSError):  # a name that is too long can be no file to take away either
             temporary.unlink()
         raise StoreError(f"cannot write {path}: {error.strerror}") from error
 
