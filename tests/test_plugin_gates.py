@@ -42,6 +42,14 @@ def test_a_run_that_is_saved_says_what_its_gates_still_lack(project):
     project.run(*ROUNDS, "--lem-save=main").stdout.fnmatch_lines(["saved to baseline main", "*1 of 3 runs needed*"])
 
 
+def test_a_misspelt_baseline_is_told_what_baselines_there_are(accepted):
+    result = accepted.run(*ROUNDS, "--lem-baseline=mian")
+    result.assert_outcomes(passed=1, skipped=1)
+    result.stdout.fnmatch_lines(
+        ["lem: 1 gate against mian (0 runs): none of them can fail yet; there are runs of main"]
+    )
+
+
 def test_an_unchanged_commit_passes_and_its_gate_is_a_test_of_its_own(accepted):
     result = accepted.run(*ROUNDS, "--lem-baseline=main", "-v")
     result.stdout.fnmatch_lines(["lem: 1 gate against main (3 runs): could see a change over * %; a false alarm*2 %*"])

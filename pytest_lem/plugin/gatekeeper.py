@@ -19,6 +19,7 @@ from pytest_lem.plugin.state import RUN_NAME, known_session, open_session
 from pytest_lem.render.numbers import plain_percent
 from pytest_lem.reporting import late_metrics
 from pytest_lem.stats.effect import false_alarm_chance
+from pytest_lem.store.baselines import names
 from pytest_lem.store.experiments import joined
 from pytest_lem.store.history import Baseline
 from pytest_lem.store.rebuild import gather
@@ -107,7 +108,9 @@ class Gatekeeper:
         seen = sorted(found for item in items if (found := foreseen(item.gate, item.subject, baseline)) is not None)
         told += f" against {baseline.name} ({len(baseline.runs)} run{'s' * (len(baseline.runs) != 1)})"
         if not seen:
-            return f"{told}: none of them can fail yet"
+            # A misspelt name is no error, since a baseline's first run comes before it: what there is, is named.
+            others = [] if baseline.runs else names(options.results(self._config))
+            return f"{told}: none of them can fail yet" + (f"; there are runs of {', '.join(others)}" if others else "")
         least, most = plain_percent(seen[0]), plain_percent(seen[-1])
         told += f": could see a change over {least if least == most else f'{least} to {most}'}"
         return f"{told}; a false alarm among them: at most {plain_percent(false_alarm_chance(len(seen)))} of such runs"
@@ -152,8 +155,8 @@ class Gatekeeper:
         if self.baseline is None:
             return DEFAULT[0]
         held = self.baseline
-        names = [name for test, name in held.measured if test == experiment]
-        known = (key for key in DEFAULT if any(held.history(experiment, name, key) for name in names))
+        named = [name for test, name in held.measured if test == experiment]
+        known = (key for key in DEFAULT if any(held.history(experiment, name, key) for name in named))
         return next(known, DEFAULT[0])
 
 
