@@ -64,7 +64,7 @@ def test_ctrl_c_keeps_what_was_measured(project):
     assert second["cycles"][0]["stopped"] == "interrupted"
     assert 1 <= len(second["cycles"][0]["rounds"]) < 30
     assert second["metrics"]["power_w"]["value"] == pytest.approx(100)
-    result.stdout.fnmatch_lines(["*incomplete*"])
+    result.stdout.fnmatch_lines(["incomplete, 1 missing:", "--lem-resume measures what is missing; *", "report: *"])
 
 
 def test_sigterm_lets_the_round_end_and_keeps_it(project):

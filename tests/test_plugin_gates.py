@@ -193,6 +193,25 @@ def test_what_cannot_be_gated_is_refused_before_anything_runs(project, options, 
     result.stderr.fnmatch_lines([line])
 
 
+@pytest.mark.parametrize(
+    ("gate", "line"),
+    [
+        (
+            '"joules_per_tokn"',
+            "*lem_gate: unknown metric 'joules_per_tokn'; the nearest known one is 'joules_per_token'",
+        ),
+        ('"joules_per_token", thresold=0.1', "*lem_gate: unknown keyword 'thresold'; it takes (metric, threshold, *)"),
+        ('"joules_per_token", threshold=5', "*lem_gate('joules_per_token'): threshold is a share, 0.05 for 5 %; got 5"),
+    ],
+)
+def test_a_gate_that_cannot_be_is_refused_also_where_nothing_is_compared(project, gate, line):
+    """Or it is the first run with a baseline that tells, in CI, weeks later."""
+    project.write(f"import pytest\n\n@pytest.mark.lem_gate({gate})\ndef test_window(lem_energy):\n    assert False\n")
+    result = project.run()
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    result.stdout.fnmatch_lines([line])
+
+
 def means(text):
     """What a million output tokens take, by configuration, as the comment has it."""
     lines = text.splitlines()

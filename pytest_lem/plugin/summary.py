@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 STEP_SUMMARY = "GITHUB_STEP_SUMMARY"
 ANNOTATOR = "pytest_github_actions_annotate_failures"
 HEADLINE = ("joules_per_token", "tokens_per_second", "ttft_ms", "tpot_ms", "power_w", "peak_memory_bytes")
+MORE = "--lem-resume measures what is missing; --lem-retry-failed tries again what failed, too"
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
@@ -38,7 +39,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.write_line(line)
     if any(verdict.kind == "gate" for verdict in report.verdicts):
         _gates(terminalreporter, config, report)
-    for line in [*closing(report.verdicts, report.missing), *_places(config, report)]:
+    more = [MORE] if report.missing else []
+    for line in [*closing(report.verdicts, report.missing), *more, *_places(config, report)]:
         terminalreporter.write_line(line)
     for line in _shown_on_github(config, report):
         terminalreporter.write_line(line)
