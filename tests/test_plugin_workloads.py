@@ -111,6 +111,7 @@ def test_a_conftest_gives_a_workload_of_its_own(asked):
             "*@pytest.mark.lem: output_tokens: mean: Input should be a finite number*",
         ),
         ("target_qps=float('inf')", "*@pytest.mark.lem: target_qps: Input should be a finite number (got inf)"),
+        ("traffic={'qpss': 2}", "*@pytest.mark.lem: traffic.qpss: there is no such field; the nearest one is 'qps'*"),
         ("traffic={'qps': float('nan')}", "*@pytest.mark.lem: traffic.qps: Input should be a finite number (got nan)"),
         ("slo={'ttft_ms': float('inf')}", "*@pytest.mark.lem: slo.ttft_ms: Input should be a finite number (got inf)"),
         (

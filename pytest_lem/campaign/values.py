@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 from difflib import get_close_matches
-from typing import Any, TypeVar
+from typing import Any, TypeGuard, TypeVar, get_args
 
 from pydantic import ValidationError
 
@@ -28,7 +28,7 @@ def validated(kind: type[T], fields: Mapping[str, Any], place: str, places: Mapp
     try:
         return kind.model_validate(fields)
     except ValidationError as error:
-        said = one_line(error)  # what concerns several fields begins with one of them
+        said = _misspelt(error, kind) or one_line(error)  # what concerns several fields begins with one of them
         raise UsageError(f"{places.get(re.split(r'[^a-z_]', said, maxsplit=1)[0], place)}: {said}") from None
 
 
@@ -38,6 +38,26 @@ def one_line(error: ValidationError) -> str:
     where = ".".join(str(part) for part in first["loc"])
     said = str(first["msg"]).removeprefix("Value error, ")
     return f"{where}: {said} (got {first['input']!r})" if where else said
+
+
+def _misspelt(error: ValidationError, kind: type[Frozen]) -> str | None:
+    """The line about a field that `kind`, or a part of it, does not have; None where that is not the first fault."""
+    first = error.errors()[0]
+    if first["type"] != "extra_forbidden":
+        return None
+    *outer, name = first["loc"]
+    for part in outer:
+        parts = [kind.model_fields[str(part)].annotation] if str(part) in kind.model_fields else []
+        kinds = [each for found in parts for each in (found, *get_args(found)) if _is_frozen(each)]
+        if not kinds:
+            return None
+        kind = kinds[0]
+    near = get_close_matches(str(name), kind.model_fields, n=1, cutoff=0.0)[0]
+    return f"{'.'.join(map(str, [*outer, name]))}: there is no such field; the nearest one is {near!r}"
+
+
+def _is_frozen(kind: Any) -> TypeGuard[type[Frozen]]:
+    return isinstance(kind, type) and issubclass(kind, Frozen)
 
 
 def unknown(what: str, name: object, known: Collection[str], place: str) -> UsageError:
