@@ -15,7 +15,7 @@ from pytest_lem.flops.analytic import coefficients, expert_weights, head_weights
 from pytest_lem.flops.architecture import Architecture, Experts, read
 from pytest_lem.flops.chain import answer
 from pytest_lem.flops.peaks import BOARDS, peaks_of
-from pytest_lem.flops.products import products
+from pytest_lem.flops.products import multiplied_in
 from pytest_lem.model.arithmetic import Coefficients
 from pytest_lem.model.errors import Unavailable
 
@@ -234,12 +234,12 @@ def test_what_is_not_published_has_no_peak(names, precision, reason):
     ],
 )
 def test_flops_are_held_against_the_numbers_that_are_multiplied(precision, observed, numbers):
-    assert products(precision, observed) == numbers
+    assert multiplied_in(precision, observed) == numbers
 
 
 @pytest.mark.parametrize("way", ["8bit", "int8_dynamic_activation_int8_weight", "compressed-tensors", "mxfp4"])
 def test_a_quantisation_whose_products_are_not_known_has_no_peak(way):
     """At the peak of its precision a model that multiplies in 8 bits could pass all that a GPU can do."""
     with pytest.raises(Unavailable) as error:
-        products("bfloat16", {"options": {"quantization": way}})
+        multiplied_in("bfloat16", {"options": {"quantization": way}})
     assert repr(way) in error.value.reason

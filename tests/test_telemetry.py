@@ -51,10 +51,16 @@ def sampled(*gpus, seconds: float = 4.0, busy: float = 1.0, extra_w: float = 300
     return telemetry, start, end
 
 
-def play(telemetry, *gpus, start, end, hertz=20.0) -> None:
+def unpaced(telemetry: Telemetry) -> Telemetry:
+    """The same, at the beginning of a window: what a busy host lets readings take is not what is tested here."""
     for track in telemetry.tracks:
-        track.share = 1.0  # what a busy host lets readings take is not what is tested here
+        track.share = 1.0
     telemetry.restart()
+    return telemetry
+
+
+def play(telemetry, *gpus, start, end, hertz=20.0) -> None:
+    unpaced(telemetry)
     for due in range(start, end, round(SECOND / hertz)):
         for gpu in gpus:
             gpu.clock.advance_to(due)
@@ -334,8 +340,7 @@ def test_a_host_that_holds_the_thread_up_makes_no_busy_gpu_look_idle(monkeypatch
             return gpu.clock.now >= end
 
     monkeypatch.setattr(module, "time", SimpleNamespace(monotonic_ns=gpu.clock.now_ns, thread_time=time.thread_time))
-    telemetry.tracks[0].share = 1.0
-    telemetry.restart()
+    unpaced(telemetry)
     telemetry._run(start, Held())
 
     (use,) = telemetry.use(start, end)
@@ -369,8 +374,7 @@ def test_without_telemetry_no_gpu_is_asked_anything():
 def test_a_gpu_whose_counter_is_being_read_is_left_alone_and_asked_a_little_later():
     one, other = simulated(), SimulatedGpu(GpuSpec(counter=None), seed=2, uuid="GPU-b")
     looks = iter([True, True, False])
-    telemetry = Telemetry([one, other], looking=[lambda: next(looks), lambda: False])
-    telemetry.restart()
+    telemetry = unpaced(Telemetry([one, other], looking=[lambda: next(looks), lambda: False]))
 
     telemetry.sample()
 
@@ -507,17 +511,25 @@ def test_a_thread_that_took_too_much_of_its_core_lets_readings_take_less_until_t
     assert telemetry.tracks[0].share == pytest.approx(0.0025)
 
 
-def test_what_asking_took_is_that_of_the_window_also_where_it_is_the_steady_half_of_a_pass():
-    gpu, now = simulated(activity=None), [0.0]
-    clock = lambda: now[0]  # noqa: E731 - a CPU clock that only the power moves
-    track = Track(Gauges(gpu, cpu=clock), gpu.clock, 20.0, 1.0, cpu=clock)
-    ask = track.gauges.sources["power"].ask
+def costing(gpu, name: str, seconds: float, *, share: float) -> Track:
+    """A track by a CPU clock that only the source of this name moves, so many seconds a reading."""
+    now = [0.0]
+    clock = lambda: now[0]  # noqa: E731 - both want it under its name
+    track = Track(Gauges(gpu, cpu=clock), gpu.clock, 20.0, share, cpu=clock)
+    source = track.gauges.sources[name]
+    ask = source.ask
 
-    def costs():
-        now[0] += 0.0005
+    def moved():
+        now[0] += seconds
         return ask()
 
-    track.gauges.sources["power"].ask = costs
+    source.ask = moved
+    return track
+
+
+def test_what_asking_took_is_that_of_the_window_also_where_it_is_the_steady_half_of_a_pass():
+    gpu = simulated(activity=None)
+    track = costing(gpu, "power", 0.0005, share=1.0)
     track.restart()
     start = gpu.clock.now
     for tick in range(200):
@@ -551,16 +563,8 @@ def test_on_an_h200_what_is_cheap_is_asked_20_times_a_second_and_all_together_ta
 
 
 def test_a_reading_that_turns_out_dear_is_asked_less_often_in_later_windows():
-    gpu, now = simulated(activity=None), [0.0]
-    clock = lambda: now[0]  # noqa: E731 - a CPU clock that only the temperature moves
-    track = Track(Gauges(gpu, cpu=clock), gpu.clock, 20.0, 0.005, cpu=clock)
-    ask = track.gauges.sources["temperature"].ask
-
-    def dear():
-        now[0] += 0.0039
-        return ask()
-
-    track.gauges.sources["temperature"].ask = dear
+    gpu = simulated(activity=None)
+    track = costing(gpu, "temperature", 0.0039, share=0.005)
     for _ in range(4):
         track.restart()
         gpu.calls.clear()
@@ -638,9 +642,7 @@ def test_gpm_gives_shares_between_two_samples_in_order_and_gives_the_samples_bac
 def test_a_metric_that_gpm_has_no_value_for_is_absent_with_nvmls_word_and_never_0(machine):
     gpu = FakeGpu(GPU, gpm={2: 75.0, 10: float("nan")})
     lib = machine(gpu)
-    telemetry = Telemetry([nvml.NvmlDriver(GPU)])
-    telemetry.tracks[0].share = 1.0
-    telemetry.restart()
+    telemetry = unpaced(Telemetry([nvml.NvmlDriver(GPU)]))
     start = time.monotonic_ns()
     for _ in range(9):
         telemetry.sample()
