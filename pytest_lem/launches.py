@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from pytest_lem.device_joules import Context, holds_host
 from pytest_lem.flops.peaks import peaks_of
-from pytest_lem.flops.products import products
+from pytest_lem.flops.products import multiplied_in
 from pytest_lem.model.cycle import Cycle, Recorded
 from pytest_lem.model.errors import Unavailable
 from pytest_lem.model.measurement import Measurement
@@ -87,7 +87,7 @@ def with_arithmetic(context: Context, measurement: Measurement) -> Context:
     known = {device.id: device.name for meter in measurement.meters for device in meter.devices}
     gpus = max((cycle.gpus for cycle in measurement.cycles), key=len, default=())
     try:
-        numbers = products(measurement.engine.requested.precision, measurement.engine.observed)
+        numbers = multiplied_in(measurement.engine.requested.precision, measurement.engine.observed)
         peaks, reason = peaks_of([known.get(gpu, "") for gpu in gpus], numbers), ""
     except Unavailable as error:
         peaks, reason = None, error.reason

@@ -1,4 +1,4 @@
-"""What GPUs can do at most, as their makers publish it: dense FLOP/s (no sparsity) by numbers, bytes/s of memory.
+"""What GPUs can do at most, as their makers publish it: dense FLOP/s (no sparsity), bytes/s of memory.
 
 Matched by the exact name that the driver gives: a part of a GPU (MIG), or a board that is not here, has no peaks.
 """
@@ -72,18 +72,18 @@ BOARDS = (
 _BY_NAME = {name: board for board in BOARDS for name in board.names}
 
 
-def peaks_of(names: Sequence[str], products: str) -> Peaks:
-    """The summed peaks of GPUs by name; `products` are the numbers that they multiply, a precision, TF32 or float8.
+def peaks_of(names: Sequence[str], numbers: str) -> Peaks:
+    """The summed peaks of GPUs by name; `numbers` are those that they multiply, a precision, TF32 or float8.
 
     Raises Unavailable with the reason where one is not known.
     """
-    found = [_peak(name, products) for name in names]
+    found = [_peak(name, numbers) for name in names]
     if not found:
         raise Unavailable("peaks", "no published peaks are known for a CPU")
     return Peaks(sum(each.flops_per_second for each in found), sum(each.bytes_per_second for each in found))
 
 
-def _peak(name: str, products: str) -> Peaks:
+def _peak(name: str, numbers: str) -> Peaks:
     if not name:
         raise Unavailable("peaks", "the GPU's name is not known: no meter told it (--lem-meter=nvml does)")
     board = _BY_NAME.get(name)
@@ -91,7 +91,7 @@ def _peak(name: str, products: str) -> Peaks:
         raise Unavailable("peaks", f"no published peaks are known for {name!r}")
     half = None if board.bfloat16 is None else board.bfloat16 / 2
     known = {"bfloat16": board.bfloat16, "float16": board.float16, "float32": board.float32, "float8": board.float8}
-    tera = half if products == "TF32" else known.get(products)
+    tera = half if numbers == "TF32" else known.get(numbers)
     if tera is None:
-        raise Unavailable("peaks", f"no published peak of {name!r} in {products} is known")
+        raise Unavailable("peaks", f"no published peak of {name!r} in {numbers} is known")
     return Peaks(tera * 1e12, board.gigabytes * 1e9)

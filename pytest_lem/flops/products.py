@@ -18,7 +18,7 @@ _FLOAT8 = frozenset({"fp8", "fp8_per_tensor", "fp8_per_block", "fp8_per_channel"
 """vLLM's ways to store weights in 8 bits, where it makes activations 8 bits wide too on boards that multiply such."""
 
 
-def products(precision: str, observed: Mapping[str, Any]) -> str:
+def multiplied_in(precision: str, observed: Mapping[str, Any]) -> str:
     """`precision`, or `TF32` or `float8` where the `observed` configuration says so.
 
     Raises Unavailable where layers are quantised in a way of which that is not known.

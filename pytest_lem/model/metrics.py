@@ -141,7 +141,7 @@ _TABLE = [
         "1",
         "higher",
         "arithmetic",
-        "model FLOPs utilisation: flops_per_second / the GPUs' published dense peak in the precision (PaLM)",
+        "model FLOPs utilisation: flops_per_second / the GPUs' published dense peak in what they multiply (PaLM)",
     ),
     Metric(
         "joules_per_tflop",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_lem.model.errors import EngineError, LemError, Unavailable, UsageError
+from pytest_lem.model.errors import EngineError, LemError, Unavailable
 from pytest_lem.plugin.collection import is_lem
 from pytest_lem.plugin.state import open_session
 
@@ -50,25 +50,18 @@ def told(error: LemError) -> str:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Refuse a budget or a gate that can't be judged while collecting, not after minutes of measuring."""
+    """Refuse a budget that can't be judged while collecting, not after minutes of measuring."""
     test = metafunc.definition
-    try:
-        if test.get_closest_marker("lem_budget"):
-            _check_budgets(metafunc)
-        if test.get_closest_marker("lem_gate"):
-            from pytest_lem.plugin.gate_rules import marker_gates
-
-            marker_gates(test)
-    except LemError as error:
-        raise pytest.Collector.CollectError(f"{test.nodeid}: {error}") from None
-
-
-def _check_budgets(metafunc: pytest.Metafunc) -> None:
+    if not test.get_closest_marker("lem_budget"):
+        return
     from pytest_lem.plugin.limits import marker_limits
 
     if "lem_energy" not in metafunc.fixturenames:
-        raise UsageError("@pytest.mark.lem_budget: the test must take lem_energy")
-    marker_limits(metafunc.definition)
+        raise pytest.Collector.CollectError(f"{test.nodeid}: @pytest.mark.lem_budget: the test must take lem_energy")
+    try:
+        marker_limits(test)
+    except LemError as error:
+        raise pytest.Collector.CollectError(f"{test.nodeid}: {error}") from None
 
 
 def _absent(item: pytest.Item, error: Unavailable) -> None:

@@ -24,6 +24,19 @@ LEFT = ("parametrize", "xfail", "lem_experiment")
 """Markers of a test that say nothing of its gates."""
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Refuse a gate that cannot be while collecting, also where nothing is compared: not in the first run that does."""
+    test = metafunc.definition
+    if not test.get_closest_marker("lem_gate"):
+        return
+    from pytest_lem.plugin.gate_rules import marker_gates
+
+    try:
+        marker_gates(test)
+    except LemError as error:
+        raise pytest.Collector.CollectError(f"{test.nodeid}: {error}") from None
+
+
 class LemGateWarning(pytest.PytestWarning):
     """A gate that could not tell, and passes all the same."""
 
