@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from test_duel_environment import ADAPTER, SETUP, git
+from users_project import CONFTEST
 
 SHOP = """
 from pathlib import Path
@@ -53,3 +54,12 @@ def test_a_commit_that_made_the_code_slower_fails_against_the_one_before(shop):
 def test_the_same_commit_on_both_sides_passes(shop):
     options = ("--lem-duel=git:work", f"--lem-duel-setup={SETUP}", "--lem-fail-on=tokens_per_second:5%")
     shop.run("--lem-rounds=4", *options).assert_outcomes(passed=2)
+
+
+@pytest.mark.parametrize(("options", "loaded"), [((), False), (("--lem-duel=spec:precision=float16",), True)])
+def test_only_a_duel_loads_what_makes_one(project, options, loaded):
+    """Every run pays for what it imports before its first test."""
+    project.write()
+    tell = "\ndef pytest_collection_finish():\n    import sys\n    print('loaded', 'pytest_lem.duel' in sys.modules)\n"
+    project.pytester.makeconftest(CONFTEST + tell)
+    project.subprocess("--collect-only", *options).stdout.fnmatch_lines([f"*loaded {loaded}"])
