@@ -124,8 +124,10 @@ def killed(results: Results, folder: Path, options: Sequence[str]) -> None:
 
 def _planned(command: Sequence[str]) -> int:
     """How many tests the run has."""
-    told = subprocess.run([*command, "--collect-only"], cwd=ROOT, capture_output=True, text=True, check=False).stdout
-    return sum(line.startswith("benchmarks/") for line in told.splitlines())
+    done = subprocess.run([*command, "--collect-only"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if found := sum(line.startswith("benchmarks/") for line in done.stdout.splitlines()):
+        return found
+    raise RuntimeError(f"pytest (exit {done.returncode}) collects no test: {(done.stderr or done.stdout)[-1000:]}")
 
 
 def speed(results: Results, folder: Path, options: Sequence[str]) -> None:
