@@ -9,6 +9,7 @@ import project  # noqa: F401 - puts the project's root on the path
 import pytest
 
 from benchmarks import evidence
+from benchmarks.engines.keep import unplaced
 
 
 @pytest.fixture
@@ -60,3 +61,17 @@ def test_a_page_that_claims_a_json_it_has_not_is_found(folder: Path) -> None:
 def test_a_json_without_its_page_is_found(folder: Path) -> None:
     (folder / "apples-h100.md").unlink()
     assert evidence.faults(folder) == ["apples-h100.md: differs from what apples-h100.json makes; run `make evidence`"]
+
+
+def test_a_report_that_is_kept_does_not_say_where_it_was_made() -> None:
+    engine = {"observed": {"executable": "/home/me/v/bin/python"}, "requested": {"python": "/home/me/v/bin/python"}}
+    options = {"lem_results": "/home/me/.lem", "lem_python": ["pytorch=/home/me/t/python,vllm=/opt/v/python"]}
+    report = {
+        "environment": {"host": "mine"},
+        "run": {"options": {"command": options, "settings": {}}},
+        "measurements": [{"engine": engine}, {"engine": {"observed": {}, "requested": {"python": None}}}],
+    }
+    kept = unplaced(report)
+    assert "/" not in json.dumps(kept)
+    assert kept["run"]["options"]["command"] == {"lem_python": ["pytorch=python,vllm=python"]}
+    assert [each["engine"]["requested"]["python"] for each in kept["measurements"]] == ["python", None]

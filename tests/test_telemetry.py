@@ -507,8 +507,28 @@ def test_a_thread_that_took_too_much_of_its_core_lets_readings_take_less_until_t
     assert telemetry.tracks[0].share == pytest.approx(0.0015)
     telemetry.afford(4.0, 4.0)
     assert telemetry.tracks[0].share == pytest.approx(0.00025)
-    telemetry.afford(0.0, 4.0)
-    assert telemetry.tracks[0].share == pytest.approx(0.0025)
+    telemetry.afford(0.0, 4.0)  # half of the 0.9 % that are left
+    assert telemetry.tracks[0].share == pytest.approx((0.0005 + 0.0045) / 2)
+    for _ in range(9):
+        telemetry.afford(0.0, 4.0)
+    assert telemetry.tracks[0].share == pytest.approx(0.0045), "all that the thread may take, at most"
+
+
+def test_readings_come_at_their_full_rate_once_the_thread_is_seen_to_afford_them():
+    """On an H200: GPM took 2.3 ms where it was idle, 1.3 at work, and the thread 0.62 % of a core in all."""
+    telemetry = Telemetry([simulated(activity=None)])
+    costs = {"power": 100e-6, "sm_clock": 15e-6, "memory_clock": 6e-6, "temperature": 9e-6, "utilization": 12e-6}
+    costs |= {"memory": 66e-6, "throttle": 19e-6, "gpm": 2317e-6}
+
+    def rates():
+        pace = strides(costs, SLOWER, 20.0, telemetry.tracks[0].share, least=SLOWEST, spared="power")
+        return {name: 20 / stride for name, stride in pace.items()}
+
+    assert rates()["sm_clock"] < 20
+    for _ in range(4):
+        telemetry.afford(0.0062, 1.0)
+    expected = {"power": 20, "sm_clock": 20, "throttle": 20, "memory": 20, "gpm": 2}
+    assert rates() == expected | dict.fromkeys(("memory_clock", "temperature", "utilization"), 5)
 
 
 def costing(gpu, name: str, seconds: float, *, share: float) -> Track:

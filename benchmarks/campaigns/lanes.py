@@ -76,6 +76,12 @@ def measured(results: Path) -> list[Json]:
     return found
 
 
+def all_measure(results: Path) -> bool:
+    """Whether every worker that has measured is within a measurement now: the one that is killed loses what it runs."""
+    newest = [path.read_text().splitlines() for path in sorted(results.glob("runs/*/samples-*.jsonl"))]
+    return bool(newest) and all(lines and '"event": "round"' in lines[-1] for lines in newest)
+
+
 def workers(pytest: subprocess.Popen[bytes]) -> list[psutil.Process]:
     """The processes of the workers: pytest's own children that live."""
     children = psutil.Process(pytest.pid).children()
@@ -91,7 +97,7 @@ def killed(results: Results, folder: Path, options: Sequence[str]) -> None:
     with (folder.parent / "killed.log").open("wb") as log:
         pytest = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
         while pytest.poll() is None and time.monotonic() - began < LIMIT_S:
-            if "killed_after" not in first and len(measured(folder)) >= planned / 2:
+            if "killed_after" not in first and len(measured(folder)) >= planned / 2 and all_measure(folder):
                 here = workers(pytest)
                 first |= {"killed_after": len(measured(folder)), "workers": len(here)}
                 here[0].kill()

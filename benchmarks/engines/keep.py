@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +32,14 @@ def unplaced(report: dict[str, Any]) -> dict[str, Any]:
     """The report without what only says where it was made: the host's name and folders."""
     report["environment"]["host"] = ""
     for told in ("command", "settings"):
-        report["run"]["options"].get(told, {}).pop("lem_results", None)
+        options = report["run"]["options"].get(told, {})
+        options.pop("lem_results", None)
+        if "lem_python" in options:
+            options["lem_python"] = [re.sub(r"=[^,]*/", "=", each) for each in options["lem_python"]]
     for measurement in report["measurements"]:
-        observed = measurement["engine"]["observed"]
-        observed["executable"] = Path(observed.get("executable", "")).name
+        engine = measurement["engine"]
+        for part, name in ((engine["observed"], "executable"), (engine["requested"], "python")):
+            part[name] = Path(part.get(name) or "").name or None
     return report
 
 

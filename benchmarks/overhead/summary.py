@@ -9,6 +9,8 @@ from typing import Any
 from benchmarks.figures import Interval, mean_interval, paired_cost, percent, span, table
 
 Json = dict[str, Any]
+WAKING, CHEAP = "waking alone", "all but GPM"
+"""What a sampler asks in windows that are to tell what a cost comes from."""
 
 
 def seconds_a_replay(window: Json) -> float:
@@ -116,18 +118,22 @@ _SEEN = ("values a second", "mean", "least", "most")
 def _sampled(part: Json, goal: str) -> list[list[str]]:
     pairs, name = part["pairs"], "an engine" if "backend" in part["work"] else "a CUDA graph"
     on = [pair["on"] for pair in pairs]
-    cost = paired_cost([_length(window) for window in on], [_length(pair["off"]) for pair in pairs])
     core = sum(window["thread_cpu_s"] for window in on) / sum(_length(window) for window in on)
     return [
         [
             f"throughput cost beside {name}, {len(pairs)} pairs of {fmean(map(_length, on)):.2f} s (95 %)",
-            span(cost),
+            span(_cost(pairs, "on")),
             goal,
         ],
+        *([f"the same, {part}", span(_cost(pairs, part)), "–"] for part in (WAKING, CHEAP) if part in pairs[0]),
         [f"CPU time of the sampler beside {name}, share of one core", percent(core), "≤ 1 %"],
         [f"the same, the dearest window beside {name}", percent(max(each["thread_cpu_share"] for each in on)), "–"],
         [f"samples a second beside {name}, least", f"{min(each['use'][0]['hertz'] for each in on):.2f}", "20"],
     ]
+
+
+def _cost(pairs: Sequence[Json], sampler: str) -> Interval:
+    return paired_cost([_length(pair[sampler]) for pair in pairs], [_length(pair["off"]) for pair in pairs])
 
 
 def _length(window: Json) -> float:

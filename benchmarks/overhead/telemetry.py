@@ -1,13 +1,15 @@
 """What telemetry costs: each call to the driver, the sampler's thread, and the throughput of work beside it.
 
-Pairs of windows with the sampler and without, in the order ABBA: of a CUDA graph, whose windows repeat within a
-thousandth, and of an engine's passes. Every part has its time, so that all of it takes two and a half minutes.
+Windows with the sampler and without take turns, in the orders of a Williams design (of two: ABBA): of a CUDA graph,
+whose windows repeat within a thousandth, and of an engine's passes, there also with a thread that only wakes and with
+all but GPM, so that a cost has a culprit. Every part has its time, so that all of it takes three and a half minutes.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, closing
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -19,8 +21,11 @@ from benchmarks.graphwork.work import GraphWork
 from benchmarks.overhead.engine import EngineWork
 from benchmarks.overhead.gpm_probe import probe
 from benchmarks.overhead.gpu import Work, stamped
+from benchmarks.overhead.summary import CHEAP, WAKING
+from pytest_lem.campaign.order import williams
 from pytest_lem.engines import registry
 from pytest_lem.engines.host import Engine
+from pytest_lem.meters.gauges import GPM
 from pytest_lem.meters.gpm import Gpm
 from pytest_lem.meters.nvml import NvmlDriver
 from pytest_lem.meters.pace import HERTZ
@@ -33,8 +38,8 @@ GRAPH_SIZE = 1024
 GRAPH_SECONDS = 1.0
 ENGINE_SECONDS = 2.0
 GRAPH_UNTIL_S = 60.0
-ENGINE_UNTIL_S = 140.0
-"""Pairs are begun until then, counted from the start of the run."""
+ENGINE_UNTIL_S = 200.0
+"""Windows take another turn until then, counted from the start of the run."""
 _LEAD_NS = 30_000_000
 _CALLS = 100
 _APART_S = 0.02
@@ -147,7 +152,7 @@ def _beside(results: Results, board: Board, work: GraphWork, telemetry: Telemetr
     work.run(work.replays(9.0), meanwhile=look)
     results.data["graph"] = {"work": work.facts, "pairs": []}
     results.log("calls beside work are timed")
-    pairs(results, "graph", work, telemetry, GRAPH_SECONDS, GRAPH_UNTIL_S)
+    turns(results, "graph", work, {"on": telemetry, "off": None}, GRAPH_SECONDS, GRAPH_UNTIL_S)
 
 
 def _engine(results: Results, board: Board, asked: EngineSpec, workload: WorkloadSpec, telemetry: Telemetry) -> None:
@@ -156,24 +161,51 @@ def _engine(results: Results, board: Board, asked: EngineSpec, workload: Workloa
     try:
         work = EngineWork(engine, workload)
         results.data["engine"] = {"work": work.facts, "pairs": []}
-        pairs(results, "engine", work, telemetry, ENGINE_SECONDS, ENGINE_UNTIL_S)
+        with ExitStack() as stack:
+            waking, cheap = (
+                stack.enter_context(closing(asking(board.uuid, kept)))
+                for kept in (lambda _: False, lambda name: name != GPM)
+            )
+            samplers = {"on": telemetry, "off": None, WAKING: waking, CHEAP: cheap}
+            turns(results, "engine", work, samplers, ENGINE_SECONDS, ENGINE_UNTIL_S)
     finally:
         engine.stop()
 
 
-def pairs(results: Results, part: str, work: Work, telemetry: Telemetry, seconds: float, until_s: float) -> None:
-    """Pairs of windows with telemetry and without until `until_s`, two at least; each half of them begins with one."""
-    replays, kept = work.replays(seconds), results.data[part]["pairs"]
-    window(work, replays, telemetry)
+def asking(uuid: str, kept: Callable[[str], bool]) -> Telemetry:
+    """Telemetry that asks only the sources whose name is `kept`; without any its thread wakes, and that is all."""
+    telemetry = Telemetry([NvmlDriver(uuid)])
+    sources = telemetry.tracks[0].gauges.sources
+    for name in [name for name in sources if not kept(name)]:
+        del sources[name]
+    return telemetry
+
+
+def turns(
+    results: Results,
+    part: str,
+    work: Work,
+    samplers: Mapping[str, Telemetry | None],
+    seconds: float,
+    until_s: float,
+) -> None:
+    """A window with each of `samplers` in turn until `until_s`, two turns at least; `None` is a window without any.
+
+    Each comes first as often as any other, and after each of them (a Williams design).
+    """
+    replays, kept, names = work.replays(seconds), results.data[part]["pairs"], list(samplers)
+    orders = williams(len(names))
+    window(work, replays, samplers["on"])
     while len(kept) < 2 or results.elapsed < until_s:
-        on_first = len(kept) % 2 == 0
-        both: Json = {"index": len(kept), "first": "on" if on_first else "off"}
-        for name in ("on", "off") if on_first else ("off", "on"):
-            both[name] = window(work, replays, telemetry if name == "on" else None)
-        kept.append(both)
+        order = [names[each] for each in orders[len(kept) % len(orders)]]
+        turn: Json = {"index": len(kept), "first": order[0]}
+        for name in order:
+            turn[name] = window(work, replays, samplers[name])
+        kept.append(turn)
         results.write()
-        ratio = (both["on"]["end_ns"] - both["on"]["start_ns"]) / (both["off"]["end_ns"] - both["off"]["start_ns"])
-        results.log(f"{part} pair {len(kept)}: on / off {ratio:.5f}, core {both['on']['thread_cpu_share']:.5f}")
+        lengths = {name: turn[name]["end_ns"] - turn[name]["start_ns"] for name in names}
+        told = ", ".join(f"{name} / off {lengths[name] / lengths['off']:.5f}" for name in names if name != "off")
+        results.log(f"{part} turn {len(kept)}: {told}, core {turn['on']['thread_cpu_share']:.5f}")
 
 
 def window(work: Work, replays: int, telemetry: Telemetry | None) -> Json:

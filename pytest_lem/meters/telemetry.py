@@ -88,10 +88,14 @@ class Telemetry:
                 self.afford(self.thread_cpu_s, (time.monotonic_ns() - start_ns) / _NS)
 
     def afford(self, cpu_s: float, seconds: float) -> None:
-        """Let readings take more or less of a core, after a window of `seconds` in which the thread took `cpu_s`."""
+        """Let readings take more or less of a core, after a window of `seconds` in which the thread took `cpu_s`.
+
+        Less at once, more by half of what is left: what waking takes is only known once it has been taken.
+        """
         if seconds < _TELLING_S:
             return
-        self._share = min(max(self._share + GOAL_SHARE - cpu_s / seconds, LEAST_SHARE), CORE_SHARE)
+        left = GOAL_SHARE - cpu_s / seconds
+        self._share = min(max(self._share + (left / 2 if left > 0 else left), LEAST_SHARE), GOAL_SHARE)
         for track in self.tracks:
             track.share = self._share / len(self.tracks)
 
