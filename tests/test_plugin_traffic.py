@@ -8,6 +8,7 @@ import jsonschema
 import numpy as np
 import pytest
 from fake_meter import WATTS
+from users_project import CONFTEST
 
 from pytest_lem.model.lengths import Lengths
 from pytest_lem.model.traffic import TrafficSpec
@@ -144,6 +145,36 @@ def test_a_closed_loop_has_no_arrivals_to_store(project):
     _, found = serve(project, traffic={"concurrency": 2, "requests": 12})
     assert found["cycles"][0]["work"] == {}
     assert [each["due_ms"] <= each["sent_ms"] for each in the_round(found)["latency"]["requests"]] == [True] * 12
+
+
+OWN_ARRIVALS = """
+def requests(workload, vocabulary):
+    for turn in range(30):
+        yield {"prompt": [turn] * 16, "arrival_s": 0.05 * turn}
+
+def pytest_lem_workloads():
+    return {"mine": requests}
+"""
+
+
+def test_requests_of_a_generator_that_says_when_they_come_are_traffic_as_any_other(project):
+    project.pytester.makeconftest(f"{CONFTEST}{OWN_ARRIVALS}")
+    result, found = serve(project, traffic={"arrivals": "generator"}, more="generator='mine'")
+    assert (found["workload"]["prompt_tokens"], found["cycles"][0]["work"]["source"]) == (16, "mine")
+    assert [each["arrival_s"] for each in found["cycles"][0]["work"]["arrivals"]] == [0.05 * turn for turn in range(30)]
+    assert the_round(found)["served"]["steady"] is True
+    assert (value(found, "tokens_per_second"), value(found, "idle_share")) == (
+        pytest.approx(100, rel=0.04),
+        pytest.approx(0.5, abs=0.05),
+    )
+    result.stdout.fnmatch_lines(["*generator*"])
+
+
+def test_a_generators_requests_that_were_sent_late_are_flagged(project):
+    project.pytester.makeconftest(f"{CONFTEST}{OWN_ARRIVALS}")
+    asked = {"arrivals": "generator", "requests": 12}
+    _, found = serve(project, traffic=asked, more="generator='mine'", options="'dispatch_seconds': 0.02,")
+    assert any("dispatch: requests were sent up to" in note for note in the_round(found)["notes"])
 
 
 def test_goodput_counts_requests_that_met_every_bound(project):

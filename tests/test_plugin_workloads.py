@@ -99,6 +99,14 @@ def test_a_conftest_gives_a_workload_of_its_own(asked):
             "*@pytest.mark.lem: generator and traffic.trace each give the prompts; give one of them*",
         ),
         (
+            "traffic={'arrivals': 'generator'}",
+            "*traffic: generator arrivals come with a generator's requests; name it by generator='...'",
+        ),
+        (
+            "generator='mine', traffic={'arrivals': 'generator', 'qps': 2}",
+            "*@pytest.mark.lem: traffic: generator arrivals take no qps; they take requests (got *",
+        ),
+        (
             "requests=4, traffic={'qps': 2, 'requests': 3}",
             "*@pytest.mark.lem: requests and traffic.requests both bound a pass; give one of them*",
         ),
@@ -183,6 +191,22 @@ def test_it(lem_backend, lem_workload, lem_energy):
 TEXT_CONFIG = '{"max_position_embeddings": 9, "text_config": {"max_position_embeddings": 512}}'
 ONE = '{"arrival_s": 0, "prompt_tokens": 8, "output_tokens": 2}\n'
 LONG = '{"arrival_s": 0, "prompt_tokens": 500, "output_tokens": 13}\n'
+
+
+def test_an_engine_refuses_a_generators_arrivals_as_it_does_any_traffic(project):
+    project.pytester.makeconftest(HOOK.format(returned="{'mine': print}"))
+    asked = "generator='mine', traffic={'arrivals': 'generator'}"
+    told = {
+        "decoding={'temperature': 1, 'seed': 3}": "*decoding.seed*all requests draw from one generator*",
+        "pytorch={'prompt_lookup_num_tokens': 2}": "*traffic*prompt_lookup_num_tokens is for groups of requests*",
+        "pytorch={'tensor_parallel_size': 2}": "*traffic*requests that come over time are not shared among ranks*",
+        "batching='sorted_static'": "*batching='sorted_static': requests that come over time are not handed over in *",
+    }
+    for keywords, line in told.items():
+        project.write(SMALL.format(model="synthetic:tiny", keywords=f"{asked}, {keywords}"))
+        result = project.run("--collect-only")
+        assert result.ret == pytest.ExitCode.INTERRUPTED
+        result.stdout.fnmatch_lines([line])
 
 
 @pytest.mark.parametrize(

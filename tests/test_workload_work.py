@@ -175,8 +175,26 @@ def test_a_generator_of_ones_own_makes_the_requests(mine):
 
 def test_a_generator_may_say_when_its_requests_come(mine):
     mine(lambda *_: ({"prompt": "a", "arrival_s": index / 2} for index in range(100)))
-    made = work(generator="mine", requests=3)
+    made = work(generator="mine", traffic={"arrivals": "generator", "requests": 3})
     assert (made.submission, [request.arrival_s for request in made.requests]) == ("open", [0.0, 0.5, 1.0])
+    assert len(work(generator="mine", traffic={"arrivals": "generator"}).requests) == 100
+
+
+def test_arrivals_are_a_generators_own_only_where_that_is_asked_for(mine):
+    mine(lambda *_: [{"prompt": "a", "arrival_s": 0.5}])
+    line = (
+        "generator 'mine': its requests have an arrival_s; say traffic={'arrivals': 'generator'}, and no other traffic, "
+        "or leave them out"
+    )
+    assert refused(generator="mine") == refused(generator="mine", target_qps=2) == line
+    mine(lambda *_: [{"prompt": "a"}])
+    assert refused(generator="mine", traffic={"arrivals": "generator"}) == (
+        "generator 'mine': its requests have no arrival_s, which traffic={'arrivals': 'generator'} takes"
+    )
+    mine(lambda *_: [{"prompt": "a", "arrival_s": at} for at in (2, 1)])
+    assert refused(generator="mine", traffic={"arrivals": "generator"}) == (
+        "generator 'mine': its requests' arrival_s are not in order"
+    )
 
 
 def test_a_generator_may_be_endless_where_something_else_bounds_it(mine):
@@ -232,8 +250,9 @@ def broken(*_):
             "generator 'mine': 1 of 2 requests have an arrival_s; give it to all, or to none",
         ),
         (
-            lambda *_: [{"prompt": "a", "arrival_s": at} for at in (2, 1)],
-            "generator 'mine': its requests' arrival_s are not in order",
+            lambda *_: [{"prompt": "a", "arrival_s": 1}],
+            "generator 'mine': its requests have an arrival_s; say traffic={'arrivals': 'generator'}, and no other "
+            "traffic, or leave them out",
         ),
         (lambda *_: [{"prompt": [1000]}], "prompts: token id 1000 of prompt 0 is not in [0, 1000)"),
     ],

@@ -133,7 +133,8 @@ def _short(name: str, value: Any) -> str:
     if isinstance(value, Lengths):
         return f"{value.distribution}{value.mean or value.high or len(value.histogram):g}"
     if isinstance(value, TrafficSpec):
-        return f"{value.arrivals}{value.qps or value.concurrency:g}" if value.trace is None else "trace"
+        number = value.qps or value.concurrency
+        return value.arrivals if number is None else f"{value.arrivals}{number:g}"
     if isinstance(value, DataSpec):
         last = value.source.rpartition(":")[2].rpartition("/")[2].partition(".")[0]
         return re.sub(r"[^A-Za-z0-9]+", "", last) or name

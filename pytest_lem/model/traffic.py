@@ -9,15 +9,16 @@ from pydantic import Field, model_validator
 
 from pytest_lem.model.frozen import Asked
 
-Arrivals = Literal["constant", "poisson", "gamma", "closed", "trace"]
+Arrivals = Literal["constant", "poisson", "gamma", "closed", "trace", "generator"]
 
 
 class TrafficSpec(Asked):
-    """When requests come: an open loop at `qps` requests a second, a closed one of `concurrency`, or a trace.
+    """When requests come: an open loop at `qps` requests a second, a closed one of `concurrency`, a trace, a generator.
 
     `gamma` gaps have a coefficient of variation of 1/√`burstiness` (vLLM's word: 1 is Poisson, below 1 burstier). The
     first `ramp_seconds` climb to the rate in a straight line. `requests`, or `seconds` of arrivals, bound a pass.
-    `trace` is a JSONL file of `arrival_s`, `prompt_tokens`, `output_tokens`, in order of arrival.
+    `trace` is a JSONL file of `arrival_s`, `prompt_tokens`, `output_tokens`, in order of arrival. `generator`
+    arrivals are the `arrival_s` of the requests that the workload's own generator makes.
     """
 
     arrivals: Arrivals = "poisson"
@@ -41,8 +42,8 @@ class TrafficSpec(Asked):
     @model_validator(mode="after")
     def _whole(self) -> Self:
         takes = _TAKES[self.arrivals]
-        needs = takes[0]
-        if getattr(self, needs) is None:
+        needs = _NEEDS.get(self.arrivals)
+        if needs is not None and getattr(self, needs) is None:
             raise ValueError(f"{self.arrivals} arrivals need {needs}")
         for name in ("qps", "burstiness", "concurrency", "seconds", "ramp_seconds", "trace"):
             if name not in takes and getattr(self, name):
@@ -60,5 +61,9 @@ _TAKES: Mapping[str, tuple[str, ...]] = {
     "gamma": ("qps", "burstiness", "requests", "seconds", "ramp_seconds"),
     "closed": ("concurrency", "requests"),
     "trace": ("trace", "requests"),
+    "generator": ("requests",),
 }
-"""What each kind of arrivals takes; it needs the first."""
+"""What each kind of arrivals takes."""
+
+_NEEDS = {"constant": "qps", "poisson": "qps", "gamma": "qps", "closed": "concurrency", "trace": "trace"}
+"""What it cannot be without."""

@@ -3,8 +3,8 @@
 An entry point of the group `pytest_lem.workloads`, or a function that a conftest gives through the hook
 `pytest_lem_workloads`, is called with the WorkloadSpec and the size of the model's vocabulary (None: it does not tell).
 It yields requests, as mappings or `workloads.work.Request`: `prompt` (a text, or token ids), and if it likes
-`output_tokens` (else the workload's) and `arrival_s` (seconds after the pass began, in order; all requests have one, or
-none has).
+`output_tokens` (else the workload's) and, under traffic={"arrivals": "generator"}, `arrival_s` (seconds after the pass
+began, in order; all requests have one).
 """
 
 from __future__ import annotations

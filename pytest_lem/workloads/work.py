@@ -16,7 +16,7 @@ from pytest_lem.model.specs import WorkloadSpec
 from pytest_lem.workloads.arrivals import build_arrivals
 from pytest_lem.workloads.batching import Size, groups, overrun, padding
 from pytest_lem.workloads.data import fit, read_data
-from pytest_lem.workloads.generators import generate
+from pytest_lem.workloads.generators import Made, generate
 from pytest_lem.workloads.lengths import build_lengths
 from pytest_lem.workloads.prompts import Prompt, build_prompts, check_prompt, drawn_prompts, prompt_lengths
 from pytest_lem.workloads.records import fingerprint
@@ -71,6 +71,7 @@ def build_work(workload: WorkloadSpec, vocab_size: int | None, tokenize: Tokeniz
 
     Raises UsageError for what cannot be, one line that names the field.
     """
+    _check_source(workload)
     found = _material(workload, vocab_size, tokenize)
     traffic = workload.arriving
     arrivals = found.arrivals
@@ -106,6 +107,7 @@ def _arrivals(requests: Sequence[Request]) -> list[dict[str, Any]]:
 def check_workload(workload: WorkloadSpec) -> None:
     """Raise UsageError, one line, for what can be seen before an engine counts tokens: files, rates, strategies."""
     groups([], workload.batching, workload.batch, workload.max_tokens_per_batch)
+    _check_source(workload)
     traffic = workload.arriving
     if traffic is None:
         pass
@@ -117,6 +119,11 @@ def check_workload(workload: WorkloadSpec) -> None:
         _count(workload, None)
     if workload.data is not None and not workload.data.source.startswith("hf:"):
         read_data(workload.data)
+
+
+def _check_source(workload: WorkloadSpec) -> None:
+    if workload.traffic is not None and workload.traffic.arrivals == "generator" and workload.generator is None:
+        raise UsageError("traffic: generator arrivals come with a generator's requests; name it by generator='...'")
 
 
 def known_lengths(workload: WorkloadSpec) -> Iterator[tuple[str, int, int]]:
@@ -180,16 +187,29 @@ def _generated(workload: WorkloadSpec, vocab_size: int | None, tokenize: Tokeniz
         check_prompt(index, each.prompt, vocab_size)
     lengths = _outputs(workload, len(made))
     outputs = [each.output_tokens or tokens for each, tokens in zip(made, lengths, strict=True)]
-    times = [each.arrival_s for each in made if each.arrival_s is not None]
-    if times and workload.arriving is not None:
-        raise UsageError(f"generator {workload.generator!r}: its requests have an arrival_s; leave traffic out")
-    if times != sorted(times):
-        raise UsageError(f"generator {workload.generator!r}: its requests' arrival_s are not in order")
-    prompts = _ids([each.prompt for each in made], tokenize)
-    if workload.arriving is None:
-        return _Material(prompts, outputs, times or None, {"source": workload.generator})
+    times = _own_times(workload, made)
+    prompts, notes = _ids([each.prompt for each in made], tokenize), {"source": workload.generator}
+    if times is not None or workload.arriving is None:
+        return _Material(prompts, outputs, times, notes)
     places = [index % len(made) for index in range(_count(workload, len(made)))]
-    return _Material([prompts[i] for i in places], [outputs[i] for i in places], None, {"source": workload.generator})
+    return _Material([prompts[i] for i in places], [outputs[i] for i in places], None, notes)
+
+
+def _own_times(workload: WorkloadSpec, made: Sequence[Made]) -> list[float] | None:
+    """When a generator's requests come, where it is asked for that. Raises UsageError for what does not go together."""
+    place = f"generator {workload.generator!r}"
+    asked = workload.traffic is not None and workload.traffic.arrivals == "generator"
+    times = [each.arrival_s for each in made if each.arrival_s is not None]
+    if times and not asked:
+        raise UsageError(
+            f"{place}: its requests have an arrival_s; say traffic={{'arrivals': 'generator'}}, and no other traffic, "
+            "or leave them out"
+        )
+    if asked and not times:
+        raise UsageError(f"{place}: its requests have no arrival_s, which traffic={{'arrivals': 'generator'}} takes")
+    if times != sorted(times):
+        raise UsageError(f"{place}: its requests' arrival_s are not in order")
+    return times or None
 
 
 def _read(workload: WorkloadSpec, spec: DataSpec, tokenize: Tokenize) -> _Material:
