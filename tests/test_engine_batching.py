@@ -9,9 +9,11 @@ from pytest_lem.engines import registry
 from pytest_lem.model.decoding import DecodingSpec
 from pytest_lem.model.errors import EngineError, UsageError
 from pytest_lem.model.lengths import Lengths
+from pytest_lem.model.slo import ServiceLevel
 from pytest_lem.model.specs import EngineSpec
 from pytest_lem.model.traffic import TrafficSpec
 from pytest_lem.model.workload import WorkloadSpec
+from pytest_lem.service import is_good
 
 pytestmark = pytest.mark.torch
 SHORT, LONG, OTHER = tuple(range(3, 8)), tuple(range(20, 41)), tuple(range(300, 310))
@@ -69,6 +71,16 @@ def test_requests_of_a_wave_with_equal_lengths_share_their_times_and_the_others_
     assert second.due_ms >= pair.due_ms + pair.ttft_ms + sum(pair.gaps_ms)
     last = result.request_times[-1]
     assert last.due_ms + last.ttft_ms + sum(last.gaps_ms) <= 1e3 * result.seconds
+
+
+def test_a_request_of_a_wave_is_answered_when_the_longest_of_its_wave_is(engine):
+    prepare(engine, waves([(SHORT, 9), (LONG, 2)], [(OTHER, 3)]))
+    short, long, second = engine.run(1, hooks=True).request_times
+    assert (len(short.gaps_ms), len(long.gaps_ms)) == (1, 8)
+    assert short.e2e_ms == long.e2e_ms == pytest.approx(long.ttft_ms + sum(long.gaps_ms))
+    assert short.e2e_ms > short.ttft_ms + sum(short.gaps_ms)
+    assert second.e2e_ms == pytest.approx(second.ttft_ms + sum(second.gaps_ms))
+    assert not is_good(short, ServiceLevel(e2el_ms=short.e2e_ms - 1e-6))
 
 
 def test_the_same_seed_draws_the_same_tokens_and_another_one_others(engine):

@@ -183,8 +183,8 @@ def test_a_generator_may_say_when_its_requests_come(mine):
 def test_arrivals_are_a_generators_own_only_where_that_is_asked_for(mine):
     mine(lambda *_: [{"prompt": "a", "arrival_s": 0.5}])
     line = (
-        "generator 'mine': its requests have an arrival_s; say traffic={'arrivals': 'generator'}, and no other traffic, "
-        "or leave them out"
+        "generator 'mine': its requests have an arrival_s; say traffic={'arrivals': 'generator'}, and no other "
+        "traffic, or leave them out"
     )
     assert refused(generator="mine") == refused(generator="mine", target_qps=2) == line
     mine(lambda *_: [{"prompt": "a"}])

@@ -48,7 +48,10 @@ class Waves:
         return [rows[place] for place in sorted(rows)]
 
     def request_times(self, began: float) -> list[dict[str, Any]]:
-        """Requests of a wave that ask for equally many tokens got them at the same times: one entry for them."""
+        """Requests of a wave that ask for equally many tokens got them at the same times: one entry for them.
+
+        `generate` hands all answers of a wave over when its longest is complete: each is answered then (`e2e_ms`).
+        """
         clock = self.clock
         if clock is None:
             return []
@@ -57,8 +60,10 @@ class Waves:
         for number in range(self.passes * len(self.batches)):
             batch = self.batches[number % len(self.batches)]
             sent_ms = start_ms + clock.begun_ms(number)
+            longest = clock.times(number, batch.longest)
+            common = {"due_ms": sent_ms, "sent_ms": sent_ms, "e2e_ms": longest["ttft_ms"] + sum(longest["gaps_ms"])}
             for length, count in sorted(Counter(batch.lengths).items()):
-                entry = {**clock.times(number, length), "count": count, "due_ms": sent_ms, "sent_ms": sent_ms}
+                entry = {**clock.times(number, length), "count": count, **common}
                 if count == 1:
                     entry["index"] = batch.places[batch.lengths.index(length)]
                 entries.append(entry)
