@@ -86,6 +86,11 @@ def test_a_conftest_gives_a_workload_of_its_own(asked):
         ),
         ("slo={'tpt_ms': 3}", "*@pytest.mark.lem: slo: unknown metric 'tpt_ms'; the nearest known one is 'tpot_ms'*"),
         ("decoding='creativ'", "*@pytest.mark.lem: decoding: unknown preset 'creativ'; *'creative'*"),
+        (
+            "decoding={'top_p': 0.9, 'top_k': 50}",
+            "*decoding.top_p: temperature 0 takes the likeliest token, and draws none; give a temperature, or leave *",
+        ),
+        ("decoding={'preset': 'deterministic', 'seed': 3}", "*decoding.seed: temperature 0 takes the likeliest token*"),
         ("batching='dynamic'", "*batching='dynamic' fills groups up to max_tokens_per_batch; *"),
         ("batching='clever'", "*@pytest.mark.lem: batching: Input should be 'static', 'dynamic', *"),
         ("output_tokens='norml(3, 4)'", "*@pytest.mark.lem: output_tokens: expected uniform(LOW, HIGH), *"),

@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_lem.model.decoding import DecodingSpec
 from pytest_lem.model.errors import UsageError
 from pytest_lem.model.lengths import Lengths
+from pytest_lem.model.presets import PRESETS
 from pytest_lem.model.specs import WorkloadSpec
 from pytest_lem.workloads import generators
 from pytest_lem.workloads.lengths import build_lengths
@@ -159,6 +161,13 @@ def test_decoding_is_handed_on_by_its_fields():
     assert work(decoding="creative").decoding == {"temperature": 1.2, "top_p": 0.98, "top_k": 100}
     assert work(decoding={"preset": "factual", "seed": 7}).decoding["seed"] == 7
     assert work().decoding == {"temperature": 0.0}
+
+
+def test_what_shapes_a_draw_is_told_apart_where_nothing_is_drawn():
+    assert DecodingSpec(top_p=0.9, top_k=50, min_p=0.1, seed=0).undrawn == ("top_p", "top_k", "min_p", "seed")
+    assert DecodingSpec(top_p=1.0, top_k=1, min_p=0.0, repetition_penalty=1.2, presence_penalty=0.5).undrawn == ()
+    assert DecodingSpec(temperature=0.7, top_p=0.9, seed=3).undrawn == ()
+    assert [name for name, fields in PRESETS.items() if DecodingSpec(**fields).undrawn] == []
 
 
 @pytest.fixture

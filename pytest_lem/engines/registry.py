@@ -67,7 +67,13 @@ def validate(spec: EngineSpec) -> EngineSpec:
 
 
 def check_workload(spec: EngineSpec, workload: WorkloadSpec) -> None:
-    """Raise UsageError, one line, for a workload that this engine cannot be asked."""
+    """Raise UsageError, one line, for a workload that no engine can be asked, or not this one."""
+    undrawn = workload.decoding.undrawn
+    if undrawn:
+        raise UsageError(
+            f"decoding.{undrawn[0]}: temperature 0 takes the likeliest token, and draws none; "
+            f"give a temperature, or leave {undrawn[0]} out"
+        )
     why_not = entry(spec.backend).refuses(spec.options, workload)
     if why_not:
         raise UsageError(f"{why_not[0]}: backend {spec.backend!r}: {why_not[1]}")

@@ -27,6 +27,13 @@ class DecodingSpec(Asked):
     frequency_penalty: float | None = None
     seed: int | None = None
 
+    @property
+    def undrawn(self) -> tuple[str, ...]:
+        """The fields that say how to draw, where nothing is drawn: temperature 0 takes the likeliest token anyway."""
+        if self.temperature:
+            return ()
+        return tuple(name for name, nothing in _OF_A_DRAW.items() if getattr(self, name) not in (None, nothing))
+
     @model_validator(mode="before")
     @classmethod
     def _named(cls, given: Any) -> Any:
@@ -36,3 +43,7 @@ class DecodingSpec(Asked):
             rest = {name: value for name, value in given.items() if name != "preset"}
             return {**preset(str(given["preset"]), PRESETS, "preset"), **rest}
         return given
+
+
+_OF_A_DRAW: Mapping[str, float | None] = {"top_p": 1.0, "top_k": 1, "min_p": 0.0, "seed": None}
+"""What only shapes a draw, with the value that leaves nothing out, or nothing but the likeliest token."""
