@@ -72,6 +72,39 @@ def test_a_concurrency_is_searched_in_the_traffic(project, searched):
     assert record(project)["best"] == 4
 
 
+SLOTS = "backend='fake', fake={'traffic': True, 'token_seconds': 0.005, 'slots': 1}"  # 50 requests a second
+
+
+def test_the_highest_rate_that_is_served_in_time_is_found(project, searched):
+    lem = f"{SLOTS}, traffic={{'arrivals': 'constant', 'qps': 1, 'seconds': 1.4}}"
+    search = "over='traffic.qps', values=[40, 80], slo={'ttft_p99_ms': 100}"
+    searched(search, "--lem-rounds=1", lem=lem).assert_outcomes(passed=1)
+    found = record(project)
+    assert found["best"] == 40
+    assert {point["value"]: point["meets"] for point in found["points"]} == {40: True, 80: False}
+    (best,) = [one for one in project.report()["measurements"] if one["name"] == "traffic.qps=40"]
+    assert best["metrics"]["requests_per_second"]["value"] == pytest.approx(40, rel=0.05)
+
+
+def test_a_rate_that_was_over_before_it_was_steady_is_no_answer(project, searched):
+    lem = f"{SLOTS}, traffic={{'qps': 1, 'requests': 8}}"
+    result = searched("over='traffic.qps', values=[640], slo={'ttft_p99_ms': 1000}", "--lem-rounds=2", lem=lem)
+    result.assert_outcomes(failed=1)
+    why = "2 of 2 rounds have no steady time, so that this rate was never kept up; give it seconds, and more of them"
+    result.stdout.fnmatch_lines([f"*no setting keeps the service level; traffic.qps=640: {why}*"])
+    assert [(point["meets"], point["why"]) for point in record(project)["points"]] == [(False, why)]
+
+
+def test_how_many_an_engine_runs_at_once_is_searched_as_any_option_of_it(project, searched):
+    lem = f"{SLOTS}, traffic={{'concurrency': 4, 'requests': 16}}"
+    result = searched("over='fake.slots', values=[1, 2, 4], objective='tokens_per_second'", "--lem-rounds=1", lem=lem)
+    result.assert_outcomes(passed=1)
+    found = record(project)
+    assert (found["best"], found["over"]) == (4, "fake.slots")
+    best = {one["name"]: one for one in project.report()["measurements"]}["fake.slots=4"]
+    assert best["engine"]["observed"]["options"]["slots"] == 4
+
+
 def test_a_search_keeps_the_workloads_own_service_level_where_it_names_none(project, searched):
     searched("over='batch', values=[1, 8, 32]", lem=f"{CROWD}, slo={{'tpot_ms': 4.5}}").assert_outcomes(passed=1)
     found = record(project)

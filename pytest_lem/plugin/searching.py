@@ -79,7 +79,7 @@ def none_kept(record: Search) -> str:
 def _point(aim: Aim, bounds: Mapping[str, float], value: Setting, name: str, measured: Measurement) -> SearchPoint:
     objective = measured.quantity(aim.objective.key)
     latency = measured.get(aim.latency.key)
-    why = "; ".join(_missed(bounds, measured))
+    why = "; ".join([*_unserved(measured), *_missed(bounds, measured)])
     return SearchPoint(
         value=value,
         name=name,
@@ -91,6 +91,20 @@ def _point(aim: Aim, bounds: Mapping[str, float], value: Setting, name: str, mea
         latency_ms=None if latency is None else float(latency),
         rounds=sum(len(cycle.rounds) for cycle in measured.cycles),
     )
+
+
+def _unserved(measured: Measurement) -> list[str]:
+    """That an open loop was over before it was steady: what is asked of it was not kept up, so nothing is known of it.
+
+    A closed loop has all its requests under way from the start; its rate is no setting, but what comes of one.
+    """
+    traffic = measured.workload.arriving if measured.workload else None
+    if traffic is None or traffic.arrivals == "closed":
+        return []
+    served = [round_.served for cycle in measured.cycles for round_ in cycle.rounds if round_.valid]
+    short = sum(each is not None and not each.steady for each in served)
+    why = f"{short} of {len(served)} rounds have no steady time, so that this rate was never kept up; give it seconds"
+    return [f"{why}, and more of them"] if short else []
 
 
 def _missed(bounds: Mapping[str, float], measured: Measurement) -> list[str]:
