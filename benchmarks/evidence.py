@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.accuracy import summary as accuracy
 from benchmarks.campaigns import lanes
-from benchmarks.engines import factors, kills, parallel, phases, served, starts
+from benchmarks.engines import factors, kills, parallel, phases, search, served, starts
 from benchmarks.engines import summary as engines
 from benchmarks.flops import summary as flops
 from benchmarks.gates import launches, verdicts
@@ -58,6 +58,7 @@ GENERATORS: dict[str, Callable[[dict[str, Any]], str]] = {
     "physics": physics.render,
     "reference": reference.render,
     "results-index": results.render,
+    "search": search.render,
     "served": served.render,
     "starts": starts.render,
     "verdicts": verdicts.render,

@@ -11,6 +11,7 @@ from typing import Any
 
 import project  # noqa: F401 - puts the project's root on the path
 import pytest
+from builders import a_cycle, a_measurement, metrics
 
 from benchmarks import evidence, figures
 from benchmarks.accuracy import run as accuracy_run
@@ -23,7 +24,10 @@ from benchmarks.graphwork.results import Results, laid_out
 from benchmarks.graphwork.work import GraphWork, Stamps, choose_size
 from benchmarks.overhead import startup
 from benchmarks.overhead import summary as overhead
+from pytest_lem.model.measurement import EngineRecord, Measurement
 from pytest_lem.model.phases import BasePart, PhasePart, Phases
+from pytest_lem.model.search import Search, SearchPoint
+from pytest_lem.model.specs import EngineSpec, WorkloadSpec
 
 
 def window(start_s: float, seconds: float, replays: int, **joules: float) -> dict[str, Any]:
@@ -413,6 +417,75 @@ def test_both_ways_to_tell_phases_apart_stand_in_one_table() -> None:
         "8 (320 windows)",
         "measured",
     ]
+
+
+TPOT_MS = {1: 5.0, 2: 8.0, 4: 12.0, 8: 20.0, 16: 40.0}
+JOULES = {1: 8.0, 2: 4.0, 4: 2.0, 8: 1.0, 16: 0.5}
+
+
+def batch_measured(batch: int, test: str, **changes: Any) -> Measurement:
+    values = metrics(joules_per_token=JOULES[batch], tpot_p99_ms=TPOT_MS[batch])
+    engine = {"requested": EngineSpec(backend="vllm"), "observed": {"versions": {"vllm": "0.26.0"}}}
+    return a_measurement(
+        test,
+        engine=EngineRecord(**{**engine, **changes}),
+        workload=WorkloadSpec(batch=batch),
+        cycles=(a_cycle(rounds=3),),
+        metrics=values,
+    )
+
+
+def searched(best: int, **changes: Any) -> Search:
+    """Of the batches 8 and 16 was measured as much as tells that 8 is the best."""
+    points = tuple(
+        SearchPoint(
+            value=batch,
+            name=f"batch={batch}",
+            meets=meets,
+            why="" if meets else "tpot_p99_ms 40 is over 30 ms",
+            objective=JOULES[batch],
+            low=0.98 * JOULES[batch],
+            high=1.02 * JOULES[batch],
+            latency_ms=TPOT_MS[batch],
+            rounds=3,
+        )
+        for batch, meets in ((4, True), (16, False), (8, True))
+    )
+    found = {"over": "batch", "objective": "joules_per_token", "unit": "J/tok", "better": "lower"}
+    found |= {"slo": {"tpot_p99_ms": 30.0}, "candidates": tuple(JOULES), "points": points, "latency": "tpot_p99_ms"}
+    return Search(**{"test": "t.py::test_search[vllm-bf16-c0]", **found, "best": best, "rounds": 9, **changes})
+
+
+def search_page(search: Search, *more: Measurement) -> list[str]:
+    tried = [batch_measured(int(point.value), search.test) for point in search.points]
+    sweep = [batch_measured(batch, f"t.py::test_sweep[vllm-bf16-b{batch}-c0]") for batch in JOULES]
+    made = [each.model_dump(mode="json") for each in (*tried, *more, *sweep)]
+    report = {"environment": {"gpus": []}, "measurements": made, "searches": [search.model_dump(mode="json")]}
+    return evidence.generator("search-h100-vllm-8b")({"report": report}).splitlines()
+
+
+def test_a_search_stands_beside_the_sweep_of_all_that_it_might_have_measured() -> None:
+    elsewhere = EngineSpec(backend="pytorch")
+    other = batch_measured(8, "t.py::test_sweep[pytorch-bf16-b8-c0]", requested=elsewhere)
+    lines = search_page(searched(8), other)
+    assert lines[0] == "- no GPU; vllm 0.26.0."
+    assert lines[2] == "test_search[vllm-bf16-c0], joules_per_token over batch; bounds: tpot_p99_ms 30."
+    assert lines[4:7] == [
+        "- Search: best 8; 3 of 5 measured, 9 rounds.",
+        "- Sweep: best 8; 5 of 5 measured, 15 rounds.",
+        "- The same, with 60% of the rounds.",
+    ]
+    untried, best, missed = ([cell.strip() for cell in lines[place].split("|")[1:-1]] for place in (-5, -2, -1))
+    assert untried == ["1", "–", "–", "–", "8 (7.84 … 8.16)", "5", "–", "kept"]
+    assert best[:6] == ["8 **best**", "3", "1 (0.98 … 1.02)", "20", "1 (0.98 … 1.02)", "20"]
+    assert missed[-2:] == ["missed: tpot_p99_ms 40 is over 30 ms", "missed"]
+
+
+def test_a_search_that_found_another_best_than_the_sweep_is_told() -> None:
+    assert "- They do not agree." in search_page(searched(4))
+    assert "- Search: best 4 (too close to tell: 8); 3 of 5 measured, 9 rounds." in search_page(searched(4, ties=(8,)))
+    assert "- One of those that the search calls alike, with 60% of the rounds." in search_page(searched(4, ties=(8,)))
+    assert "- They do not agree." in search_page(searched(4).replace(best=None))
 
 
 def test_boards_are_named_by_uuid_where_cuda_sees_only_some(monkeypatch: pytest.MonkeyPatch) -> None:
