@@ -42,6 +42,8 @@ def _search(search: Json, measurements: list[Json]) -> str:
 
 
 def _agreement(search: Json, best: float | None, rounds: int) -> str:
+    if not rounds:
+        return "No sweep stands beside it."
     if best not in (search["best"], *search["ties"]) or best is None:
         return "They do not agree."
     same = "The same" if best == search["best"] else "One of those that the search calls alike"
