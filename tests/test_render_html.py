@@ -214,6 +214,22 @@ def test_what_was_asked_of_the_engine_stands_beside_what_was_observed():
     assert ["python", "not said", None] in told
 
 
+def test_what_was_cut_of_prompts_stands_below_what_was_observed():
+    work = {
+        "source": "asked.txt",
+        "prompt_tokens_before": 7,
+        "prompt_tokens_after": 5,
+        "arrivals": [{"arrival_s": 0.0}],
+    }
+    data = data_of(a_report(a_measurement(cycles=(a_cycle(work=work),))))
+    told = [[data["texts"][place] if place >= 0 else None for place in field] for field in data["rows"][0]["engines"]]
+    assert told[-3:] == [
+        ["work.source", None, "asked.txt"],
+        ["work.prompt_tokens_before", None, "7"],
+        ["work.prompt_tokens_after", None, "5"],
+    ]
+
+
 @pytest.mark.parametrize(
     ("observed", "told"),
     [

@@ -100,6 +100,16 @@ def asked_work(measurement: Measurement) -> list[tuple[str, str]]:
     return [(key, value) for key, value in _flat(told) if value != "not said"]
 
 
+def built_work(measurement: Measurement) -> list[tuple[str, None, str]]:
+    """What came of the workload before it ran, as `provenance` has it: tokens before and after, what was cut, groups.
+
+    Arrivals are many, and in the report only.
+    """
+    work = next((cycle.work for cycle in measurement.cycles if cycle.work), {})
+    told = {name: value for name, value in work.items() if name != "arrivals"}
+    return [(key, None, value) for key, value in _flat({"work": told} if told else {})]
+
+
 def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
     for key, each in value.items():
         if isinstance(each, Mapping) and each:

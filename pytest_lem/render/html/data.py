@@ -9,7 +9,7 @@ from pytest_lem.model.measurement import Measurement
 from pytest_lem.model.metrics import METRICS
 from pytest_lem.model.phases import BasePart, PhasePart, Phases
 from pytest_lem.model.search import Search
-from pytest_lem.render.configuration import asked_work, provenance, words
+from pytest_lem.render.configuration import asked_work, built_work, provenance, words
 from pytest_lem.render.html.history import packed_history
 from pytest_lem.render.html.packing import Texts, packed_value, short
 from pytest_lem.render.html.rounds import fine_points, packed_cycles
@@ -51,7 +51,10 @@ def _row(measurement: Measurement, name: str, texts: Texts, fine: int) -> dict[s
         "line": told.line,
         "m": {key: packed_value(value, texts) for key, value in measurement.metrics.items()},
         "cycles": packed_cycles(measurement, texts, fine),
-        "engines": [[texts.place(word) for word in field] for field in provenance(measurement.engine)],
+        "engines": [
+            [texts.place(word) for word in field]
+            for field in (*provenance(measurement.engine), *built_work(measurement))
+        ],
         "asked": [[texts.place(word) for word in field] for field in asked_work(measurement)],
     }
 
