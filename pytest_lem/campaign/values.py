@@ -14,6 +14,8 @@ from pytest_lem.model.precision import canonical_precision
 from pytest_lem.model.specs import EngineSpec, Frozen, WorkloadSpec
 
 T = TypeVar("T", bound=Frozen)
+ELSEWHERE = {"batch_size": "batch", "max_new_tokens": "output_tokens", "max_tokens": "output_tokens"}
+"""What experiment files and engines call a keyword, where another one is spelt more like it."""
 
 
 def validated(kind: type[T], fields: Mapping[str, Any], place: str, places: Mapping[str, str] | None = None) -> T:
@@ -62,7 +64,8 @@ def _is_frozen(kind: Any) -> TypeGuard[type[Frozen]]:
 
 def unknown(what: str, name: object, known: Collection[str], place: str) -> UsageError:
     """The error for a name that means nothing, with the nearest one that does."""
-    near = get_close_matches(str(name), sorted(known), n=1, cutoff=0.0)[0]
+    meant = ELSEWHERE.get(str(name))
+    near = meant if meant in known else get_close_matches(str(name), sorted(known), n=1, cutoff=0.0)[0]
     return UsageError(f"{place}: unknown {what} {name!r}; the nearest known one is {near!r}")
 
 
