@@ -25,7 +25,7 @@ from pytest_lem.model.latency import LatencyPass
 from pytest_lem.model.round import Round
 from pytest_lem.model.specs import ProtocolSpec, WorkloadSpec
 from pytest_lem.model.telemetry import Timeline
-from pytest_lem.served import refusal, served_round, submission_notes
+from pytest_lem.served import refusal, served_round, submission_notes, work_notes
 from pytest_lem.stats.stopping import stop_reason
 
 Phase = Literal["warmup", "round"]
@@ -124,7 +124,8 @@ class Bench:
         self.listener.progress("prepare")
         engine = self.log.engine
         engine.prepare(self.workload)
-        self.log.work, self.log.notes = engine.work.notes, submission_notes(engine.spec, engine.work)
+        self.log.work = work_notes(engine.spec, engine.work)
+        self.log.notes = submission_notes(engine.spec, engine.work)
         self.log.arithmetic = arithmetic_of(engine.spec, engine.observed, engine.work, self.flops)
         if self.workload.arriving is None:
             self._calibrate()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from pytest_lem.engines.dispatch import dispatch_fault
 from pytest_lem.engines.protocol import PassResult
@@ -71,6 +72,12 @@ def served_round(
         ),
         notes=tuple(note for note in (None if edges else SHORT if timed else UNTOLD, fault) if note),
     )
+
+
+def work_notes(spec: EngineSpec, work: Work) -> dict[str, Any]:
+    """How a work was made, as reports keep it: an engine that batches continuously pads no groups."""
+    untrue = ("padding_tokens", "overrun_tokens") if entry(spec.backend).continuous else ()
+    return {name: value for name, value in work.notes.items() if name not in untrue}
 
 
 def submission_notes(spec: EngineSpec, work: Work) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from pytest_lem.engines.protocol import PassResult
 from pytest_lem.meters.trail import Mark, Trail
 from pytest_lem.model.latency import RequestTimes
 from pytest_lem.model.reading import DeviceReading, DeviceState
-from pytest_lem.served import served_round, submission_notes
+from pytest_lem.served import served_round, submission_notes, work_notes
 from pytest_lem.workloads.work import Request, Work
 
 MS, SECOND = 1_000_000, 1_000_000_000
@@ -150,4 +150,7 @@ def test_a_strategy_on_an_engine_that_batches_continuously_is_a_way_of_submittin
         "one before it is answered",
     )
     assert submission_notes(spec("vllm"), one) == ()
+    told = two.replace(notes={"groups": 2, "padding_tokens": 7, "overrun_tokens": 3})
+    assert work_notes(spec("vllm"), told) == {"groups": 2}
+    assert work_notes(spec("pytorch"), told) == told.notes
     assert submission_notes(spec("pytorch"), two) == ()

@@ -76,6 +76,29 @@ def test_two_interpreters_in_one_run_and_one_table(machine, tmp_path, version):
     check([each for each in machine.report()["measurements"] if "fake" not in each["id"]], python)
 
 
+SORTED = """
+import pytest
+
+@pytest.mark.lem(backend="tensorrt", model="synthetic:tiny", prompts=[[1] * 8, [2] * 4], batch=2, requests=4,
+                 output_tokens=4, batching="sorted_static")
+def test_groups(lem_backend, lem_workload, lem_energy):
+    lem_energy.measure(lem_backend, lem_workload)
+"""
+
+
+def test_a_strategy_is_reported_as_a_way_of_submitting_where_nothing_is_padded(machine, python):
+    machine.write(SORTED)
+    result = machine.subprocess(f"--lem-python=tensorrt={python}", "--lem-rounds=1")
+    result.assert_outcomes(passed=1)
+    (cycle,) = machine.report()["measurements"][0]["cycles"]
+    note = (
+        "the batching strategy is a way of submitting here: tensorrt batches continuously, and gets each group when "
+        "the one before it is answered"
+    )
+    assert (cycle["notes"], cycle["work"]) == ([note], {"groups": 2})
+    result.stdout.fnmatch_lines(["*the batching strategy is a way of submitting here: tensorrt batches*"])
+
+
 def check(ours, python) -> None:
     """Two measurements of the PyTorch runtime by this interpreter, with all that it tells."""
     assert len(ours) == 2
