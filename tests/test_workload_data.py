@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,10 @@ from pydantic import ValidationError
 
 from pytest_lem.model.data import DataSpec
 from pytest_lem.model.errors import UsageError
+from pytest_lem.model.specs import WorkloadSpec
 from pytest_lem.workloads.data import read_data
 from pytest_lem.workloads.traces import read_trace
+from pytest_lem.workloads.work import check_workload
 
 
 @pytest.fixture
@@ -257,6 +260,15 @@ def test_a_trace_may_be_a_parquet_file(tmp_path):
     parquet.write_table(pyarrow.table(columns), tmp_path / "day.parquet")
     found = read_trace(str(tmp_path / "day.parquet"))
     assert [(each.arrival_s, each.prompt_tokens, each.output_tokens) for each in found] == [(0, 4, 2), (0.5, 8, 3)]
+
+
+def test_a_dataset_of_the_hub_without_its_library_is_one_line_before_an_engine_starts(monkeypatch):
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    line = "data: hf:chat needs the datasets library: pip install datasets"
+    assert refused(source="hf:chat") == line
+    with pytest.raises(UsageError) as caught:
+        check_workload(WorkloadSpec(data=DataSpec(source="hf:chat")))
+    assert str(caught.value) == line
 
 
 @pytest.mark.neighbours("pyarrow", "datasets")

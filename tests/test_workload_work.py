@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from itertools import count
+from statistics import stdev
 from types import MappingProxyType
 
 import pytest
@@ -91,10 +92,22 @@ def test_a_normal_and_a_lognormal_length_have_the_mean_that_was_asked_for(mean, 
         assert sum(found) / 2000 == pytest.approx(mean, rel=5 * share / 3 / 2000**0.5 + 0.01)
 
 
+@pytest.mark.parametrize("kind", ["normal", "lognormal"])
+def test_a_length_strays_as_far_as_was_asked_for(kind):
+    for seed in range(3):
+        found = build_lengths(Lengths.model_validate(f"{kind}(400, 80)"), 20_000, str(seed), "prompt_tokens")
+        assert stdev(found) == pytest.approx(80, rel=0.03)
+
+
 def test_a_distribution_outside_of_its_bounds_is_one_line():
     assert refused(prompt_tokens={"distribution": "normal", "mean": 10, "std": 1, "low": 900, "high": 910}) == (
         "prompt_tokens: next to nothing of normal(10, 1) lies between 900 and 910; widen low and high"
     )
+
+
+def test_a_line_of_plain_text_fills_a_template(written):
+    made = work(data={"source": written("lines.txt", "a bb", "", "ccc"), "template": "{text} is what?"}, batch=2)
+    assert [request.prompt for request in made.requests] == [(1, 2, 2, 5), (3, 2, 5)]
 
 
 def test_prompts_of_a_file_are_asked_in_order_and_again_where_there_are_too_few(written):
@@ -295,6 +308,11 @@ def test_a_generator_that_fails_is_named(mine, function, line):
         ({"traffic": {"trace": "x.jsonl"}}, [{"arrival_s": 2}], "traffic: trace: x.jsonl:1: output_tokens"),
         ({"traffic": {"qps": 2}}, [], "traffic: nothing bounds a pass"),
         ({"batching": "dynamic"}, [], "batching='dynamic' fills groups up to max_tokens_per_batch"),
+        (
+            {"batching": "sorted_dynamic", "max_tokens_per_batch": 10, "requests": 4},
+            [],
+            "max_tokens_per_batch=10: request 0 alone holds 128 prompt and 32 output tokens; give at least 160",
+        ),
         (
             {"batching": "dynamic", "max_tokens_per_batch": 9, "traffic": {"qps": 2, "requests": 2}},
             [],

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from pytest_lem.workloads.templates import fill
 PLACE = "data"
 USUAL = ("prompt", "text", "question", "instruction", "input")
 """Columns that hold a prompt where nobody names one."""
+_LACKING = f"{PLACE}: hf:{{name}} needs the datasets library: pip install datasets"
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,15 @@ class Data:
     texts: tuple[str, ...]
     output_tokens: tuple[int, ...] | None = None
     notes: dict[str, Any] = field(default_factory=dict)
+
+
+def check_data(spec: DataSpec) -> None:
+    """Raise UsageError for what is wrong with the prompts that `spec` names; no dataset is loaded for it."""
+    kind, _, name = spec.source.partition(":")
+    if kind != "hf":
+        read_data(spec)
+    elif find_spec("datasets") is None:
+        raise UsageError(_LACKING.format(name=name))
 
 
 def read_data(spec: DataSpec) -> Data:
@@ -110,7 +121,7 @@ def _hub(name: str, spec: DataSpec) -> list[Row]:
     try:
         from datasets import load_dataset
     except ImportError:
-        raise UsageError(f"{PLACE}: hf:{name} needs the datasets library: pip install datasets") from None
+        raise UsageError(_LACKING.format(name=name)) from None
     try:
         found = load_dataset(name, split=spec.split)
     except Exception as error:  # noqa: BLE001 - the hub raises of everything

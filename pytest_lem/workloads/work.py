@@ -15,7 +15,7 @@ from pytest_lem.model.frozen import Frozen
 from pytest_lem.model.specs import WorkloadSpec
 from pytest_lem.workloads.arrivals import build_arrivals
 from pytest_lem.workloads.batching import Size, groups, overrun, padding
-from pytest_lem.workloads.data import fit, read_data
+from pytest_lem.workloads.data import check_data, fit, read_data
 from pytest_lem.workloads.generators import Made, generate
 from pytest_lem.workloads.lengths import build_lengths
 from pytest_lem.workloads.prompts import Prompt, build_prompts, check_prompt, drawn_prompts, prompt_lengths
@@ -106,9 +106,11 @@ def _arrivals(requests: Sequence[Request]) -> list[dict[str, Any]]:
 
 def check_workload(workload: WorkloadSpec) -> None:
     """Raise UsageError, one line, for what can be seen before an engine counts tokens: files, rates, strategies."""
-    groups([], workload.batching, workload.batch, workload.max_tokens_per_batch)
-    _check_source(workload)
     traffic = workload.arriving
+    bounded = traffic is None and workload.max_tokens_per_batch is not None
+    sizes = [Size(prompt, output) for _, prompt, output in known_lengths(workload)] if bounded else []
+    groups(sizes, workload.batching, workload.batch, workload.max_tokens_per_batch)
+    _check_source(workload)
     if traffic is None:
         pass
     elif workload.batching != "static":
@@ -117,8 +119,8 @@ def check_workload(workload: WorkloadSpec) -> None:
         read_trace(traffic.trace, traffic.requests)
     elif workload.data is None and workload.generator is None:
         _count(workload, None)
-    if workload.data is not None and not workload.data.source.startswith("hf:"):
-        read_data(workload.data)
+    if workload.data is not None:
+        check_data(workload.data)
 
 
 def _check_source(workload: WorkloadSpec) -> None:
