@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from hashlib import sha256
 
 import pytest
 from users_project import CONFTEST
@@ -70,6 +71,22 @@ def test_a_conftest_gives_a_workload_of_its_own(asked):
     )
 
 
+def test_prompts_of_a_file_are_cut_and_told_with_their_tokens_before_and_after(project):
+    (project.pytester.path / "asked.txt").write_text("one two three four\nfive\n")
+    asked = "data={'source': 'asked.txt', 'template': 'Why {text}?', 'max_tokens': 3, 'too_long': 'left'}"
+    body = MEASURED.format(keywords=f"{asked}, batch=2").replace('"traffic"', '"tokenizer": True, "traffic"')
+    project.write(body)
+    project.run("--lem-rounds=1").assert_outcomes(passed=1)
+    (one,) = project.report()["measurements"]
+    cycle = one["cycles"][0]
+    told = {name: cycle["work"][name] for name in ("source", "prompts", "truncated", "padded", "dropped")}
+    assert told == {"source": "asked.txt", "prompts": 2, "truncated": 1, "padded": 0, "dropped": 0}
+    # A word is a token: 'Why one two three four?' and 'Why five?'.
+    assert (cycle["work"]["prompt_tokens_before"], cycle["work"]["prompt_tokens_after"]) == (7, 5)
+    assert cycle["work"]["sha256"] == sha256((project.pytester.path / "asked.txt").read_bytes()).hexdigest()
+    assert {round_["prompt_tokens"] / round_["passes"] for round_ in cycle["rounds"]} == {5}
+
+
 @pytest.mark.parametrize(
     ("keywords", "line"),
     [
@@ -91,6 +108,7 @@ def test_a_conftest_gives_a_workload_of_its_own(asked):
             "*decoding.top_p: temperature 0 takes the likeliest token, and draws none; give a temperature, or leave *",
         ),
         ("decoding={'preset': 'deterministic', 'seed': 3}", "*decoding.seed: temperature 0 takes the likeliest token*"),
+        ("batch_size=4", "*@pytest.mark.lem: unknown keyword 'batch_size'; the nearest known one is 'batch'"),
         ("batching='dynamic'", "*batching='dynamic' fills groups up to max_tokens_per_batch; *"),
         ("batching='clever'", "*@pytest.mark.lem: batching: Input should be 'static', 'dynamic', *"),
         ("output_tokens='norml(3, 4)'", "*@pytest.mark.lem: output_tokens: expected uniform(LOW, HIGH), *"),

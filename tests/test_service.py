@@ -23,6 +23,14 @@ def times(ttft=50.0, gap=5.0, tokens=11, **changes):
 
 
 @pytest.mark.parametrize(
+    ("name", "ttft_ms", "tpot_ms"),
+    [("llama3.1-8b", 2000, 100), ("llama2-70b", 2000, 200), ("interactive", 450, 40)],
+)
+def test_a_level_of_mlperfs_has_its_bounds_at_the_99th_percentile(name, ttft_ms, tpot_ms):
+    assert ServiceLevel.model_validate(name) == ServiceLevel(ttft_ms=ttft_ms, tpot_ms=tpot_ms, percentile=99)
+
+
+@pytest.mark.parametrize(
     ("found", "good"),
     [
         (times(), True),

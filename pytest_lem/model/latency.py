@@ -8,7 +8,7 @@ from pytest_lem.model.frozen import Frozen
 class RequestTimes(Frozen):
     """Token times of `count` requests that got their tokens together (static batching), or of one.
 
-    `ttft_ms`: first token since the request was due (the pass's start, where all come together). `gaps_ms`: the time
+    `ttft_ms`: first token since the request was due (its group's start, where it comes in one). `gaps_ms`: the time
     between consecutive tokens, output_tokens − 1 of them. `queue_ms`, `prefill_ms` and `decode_ms` lie between the
     engine's own stamps (queued, scheduled, first token, last token), `e2e_ms` from due to answered by the engine
     process's clock; null where the engine does not tell. `index` is the request's place in its pass; `due_ms` and
