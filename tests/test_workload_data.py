@@ -96,6 +96,7 @@ def test_a_template_reaches_into_columns_and_writes_numbers(written):
     [
         ({"field": "a", "template": "{a}"}, "field and template each say what a prompt is; give one of them"),
         ({"too_long": "left"}, "too_long='left' says what becomes of prompts over max_tokens; give it"),
+        ({"too_short": "drop"}, "too_short='drop' says what becomes of prompts under min_tokens; give it"),
         ({"min_tokens": 9, "max_tokens": 8}, "min_tokens (9) is above max_tokens (8)"),
     ],
 )

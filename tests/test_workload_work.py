@@ -141,6 +141,24 @@ def test_a_prompt_that_is_too_short_is_filled_up_by_itself(written):
     assert (made.notes["prompt_tokens_before"], made.notes["prompt_tokens_after"], made.notes["padded"]) == (2, 5, 1)
 
 
+def test_prompts_that_are_too_short_are_left_out_or_an_error_as_asked(written):
+    asked = {"source": written("short.txt", "a bb", "a bb ccc dddd", "a"), "min_tokens": 3}
+    made = work(data={**asked, "too_short": "drop"})
+    assert [request.prompt for request in made.requests] == [(1, 2, 3, 4)]
+    counts = ("prompts", "dropped", "padded", "prompt_tokens_before", "prompt_tokens_after")
+    assert [made.notes[name] for name in counts] == [3, 2, 0, 7, 4]
+    assert refused(data={**asked, "too_short": "error"}) == (
+        "data: prompt 0 has 2 tokens, min_tokens is 3; fill them up by too_short='repeat', or leave them out by 'drop'"
+    )
+
+
+def test_where_all_prompts_are_left_out_the_bounds_are_named(written):
+    asked = {"source": written("odd.txt", "a", "a b c d"), "min_tokens": 2, "max_tokens": 3}
+    assert refused(data={**asked, "too_short": "drop", "too_long": "drop"}) == (
+        "data: all 2 prompts are under min_tokens=2 or over max_tokens=3, and left out"
+    )
+
+
 def test_the_packages_own_prompts():
     made = work(data={"source": "builtin:all", "limit": 30})
     assert len(made.requests) == 30

@@ -17,7 +17,8 @@ class DataSpec(Asked):
     `source` is a path (JSONL, CSV, Parquet, or text with a prompt a line), `hf:NAME`, or `builtin:NAME`. `field` names
     the column, `template` a text with `{column}` in it instead. `output_field` is a column of output lengths. Prompts
     of more than `max_tokens` are an error, or lose their left or right end, or are left out (`drop`); those of fewer
-    than `min_tokens` are filled up on the left by repeating them. `limit` takes the first so many entries.
+    than `min_tokens` are filled up on the left by repeating them (`repeat`), or left out, or an error, as `too_short`
+    says. `limit` takes the first so many entries.
     """
 
     source: str
@@ -29,6 +30,7 @@ class DataSpec(Asked):
     max_tokens: int | None = Field(default=None, ge=1)
     min_tokens: int | None = Field(default=None, ge=1)
     too_long: Literal["error", "left", "right", "drop"] = "error"
+    too_short: Literal["repeat", "drop", "error"] = "repeat"
 
     @field_validator("template")
     @classmethod
@@ -48,6 +50,8 @@ class DataSpec(Asked):
             raise ValueError("field and template each say what a prompt is; give one of them")
         if self.too_long != "error" and self.max_tokens is None:
             raise ValueError(f"too_long={self.too_long!r} says what becomes of prompts over max_tokens; give it")
+        if self.too_short != "repeat" and self.min_tokens is None:
+            raise ValueError(f"too_short={self.too_short!r} says what becomes of prompts under min_tokens; give it")
         if self.max_tokens is not None and self.min_tokens is not None and self.min_tokens > self.max_tokens:
             raise ValueError(f"min_tokens ({self.min_tokens}) is above max_tokens ({self.max_tokens})")
         return self

@@ -61,42 +61,51 @@ class Fitted:
 
 
 def fit(spec: DataSpec, prompts: Sequence[tuple[int, ...]]) -> Fitted:
-    """Token ids cut to `max_tokens` and filled up to `min_tokens`. Raises UsageError for one that may not be cut."""
-    kept: list[int] = []
-    fitted: list[tuple[int, ...]] = []
-    cut = filled = 0
-    for index, prompt in enumerate(prompts):
-        new = prompt
-        if spec.max_tokens is not None and len(prompt) > spec.max_tokens:
-            if spec.too_long == "drop":
-                continue
-            new, cut = _cut(spec, prompt, index), cut + 1
-        if spec.min_tokens is not None and len(new) < spec.min_tokens:
-            times = -(-spec.min_tokens // len(new))
-            new, filled = (new * times)[-spec.min_tokens :], filled + 1
-        kept.append(index)
-        fitted.append(new)
+    """Token ids cut to `max_tokens`, filled up to `min_tokens`. Raises UsageError for one that may not be changed."""
+    each = [_fitted(spec, prompt, index) for index, prompt in enumerate(prompts)]
+    kept = tuple(index for index, prompt in enumerate(each) if prompt is not None)
+    fitted = tuple(prompt for prompt in each if prompt is not None)
     if not fitted:
-        raise UsageError(f"{PLACE}: all {len(prompts)} prompts are over max_tokens={spec.max_tokens} and left out")
+        bounds = {"under min_tokens": spec.min_tokens, "over max_tokens": spec.max_tokens}
+        told = " or ".join(f"{name}={bound}" for name, bound in bounds.items() if bound is not None)
+        raise UsageError(f"{PLACE}: all {len(prompts)} prompts are {told}, and left out")
+    changes = [len(new) - len(prompts[index]) for index, new in zip(kept, fitted, strict=True)]
     notes = {
         "prompts": len(prompts),
         "prompt_tokens_before": sum(map(len, prompts)),
         "prompt_tokens_after": sum(map(len, fitted)),
-        "truncated": cut,
-        "padded": filled,
+        "truncated": sum(change < 0 for change in changes),
+        "padded": sum(change > 0 for change in changes),
         "dropped": len(prompts) - len(fitted),
     }
-    return Fitted(tuple(kept), tuple(fitted), notes)
+    return Fitted(kept, fitted, notes)
 
 
-def _cut(spec: DataSpec, prompt: tuple[int, ...], index: int) -> tuple[int, ...]:
-    most = spec.max_tokens or len(prompt)
+def _fitted(spec: DataSpec, prompt: tuple[int, ...], index: int) -> tuple[int, ...] | None:
+    """A prompt between the bounds, or None where it is left out. No bound leads from one to the other."""
+    if spec.max_tokens is not None and len(prompt) > spec.max_tokens:
+        return _cut(spec, prompt, index, spec.max_tokens)
+    if spec.min_tokens is not None and len(prompt) < spec.min_tokens:
+        return _filled(spec, prompt, index, spec.min_tokens)
+    return prompt
+
+
+def _cut(spec: DataSpec, prompt: tuple[int, ...], index: int, most: int) -> tuple[int, ...] | None:
     if spec.too_long == "error":
         raise UsageError(
             f"{PLACE}: prompt {index} has {len(prompt)} tokens, max_tokens is {most}; "
             "cut them by too_long='left' or 'right', or leave them out by 'drop'"
         )
-    return prompt[-most:] if spec.too_long == "left" else prompt[:most]
+    return {"left": prompt[-most:], "right": prompt[:most]}.get(spec.too_long)
+
+
+def _filled(spec: DataSpec, prompt: tuple[int, ...], index: int, least: int) -> tuple[int, ...] | None:
+    if spec.too_short == "error":
+        raise UsageError(
+            f"{PLACE}: prompt {index} has {len(prompt)} tokens, min_tokens is {least}; "
+            "fill them up by too_short='repeat', or leave them out by 'drop'"
+        )
+    return None if spec.too_short == "drop" else (prompt * -(-least // len(prompt)))[-least:]
 
 
 def _rows(spec: DataSpec) -> tuple[list[Row], dict[str, Any]]:
