@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from hashlib import sha256
 from typing import Literal
 
 from pytest_lem.model.environment import Environment, Gpu
@@ -93,7 +94,7 @@ def _asked(spec: EngineSpec) -> dict[str, str]:
 
 
 def _workload(spec: WorkloadSpec) -> str:
-    prompts = f"{len(spec.prompts)} prompts ({WorkloadSpec(prompts=spec.prompts).key})" if spec.prompts else ""
+    prompts = f"{len(spec.prompts)} prompts ({_digest(spec)})" if spec.prompts else ""
     length = prompts or f"{_length(spec.prompt_tokens)} prompt tokens"
     parts = [f"batch {spec.batch}", length, f"{_length(spec.output_tokens)} output tokens"]
     parts += [f"seed {spec.seed}"] if spec.seed else []
@@ -104,6 +105,11 @@ def _workload(spec: WorkloadSpec) -> str:
 
 _LATER = {"requests", "batching", "max_tokens_per_batch", "data", "generator", "traffic", "decoding"}
 """Fields that are named where they are not the default. A service level changes nothing of what is measured."""
+
+
+def _digest(spec: WorkloadSpec) -> str:
+    """Twelve digits that name its prompts; made of nothing else, so that a field that is new changes no name."""
+    return sha256(spec.model_dump_json(include={"prompts"}).encode()).hexdigest()[:12]
 
 
 def _length(tokens: int | Lengths) -> str:

@@ -126,6 +126,7 @@ def test_prompts_of_the_users_own_are_told_apart():
     assert one["workload"].startswith("batch 1, 2 prompts (")
     assert one["workload"] != other["workload"]
     assert one["workload"] == of(workload=WorkloadSpec(prompts=("a", "b")))["workload"]
+    assert "prompts (8ed04c90a8ed)" in one["workload"]  # of the prompts alone: a field that is new must change no name
 
 
 def test_a_window_is_known_by_the_python_and_the_libraries_that_its_code_uses():
