@@ -115,6 +115,7 @@ def test_what_is_left_open_is_not_cut_off_by_a_default(engine):
 
     assert len(drawn()) > 200
     assert len(drawn(top_k=50)) <= 50
+    assert len(drawn(typical_p=1e-6)) == 1
 
 
 @pytest.mark.parametrize("name", ["presence_penalty", "frequency_penalty"])
@@ -146,10 +147,10 @@ def test_lengths_that_are_drawn_and_waves_are_not_refused():
 
 def test_what_the_adapter_does_not_know_is_refused_in_one_line_and_the_engine_lives_on(engine):
     with pytest.raises(EngineError) as caught:
-        prepare(engine, waves([(SHORT, 2)], typical_p=0.5))
+        prepare(engine, waves([(SHORT, 2)], mirostat=2))
     assert str(caught.value) == (
-        "engine 'pytorch': decoding.typical_p: transformers has no such parameter; "
-        "it has temperature, top_p, top_k, min_p, repetition_penalty, seed"
+        "engine 'pytorch': decoding.mirostat: transformers has no such parameter; "
+        "it has temperature, top_p, top_k, min_p, typical_p, repetition_penalty, seed"
     )
     assert len(answers(engine, waves([(SHORT, 2)]))[0]) == 2
 

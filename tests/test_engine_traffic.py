@@ -128,9 +128,11 @@ def test_continuous_batching_has_no_padding_and_shares_no_prompt(tmp_path):
 def test_tokens_can_be_drawn_under_traffic(engine):
     work = closed(2, *[(SHORT, 24)] * 4, batch=2).replace(decoding={"temperature": 1.0, "top_p": 0.9, "top_k": 100})
     assert len(set(run(engine, work).token_ids)) == 4
-    certain = work.replace(decoding={"temperature": 1.0, "top_k": 1})
-    greedy = work.replace(decoding={"temperature": 0.0})
-    assert run(engine, certain).token_ids == run(engine, greedy).token_ids
+    greedy = run(engine, work.replace(decoding={"temperature": 0.0})).token_ids
+    for certain in ({"top_k": 1}, {"min_p": 1.0}):
+        assert run(engine, work.replace(decoding={"temperature": 1.0, **certain})).token_ids == greedy
+    typical = work.replace(decoding={"temperature": 1.0, "typical_p": 1e-6})
+    assert len(set(run(engine, typical).token_ids)) == 1  # one token is the most typical
 
 
 def test_a_way_to_draw_that_continuous_batching_leaves_out_is_refused(engine):

@@ -145,11 +145,16 @@ class Continuous:
             self.manager.destroy()
 
 
+PROCESSORS = {"Repetition": "repetition_penalty", "Typical": "typical_p", "MinP": "min_p"}
+"""The field that makes a processor, by how its class is called."""
+
+
 def check_processors(model: Any, config: GenerationConfig) -> None:
     """Raise Refused for a way to draw that continuous batching would leave out in silence."""
     for processor in model._get_logits_processor(config):
         if getattr(processor, "supports_continuous_batching", None) is False:
-            name = "repetition_penalty" if "Repetition" in type(processor).__name__ else type(processor).__name__
+            kind = type(processor).__name__
+            name = next((field for word, field in PROCESSORS.items() if kind.startswith(word)), kind)
             raise Refused(
                 f"decoding.{name}: transformers leaves it out under continuous batching; "
                 "take pytorch={'traffic': 'queue'}, or leave it out"

@@ -9,7 +9,7 @@ from transformers import GenerationConfig
 
 from .faults import Refused
 
-FIELDS = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "seed")
+FIELDS = ("temperature", "top_p", "top_k", "min_p", "typical_p", "repetition_penalty", "seed")
 # Zero changes no score, so that nothing is left out.
 NEUTRAL_AT_ZERO = ("presence_penalty", "frequency_penalty", "min_p")
 
@@ -54,6 +54,5 @@ def _drawing(decoding: dict[str, Any]) -> dict[str, Any]:
     if drawing["do_sample"]:
         drawing |= {"temperature": decoding["temperature"], "top_p": decoding.get("top_p", 1.0)}
         drawing["top_k"] = decoding.get("top_k", 0)
-        if decoding.get("min_p"):
-            drawing["min_p"] = decoding["min_p"]
+        drawing |= {name: decoding[name] for name in ("min_p", "typical_p") if decoding.get(name)}
     return drawing
