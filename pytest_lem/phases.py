@@ -19,7 +19,10 @@ from pytest_lem.stats.intervals import student
 
 TICKS = 3
 TICK_SECONDS = 0.1
-"""The energy counter's period on the boards that were characterised; a phase under three of them is not resolved."""
+"""The energy counter's period on the boards that were characterised, where no meter tells it.
+
+A phase under three of them is not resolved.
+"""
 
 CACHED = "prompt tokens came out of the prefix cache, so that not all of them were prefilled"
 """Which ones, and how many of each window, no engine tells."""
@@ -49,8 +52,8 @@ class Split:
     sum_error: float | None
 
 
-def split(samples: Sequence[Sample], *, requests: int, prompt_tokens: int) -> Split:
-    """Prefill and decode of a pass of `requests` with `prompt_tokens` in all.
+def split(samples: Sequence[Sample], *, requests: int, prompt_tokens: int, tick_s: float = TICK_SECONDS) -> Split:
+    """Prefill and decode of a pass of `requests` with `prompt_tokens` in all, by a counter with such ticks.
 
     Weighted least squares (weights 1/J², as rounds vary in proportion to what they cost), t-intervals with n − 2
     degrees of freedom. Neither is known where prompt tokens came out of the prefix cache. Raises ValueError for rounds
@@ -73,9 +76,11 @@ def split(samples: Sequence[Sample], *, requests: int, prompt_tokens: int) -> Sp
     wide = student(len(samples) - 2)
     passes = float(np.mean([sample.passes for sample in samples if sample.output == longest]))
     alone = float(np.mean([sample.passes for sample in samples if sample.output == min(s.output for s in samples)]))
+    in_prefill, in_decode = time[0] * alone, time[1] * last * passes
+    short = tuple(too_short("a round spends", seconds, tick_s) for seconds in (in_prefill, in_decode))
     return Split(
-        prefill=_part(prompt_tokens, time[0], cost[0], errors[0] * wide, time[0] * alone, 1 / prompt_tokens),
-        decode=_part(last, time[1] * last, cost[1] * last, errors[1] * last * wide, time[1] * last * passes, 1 / last),
+        prefill=_part(prompt_tokens, time[0], cost[0], errors[0] * wide, 1 / prompt_tokens, short[0]),
+        decode=_part(last, time[1] * last, cost[1] * last, errors[1] * last * wide, 1 / last, short[1]),
         whole_joules=whole,
         sum_error=float((cost[0] + cost[1] * last) / whole - 1),
     )
@@ -105,9 +110,8 @@ def _line(tokens: NDArray[np.float64], values: NDArray[np.float64]) -> tuple[tup
     return (float(found[0]), float(found[1])), (float(errors[0]), float(errors[1]))
 
 
-def _part(tokens: int, seconds: float, joules: float, half: float, seen: float, per: float) -> PhasePart:
-    """A phase; `seen` is how long a round spends in it (s), `per` turns joules of a pass into joules per token."""
-    reason = too_short("a round spends", seen, TICK_SECONDS)
+def _part(tokens: int, seconds: float, joules: float, half: float, per: float, reason: str | None) -> PhasePart:
+    """A phase; `per` turns joules of a pass into joules per token, `reason` is why it is not resolved."""
     if reason:
         return PhasePart(tokens=tokens, seconds=seconds, reason=reason)
     return PhasePart(

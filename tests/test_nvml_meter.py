@@ -164,6 +164,7 @@ def test_a_reading_names_its_gpu_and_can_be_recomputed_from_its_edges():
 
     assert (reading.device, reading.kind, reading.meter) == (A, "gpu", "nvml")
     assert (reading.method, reading.source, reading.faults, reading.notes) == ("counter", "measured", (), ())
+    assert reading.tick_s == pytest.approx(0.1, rel=0.02)
     assert reading.joules == pytest.approx(gpu.true_joules(start, end), rel=0.005)
     head, tail = reading.head, reading.tail
     idle = head.power_w * (start - head.time_ns) + tail.power_w * (tail.time_ns - end)

@@ -65,6 +65,13 @@ def test_a_phase_of_under_three_ticks_is_unresolvable():
     assert found.decode.reason.startswith("unresolvable: a round spends")
 
 
+def test_the_ticks_that_were_seen_tell_what_is_too_short():
+    made = rounds(40.0, 0.5, watts=300.0, passes=1)  # 0.13 s of prefill in a round
+    slow, fast = (split(made, requests=8, prompt_tokens=1000, tick_s=tick_s) for tick_s in (0.1, 0.02))
+    assert slow.prefill.reason == "unresolvable: a round spends 0.13 s in it, less than 3 ticks of 0.1 s"
+    assert fast.prefill.joules_per_token == pytest.approx(0.04)
+
+
 def test_one_length_tells_nothing():
     with pytest.raises(ValueError, match="two lengths"):
         split([Sample(8, 1.0, 1.0, 1)] * 6, requests=1, prompt_tokens=8)

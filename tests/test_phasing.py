@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
-from builders import a_cycle, a_measurement, a_round
+from builders import a_cycle, a_measurement, a_reading, a_round
 from served_lab import Session, poisson
 
 from pytest_lem.model.specs import ProtocolSpec, WorkloadSpec
@@ -87,3 +87,10 @@ def test_groups_whose_prompts_came_out_of_the_cache_have_no_prefill_to_tell():
     assert told.whole_joules == pytest.approx(80.0)
     uncached = found(GROUPS, [a_round(1), a_round(2, counters={"cached_tokens": 0.0})])
     assert uncached.prefill.joules_per_token == pytest.approx(0.1)
+
+
+def test_groups_go_by_the_ticks_of_their_own_counter():
+    slow, quick = (a_round(1, devices=(a_reading(tick_s=tick_s),)) for tick_s in (2.0, 0.1))
+    told = found(GROUPS, [slow, quick])  # 4 s of prefill in a round
+    assert told.prefill.reason == "unresolvable: a round spends 4 s in it, less than 3 ticks of 2 s"
+    assert found(GROUPS, [quick, quick]).prefill.joules_per_token == pytest.approx(0.1)

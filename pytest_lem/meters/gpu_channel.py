@@ -196,6 +196,7 @@ class GpuChannel:
             reason=reason,
             head=head,
             tail=tail,
+            tick_s=self._edges.seen_tick_s if self.has_counter else None,
             before=self._before,
             after=self._after,
             faults=self._all_faults(),

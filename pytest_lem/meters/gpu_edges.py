@@ -63,6 +63,11 @@ class GpuEdges:
         """The counter's period, an H100's until it is known."""
         return self._train.period_ns or REFRESH_NS
 
+    @property
+    def seen_tick_s(self) -> float | None:
+        """The counter's period (s) as it was measured, None until it is known."""
+        return self._train.period_ns and self._train.period_ns / NS
+
     def learn(self) -> None:
         """Watch the counter until its period is known: two or three ticks, once."""
         self._idle_watch(0).learn()

@@ -128,7 +128,7 @@ class RaplMeter:
         head_edge = self._edge(head[1], 0.0, _watts(domain, i, *head))
         work = wrapped_difference(tail[0].microjoules[i], head[1].microjoules[i], domain.wrap) / 1e6
         tail_edge = self._edge(tail[0], work, _watts(domain, i, *tail))
-        reading = self._unread(domain, "").replace(head=head_edge, tail=tail_edge, reason=None)
+        reading = self._unread(domain, "").replace(head=head_edge, tail=tail_edge, tick_s=TICK_S, reason=None)
         if end_ns - start_ns < MIN_WINDOW_S * NS:
             return reading.replace(reason="the window is shorter than 1 s: its edges outweigh it")
         energy = head_tail(head_edge, tail_edge, start_ns, end_ns, tick_s=TICK_S)

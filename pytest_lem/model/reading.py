@@ -59,8 +59,9 @@ class DeviceReading(Frozen):
     `reason` where it could not be read. `source` says measured or estimated, `method` how: `counter`,
     `power-integral`, `rapl`, or an estimate's model. `faults` are guards that make the round invalid; `notes` are
     remarks that do not. `ticks` are all readings of the counter that were taken while the engine worked, as (monotonic
-    ns, J since the first): under traffic only. `before` and `after` are a GPU's state just outside of the window, where
-    asking for it disturbs nothing: its clock may have fallen since the work.
+    ns, J since the first): under traffic only. `tick_s` is the counter's period, null where none was seen. `before` and
+    `after` are a GPU's state just outside of the window, where asking disturbs nothing: its clock may have fallen since
+    the work.
     """
 
     device: str
@@ -74,6 +75,7 @@ class DeviceReading(Frozen):
     head: Edge | None = None
     tail: Edge | None = None
     ticks: tuple[tuple[int, float], ...] = ()
+    tick_s: float | None = None
     before: DeviceState | None = None
     after: DeviceState | None = None
     faults: tuple[str, ...] = ()

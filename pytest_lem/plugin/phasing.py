@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from pytest_lem import mixed_phases
-from pytest_lem.device_joules import Context, engine_joules, whole_pass
+from pytest_lem.device_joules import Context, engine_joules, engine_readings, whole_pass
 from pytest_lem.launches import context_of, launched, launches, nothing_valid, valid_rounds
 from pytest_lem.model.errors import Unavailable, UsageError
 from pytest_lem.model.measurement import Measurement
@@ -15,7 +15,7 @@ from pytest_lem.model.phases import Phases
 from pytest_lem.model.reading import Source
 from pytest_lem.model.round import Round
 from pytest_lem.model.specs import ProtocolSpec, WorkloadSpec
-from pytest_lem.phases import Sample, split
+from pytest_lem.phases import TICK_SECONDS, Sample, split
 from pytest_lem.steady_windows import Windows, steady_windows
 
 ROUNDS = 4
@@ -108,12 +108,12 @@ def _by_windows(
         found, estimated = _samples(measured, length)
         samples += found
         source = "estimated" if estimated else source
-    round_ = next(each for cycle in measured.cycles for each in cycle.rounds) if measured else None
-    if round_ is None:
+    round_ = next((each for cycle in measured.cycles for each in cycle.rounds), None) if measured else None
+    if measured is None or round_ is None:
         raise UsageError(f"{PLACE}: no round was measured")
     requests, prompt_tokens = round_.requests / round_.passes, round_.prompt_tokens / round_.passes
     try:
-        parts = split(samples, requests=round(requests), prompt_tokens=round(prompt_tokens))
+        parts = split(samples, requests=round(requests), prompt_tokens=round(prompt_tokens), tick_s=_tick_s(measured))
     except ValueError as error:
         raise UsageError(f"{PLACE}: {error}") from None
     return Phases(
@@ -127,6 +127,13 @@ def _by_windows(
         sum_error=parts.sum_error,
         source=source,
     )
+
+
+def _tick_s(measured: Measurement) -> float:
+    """The period of the slowest counter that reads the engine's devices; where none was seen that of known boards."""
+    context = context_of(measured)
+    devices = (engine_readings(round_.devices, context) for cycle in measured.cycles for round_ in cycle.rounds)
+    return max((each.tick_s for found in devices for each in found if each.tick_s is not None), default=TICK_SECONDS)
 
 
 def _cached(round_: Round) -> float:
