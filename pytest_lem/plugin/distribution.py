@@ -37,9 +37,14 @@ channel.send(visible_gpus(os.environ))
 
 
 def auto_workers(config: pytest.Config) -> int | None:
-    """What `-n auto` comes to: this host's lanes where a lem option or ini value is set, else None: xdist's own."""
+    """What `-n auto` comes to: this host's lanes where a lem option or ini value is set, else None: xdist's own.
+
+    Nobody works where tests are only collected: no worker is wanted, and no GPU looked for.
+    """
     if not options.asked(config) or os.environ.get("PYTEST_XDIST_AUTO_NUM_WORKERS"):
         return None
+    if config.option.collectonly or config.option.lem_explain:
+        return 0
     from pytest_lem.campaign.lanes import lane_count
     from pytest_lem.model.errors import LemError
     from pytest_lem.plugin.gpus import visible
