@@ -43,7 +43,10 @@ class Option:
 OPTIONS = (
     Option("--lem-backend", "list", "NAME,…", "engines to run; restricts what markers list (default: pytorch)"),
     Option(
-        "--lem-model", "list", "MODEL,…", "synthetic:NAME, a local folder or a hub name; replaces the markers' model"
+        "--lem-model",
+        "list",
+        "MODEL,…",
+        "synthetic:NAME, a local folder or a hub name; replaces a marker's model, restricts a list",
     ),
     Option("--lem-precision", "list", "P,…", "float32, float16, bfloat16 (fp32, fp16, bf16); restricts the markers"),
     Option("--lem-batch", "list", "N,…", "batch sizes; restricts the markers"),
