@@ -133,6 +133,13 @@ def test_a_run_without_experiments_is_distributed_by_xdist_as_ever(project, monk
     project.subprocess("-n2", "--dist=loadscope").assert_outcomes(passed=8)
 
 
+def test_auto_is_a_matter_of_ours_where_the_project_has_a_file_for_us(project, monkeypatch):
+    project.pytester.makefile(".ini", pytest="[pytest]\n")
+    (project.pytester.path / "lem.yaml").write_text("batch: 8\n")
+    monkeypatch.delenv("PYTEST_XDIST_AUTO_NUM_WORKERS", raising=False)
+    assert auto_workers(project.pytester.parseconfig()) == 1  # no GPU here
+
+
 @pytest.mark.parametrize(("arguments", "workers"), [((), None), (("--lem-lanes=3",), 3), (("--lem-quick",), 1)])
 def test_auto_is_a_matter_of_ours_only_where_an_option_asks(project, monkeypatch, arguments, workers):
     project.pytester.makefile(".ini", pytest="[pytest]\n")

@@ -37,7 +37,7 @@ channel.send(visible_gpus(os.environ))
 
 
 def auto_workers(config: pytest.Config) -> int | None:
-    """What `-n auto` comes to: this host's lanes where a lem option or ini value is set, else None: xdist's own.
+    """What `-n auto` comes to: this host's lanes where an option, an ini value or `lem.yaml` asks, else None: xdist's.
 
     Nobody works where tests are only collected: no worker is wanted, and no GPU looked for.
     """
@@ -170,7 +170,7 @@ class WorkerLane:
         self._engines: Any = self._input.pop("lem_engines", None)
 
     def pytest_configure(self) -> None:
-        """Where an option of ours is set: before the project's own code can look for GPUs."""
+        """Where a setting of ours is there: before the project's own code can look for GPUs."""
         if options.asked(self._config):
             self._take()
 

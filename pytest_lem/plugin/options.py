@@ -179,8 +179,9 @@ def pythons(config: pytest.Config) -> dict[str, str]:
 
 
 def asked(config: pytest.Config) -> bool:
-    """Whether any lem option or ini value is set."""
-    return any(config.getoption(o.dest) is not None or (o.kind != "flag" and config.getini(o.dest)) for o in OPTIONS)
+    """Whether any lem option or ini value is set, or the project has a file of its own for them."""
+    told = any(config.getoption(o.dest) is not None or (o.kind != "flag" and config.getini(o.dest)) for o in OPTIONS)
+    return told or (config.rootpath / PROJECT_FILE).is_file()
 
 
 def check(config: pytest.Config) -> None:
@@ -191,7 +192,7 @@ def check(config: pytest.Config) -> None:
         from pytest_lem.plugin.campaign_files import unfold
 
         unfold(config)
-    if not asked(config) and not (config.rootpath / PROJECT_FILE).is_file():
+    if not asked(config):
         return
     from pytest_lem.model.errors import LemError
     from pytest_lem.plugin.check import check_options
