@@ -63,6 +63,8 @@ class Adapter:
             "imported": sorted(name for name in ours if name in sys.modules),
             "ranks": [{"rank": rank} for rank in range(request.get("ranks", 1))],
         }
+        if "FAKE_VERSION" in os.environ:  # of the environment it lives in, not of what is asked
+            observed["versions"] = {"fake": os.environ["FAKE_VERSION"], "cuda": None}
         for name, value in self.options.get("wrong", {}).items():
             place = observed if name in observed else observed["options"]
             place[name] = value

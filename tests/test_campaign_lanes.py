@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_lem.campaign.lanes import LaneOptions, lane_count, lane_gpus, parse_shard, spread, unit_of
+from pytest_lem.campaign.lanes import LaneOptions, lane_count, lane_gpus, parse_shard, spread
 from pytest_lem.model.errors import UsageError
 
 GPUS = ("GPU-a", "GPU-b", "GPU-c", "GPU-d", "GPU-e")
@@ -19,28 +19,6 @@ sizes = st.lists(st.integers(1, 9), max_size=9)
 def items(sizes):
     """Units of these sizes, one after another."""
     return [unit for unit, size in enumerate(sizes) for _ in range(size)]
-
-
-@pytest.mark.parametrize(
-    ("nodeid", "unit"),
-    [
-        ("test_a.py::test_decode[pytorch-bf16-b8-c0]", "test_a.py::test_decode[pytorch-bf16"),
-        ("test_a.py::test_decode[pytorch-bf16-b32-c11]", "test_a.py::test_decode[pytorch-bf16"),
-        ("test_a.py::test_decode[pytorch-bf16-c0]", "test_a.py::test_decode[pytorch-bf16"),
-        ("test_a.py::test_decode[vllm-llama_3.2_1b-fp16-o1-b8-c0]", "test_a.py::test_decode[vllm-llama_3.2_1b-fp16-o1"),
-        ("a/b.py::TestIt::test_x[own-1-fake-fp32-b1-c0]", "a/b.py::TestIt::test_x[own-1-fake-fp32"),
-        ("test_a.py::test_x[fake-fp32-o0_cpu_in256_qps2.5-b1-c0]", "test_a.py::test_x[fake-fp32-o0_cpu_in256_qps2.5"),
-        ("test_a.py::test_x[a[0]-fake-fp32-b1-c0]@group", "test_a.py::test_x[a[0]-fake-fp32"),
-        ("test_a.py::test_plain", None),
-        ("test_a.py::test_plain[b8-c0]", None),
-        ("test_a.py::test_plain[fake-bf16-b8]", None),
-        ("test_a.py::test_plain[bf16-b8-c0]", None),
-        ("test_a.py::test_decode[fake-bf16-b8-c0-more]", None),
-        ("test_a.py::test_decode[fake-int8-b8-c0]", None),
-    ],
-)
-def test_an_id_tells_its_experiment_without_batch_and_cycle(nodeid, unit):
-    assert unit_of(nodeid) == unit
 
 
 def test_a_host_has_a_lane_for_each_set_of_gpus():

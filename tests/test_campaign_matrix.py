@@ -56,6 +56,27 @@ def test_the_command_line_replaces_a_markers_model():
     assert cell.engine.model == "synthetic:llama-3.2-1b"
 
 
+MODELS = ["synthetic:tiny", "synthetic:llama-3.2-1b"]
+ONE_EACH = {"experiments": [{"model": "synthetic:tiny", "batch": 8}, {"model": "synthetic:llama-3.2-1b", "batch": 8}]}
+
+
+@pytest.mark.parametrize(
+    "marker", [{"model": MODELS}, ONE_EACH, {"model": MODELS[0], "experiments": [{}, ONE_EACH["experiments"][1]]}]
+)
+def test_the_command_line_restricts_a_test_of_several_models(marker):
+    (cell,) = made(marker, {"model": ["synthetic:llama-3.2-1b", "synthetic:tiny-moe"]})
+    assert cell.engine.model == "synthetic:llama-3.2-1b"
+    emptied = made(marker, {"model": ["synthetic:tiny-moe"]})
+    assert isinstance(emptied, Emptied)
+    assert emptied.reason.startswith("--lem-model=synthetic:tiny-moe leaves nothing of this test's model=['synthetic:t")
+
+
+def test_the_command_line_replaces_the_one_model_of_a_list_of_experiments():
+    marker = {"experiments": [{"model": "synthetic:tiny", "batch": batch} for batch in (1, 8)]}
+    found = made(marker, {"model": ["synthetic:llama-3.2-1b"]})
+    assert [(cell.engine.model, cell.workload.batch) for cell in found] == [(MODELS[1], 1), (MODELS[1], 8)]
+
+
 def test_settings_fill_what_nobody_else_says():
     (cell,) = made({"batch": 4}, settings={"precision": ["fp16"], "batch": ["64"]})
     assert (cell.engine.precision, cell.workload.batch) == ("float16", 4)

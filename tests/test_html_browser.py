@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import project  # noqa: F401 - puts the project's root on the path
 import pytest
-from builders import a_measurement, an_environment, metrics
+from builders import a_cycle, a_measurement, an_environment, metrics
 from test_render_html import EVIL, a_report
 
 from benchmarks.pages import simulated
+from pytest_lem.model.cycle import Gap
 from pytest_lem.render.html.page import report_page
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
@@ -168,6 +169,14 @@ def test_numbers_are_shown_in_the_units_of_the_tables(visit, page_file):
                 return `${lem.number(values[values.length - 1] * s.factor)} ${s.unit}`.trim(); })"""
     )
     assert told == ["412 mJ/tok", "1400 W", "20.0 kW", "12000 tok/s", "350 µs", "2.98 GiB", "41.2 mJ/tok", "0.993"]
+
+
+def test_the_gap_before_an_engine_stands_beside_its_configuration(visit, tmp_path):
+    waited = a_cycle(1, gap=Gap(asked="cool:120", seconds=42.0, ended="cool"))
+    path = tmp_path / "page.html"
+    path.write_text(report_page([a_report(a_measurement(cycles=[a_cycle(0), waited]))]))
+    told = visit(path).locator("#rounds-said li").all_inner_texts()
+    assert told == ["cycle 1: waited 42 s before its engine started (--lem-gap=cool:120: cool)"]
 
 
 def test_the_theme_is_the_systems_until_it_is_chosen_and_then_remembered(visit, page_file):

@@ -251,6 +251,25 @@ def test_a_run_from_another_environment_is_not_mixed_with_this_one(project):
     )
 
 
+def test_an_engine_that_was_changed_in_its_own_environment_does_not_go_on_with_the_run(project, monkeypatch):
+    project.write(TEST.replace("[1, 8]", "[1, 2, 8]"))
+    monkeypatch.setenv("FAKE_VERSION", "1.0")
+    project.run("-k", "b1")
+    monkeypatch.setenv("FAKE_VERSION", "2.0")
+    result = project.run("--lem-resume")
+    result.assert_outcomes(passed=1, errors=2)  # what was measured needs no engine
+    line = (
+        "--lem-resume: fake is not the engine that this run measured with: fake 1.0 then, 2.0 now; give it its "
+        "interpreter of then (--lem-python=fake=PATH), or begin a new run"
+    )
+    assert line in result.outlines
+    assert [line in each for each in project.report()["missing"]] == [True, True]
+    assert (len(measured(project)), starts(project)) == (1, 2)  # the second refusal starts nothing
+    monkeypatch.setenv("FAKE_VERSION", "1.0")
+    project.run("--lem-resume").assert_outcomes(passed=3)
+    assert project.report()["missing"] == []
+
+
 @pytest.mark.xdist
 def test_workers_continue_a_run_too(project):
     project.write(KILLED.replace("os.kill(os.getpid(), 9)", "raise KeyboardInterrupt"))

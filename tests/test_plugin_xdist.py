@@ -33,6 +33,34 @@ def test_two_lanes_measure_side_by_side_each_its_own_experiments(campaign):
     assert (report["missing"], report["run"]["complete"]) == ([], True)
 
 
+TWO_TESTS_OF_ONE_ENGINE = """
+import pytest
+
+FAKE = {"backend": "fake", "fake": {"token_seconds": 0.001}, "output_tokens": 4, "cycles": 2}
+
+@pytest.mark.lem(prompt_tokens=[4, 8], **FAKE)
+def test_decode(lem_backend, lem_workload, lem_energy):
+    lem_energy.measure(lem_backend, lem_workload)
+
+@pytest.mark.lem(model=["synthetic:tiny", "synthetic:tiny-moe"], **FAKE)
+def test_models(lem_backend, lem_workload, lem_energy):
+    lem_energy.measure(lem_backend, lem_workload)
+"""
+
+
+def test_one_engine_starts_as_often_on_two_lanes_as_alone_whatever_its_tests_are_called(campaign):
+    """`test_decode[fake-bf16-in4-…]` and `test_models[fake-tiny-bf16-…]` need one engine, `tiny_moe` another."""
+    campaign.project.write(TWO_TESTS_OF_ONE_ENGINE)
+    for options in ((), ("-n1",), LANES):
+        result = campaign.run(*options)
+        result.assert_outcomes(passed=8)
+        result.stdout.fnmatch_lines(["lem: 8 tests of 4 experiments, 4 engine starts*"])
+        assert campaign.engine_starts() == 4
+    other, shared = sorted(campaign.measured().values(), key=len)
+    assert other == {f"test_models[fake-tiny_moe-bf16-b1-c{cycle}]" for cycle in (0, 1)}
+    assert len(shared) == 6
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["load", "loadscope", "loadfile", "loadgroup", "worksteal"])
 def test_every_mode_of_distribution_comes_to_the_same_lanes(campaign, mode):
@@ -103,6 +131,13 @@ def test_a_run_without_experiments_is_distributed_by_xdist_as_ever(project, monk
         """
     )
     project.subprocess("-n2", "--dist=loadscope").assert_outcomes(passed=8)
+
+
+def test_auto_is_a_matter_of_ours_where_the_project_has_a_file_for_us(project, monkeypatch):
+    project.pytester.makefile(".ini", pytest="[pytest]\n")
+    (project.pytester.path / "lem.yaml").write_text("batch: 8\n")
+    monkeypatch.delenv("PYTEST_XDIST_AUTO_NUM_WORKERS", raising=False)
+    assert auto_workers(project.pytester.parseconfig()) == 1  # no GPU here
 
 
 @pytest.mark.parametrize(("arguments", "workers"), [((), None), (("--lem-lanes=3",), 3), (("--lem-quick",), 1)])

@@ -45,6 +45,15 @@ def test_auto_is_one_worker_a_gpu_and_each_sees_its_own(campaign, gpus):
     assert {lanes for _, _, lanes, _, _ in campaign.ran()} == {"4"}
 
 
+@pytest.mark.parametrize("look", ["--collect-only", "--lem-explain"])
+def test_who_only_looks_at_the_tests_looks_for_no_gpu_with_auto_either(campaign, look):
+    module = "from pathlib import Path\ndef nvmlInit():\n    Path('touched').touch()\n    raise AssertionError\n"
+    (campaign.path / "site" / "pynvml.py").write_text(module)
+    result = campaign.project.subprocess("-nauto", look, "--lem-gpus=0")
+    assert (result.ret, "fake-bf16-b8-c1" in result.stdout.str()) == (0, True)
+    assert not (campaign.path / "touched").exists()
+
+
 def test_a_lane_may_own_several_of_the_gpus_that_are_left_to_the_run(campaign, gpus, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,2,1,GPU-a")
     campaign.run("-nauto", "--lem-gpus-per-worker=2").assert_outcomes(passed=10)

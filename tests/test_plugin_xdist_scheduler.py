@@ -58,7 +58,8 @@ class Run:
         self.crashed = []
         self.reports = []
         hook = SimpleNamespace(pytest_collectreport=lambda report: self.reports.append(report))
-        self.scheduler = LaneScheduling(SimpleNamespace(hook=hook), self.ids, self.workers, lambda worker: worker.lane)
+        config = SimpleNamespace(hook=hook)
+        self.scheduler = LaneScheduling(config, self.ids, engines(self.ids), self.workers, lambda worker: worker.lane)
         for worker in self.workers:
             self.scheduler.add_node_collection(worker, self.ids)
         self.scheduler.schedule()
@@ -111,6 +112,11 @@ class Run:
 
 def experiments(*sizes):
     return [f"t.py::test[e{unit}-fake-bf16-b{item}-c0]" for unit, size in enumerate(sizes) for item in range(size)]
+
+
+def engines(ids):
+    """What workers tell of these ids: the number behind the e of an experiment."""
+    return [int(nodeid.partition("[e")[2].partition("-")[0]) if "[e" in nodeid else None for nodeid in ids]
 
 
 def plain(count):
@@ -222,6 +228,19 @@ def test_everything_runs_once_in_any_order_of_events_and_crashes(sizes, before, 
     assert len(homes) == len(sizes)  # an experiment's items on one lane
 
 
+def test_experiments_of_one_engine_run_in_one_lane_whichever_test_names_them():
+    ids = [
+        f"t.py::test_{name}[e{engine}-fake-bf16-{words}b1-c{cycle}]"
+        for engine in (0, 1)
+        for cycle in (0, 1)
+        for name, words in (("decode", "in8_"), ("decode", "in64_"), ("more", ""))
+    ]
+    run = Run([*ids, "t.py::test_decode[e0-fake-bf16-in8_b1-gate-joules_per_token]"], lanes=2)
+    run.finish()
+    assert [index for lane, index in run.ran if lane == 0] == [*range(6), 12]
+    assert [index for lane, index in run.ran if lane == 1] == [*range(6, 12)]
+
+
 class Theirs:
     """Stands for the scheduler that xdist would have made."""
 
@@ -249,8 +268,10 @@ class Theirs:
 def chosen(*collections, lane=lambda worker: worker.lane):
     theirs = Theirs()
     quiet = SimpleNamespace(getplugin=lambda name: None)  # no terminal to announce a plan on
-    scheduler = ChosenScheduling(SimpleNamespace(pluginmanager=quiet), theirs, lane)
     workers = [Worker(f"gw{number}", ("", number)) for number in range(len(collections))]
+    told = {worker: engines(collection) for worker, collection in zip(workers, collections, strict=True)}
+    told = {worker: found if any(each is not None for each in found) else [] for worker, found in told.items()}
+    scheduler = ChosenScheduling(SimpleNamespace(pluginmanager=quiet), theirs, lane, told.__getitem__)
     for worker, collection in zip(workers, collections, strict=True):
         scheduler.add_node(worker)
         scheduler.add_node_collection(worker, collection)

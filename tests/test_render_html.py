@@ -28,6 +28,7 @@ from builders import (
 )
 
 from benchmarks.pages import simulated
+from pytest_lem.model.cycle import Gap
 from pytest_lem.model.phases import BasePart, PhasePart, Phases
 from pytest_lem.model.reading import DeviceState
 from pytest_lem.render.configuration import provenance
@@ -136,6 +137,21 @@ def test_an_invalid_round_says_why_and_a_noted_one_what():
     ((place, why),) = packed["bad"]
     assert (place, data["texts"][why]) == (1, "another process used the GPU")
     assert [(place, [data["texts"][each] for each in notes]) for place, notes in packed["said"]] == [(2, ["late"])]
+
+
+def test_the_gap_before_an_engine_is_told_in_one_line():
+    cool = Gap(asked="cool:120", seconds=42.04, ended="cool", temperature_c={"GPU-5c0ffee0": 41}, power_w={})
+    capped = Gap(asked="cool", seconds=300.0, ended="cap", temperature_c={"GPU-a": 55}, power_w={"GPU-a": 91.26})
+    fixed = Gap(asked="30", seconds=30.0, ended="elapsed")
+    cycles = [a_cycle(index, gap=gap) for index, gap in enumerate((None, cool, capped, fixed))]
+    data = data_of(a_report(a_measurement(cycles=cycles)))
+    packed = data["rows"][0]["cycles"]
+    assert [data["texts"][each["gap"]] if "gap" in each else None for each in packed] == [
+        None,
+        "waited 42 s before its engine started (--lem-gap=cool:120: cool; GPU-5c0f 41 °C)",
+        "waited 300 s before its engine started (--lem-gap=cool: not cool at its cap; GPU-a 55 °C 91.3 W)",
+        "waited 30 s before its engine started (--lem-gap=30: elapsed)",
+    ]
 
 
 def test_a_round_without_joules_leaves_a_gap_and_the_device_says_why():

@@ -93,6 +93,17 @@ def test_what_cannot_be_mixed_is_one_line_with_both_runs_and_the_fact(changes, f
     assert conflicts([part(1), part(2, **changes)]) == [FOUND + fact]
 
 
+@pytest.mark.parametrize("other", ["AMD EPYC 9554, 96 cores", "Intel Xeon 8480, 48 cores"])
+def test_hosts_of_other_cpus_are_not_mixed(other):
+    xeon = an_environment(cpu="Intel Xeon 8480, 96 cores")
+    there = xeon.replace(host="bench-2")
+    assert conflicts([part(1, environment=xeon), part(2, environment=there)]) == []
+    there = there.replace(cpu=other)
+    assert conflicts([part(1, environment=xeon), part(2, environment=there)]) == [
+        f"{FOUND}CPU Intel Xeon 8480, 96 cores and {other}"
+    ]
+
+
 def test_a_gpu_and_none_are_not_mixed():
     bare = part(2, environment=an_environment(gpus=[]))
     assert conflicts([part(1), bare]) == [

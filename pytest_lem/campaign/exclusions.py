@@ -91,10 +91,6 @@ def _within(value: Mapping[str, Any], *, whole: bool, place: str) -> Callable[[A
     )
 
 
-def _between(found: float, low: float | None, high: float | None) -> bool:
-    return (low is None or found >= low) and (high is None or found <= high)
-
-
 def _fields(name: str, value: Mapping[str, Any], place: str) -> Test:
     """Some fields of a keyword that has its own; a preset stands for those of its name."""
     fields = {

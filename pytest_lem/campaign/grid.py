@@ -28,7 +28,7 @@ LOAD_AXES = (
     "slo",
     "batch",
 )
-RESTRICTED = ("backend", "precision", "batch")
+RESTRICTED = ("backend", "model", "precision", "batch")
 WHOLE = {"batch": True, "prompt_tokens": True, "output_tokens": True, "requests": True, "target_qps": False}
 DEFAULTS: Mapping[str, Any] = {"backend": "pytorch"} | {
     name: kind.model_fields[name].get_default(call_default_factory=True)
@@ -79,6 +79,9 @@ def experiments(layers: Layers, known: frozenset[str]) -> list[Layers]:
     if not entries:
         raise UsageError(f"{source.blame('experiments')}: experiments is empty; name at least one, or leave it out")
     found = []
+    below = layers.source("model")
+    model = DEFAULTS["model"] if below is None else below.values["model"]
+    models = {repr(entry.get("model", model)) for entry in entries if isinstance(entry, Mapping)}
     for index, entry in enumerate(entries):
         path = f"experiments[{index}]"
         if not isinstance(entry, Mapping):
@@ -88,7 +91,7 @@ def experiments(layers: Layers, known: frozenset[str]) -> list[Layers]:
             if name in entry:
                 raise UsageError(f"{own.blame(name)}: {name} stands beside experiments, not in one of them")
         check_keywords(replace(layers, marker={}, project={}, experiment=own), known)
-        found.append(replace(layers, experiment=own))
+        found.append(replace(layers, experiment=own, models_differ=len(models) > 1))
     return found
 
 

@@ -1,7 +1,7 @@
 """Who measures what: lanes of a host, and chunks of a run for lanes and shards. Pure.
 
-A *lane* is what may measure at one time on one set of GPUs. A *unit* is what must stay in one lane or shard: all cycles
-and batches of one experiment.
+A *lane* is what may measure at one time on one set of GPUs. A *unit* is what must stay in one lane or shard: whatever
+needs one engine in a lane, all cycles of one experiment in a shard.
 """
 
 from __future__ import annotations
@@ -12,19 +12,9 @@ from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
 from pytest_lem.model.errors import UsageError
-from pytest_lem.model.precision import PRECISION_IDS
 
-_PRECISIONS = "|".join(PRECISION_IDS.values())
-_EXPERIMENT = re.compile(
-    rf"(?P<unit>.+\[.+-(?:{_PRECISIONS})(?:-(?!b\d+-(?:c|gate-))[^-\]]+)?)(?:-b\d+)?"
-    r"-(?:c\d+|gate-\w+)\](?:@.*)?",
-    re.DOTALL,
-)
-"""`test[<user's own>-<backend>-<model>-<precision>-<options>-b<N>-c<N>]`, and xdist's `@<group>` behind it.
-
-A gate's id ends in `gate-<metric>` instead of its cycle.
-"""
 _GATE = re.compile(r"[-\[]gate-\w+\](?:@.*)?$")
+"""The end of a gate's id, in place of a cycle's, and xdist's `@<group>` behind it."""
 
 
 @dataclass(frozen=True)
@@ -62,12 +52,6 @@ def lane_gpus(slot: int, visible: Sequence[str], options: LaneOptions) -> tuple[
     if slot >= lane_count(visible, options):
         return None
     return tuple(visible[slot * options.gpus : (slot + 1) * options.gpus])
-
-
-def unit_of(nodeid: str) -> str | None:
-    """The function and its experiment without batch and cycle; None for an id that names no experiment of ours."""
-    found = _EXPERIMENT.fullmatch(nodeid)
-    return found["unit"] if found else None
 
 
 def is_gate(nodeid: str) -> bool:

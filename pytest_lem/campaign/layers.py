@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from pytest_lem.campaign.values import unknown, validated
+from pytest_lem.campaign.values import as_list, unknown, validated
 from pytest_lem.model.specs import ProtocolSpec, WorkloadSpec
 
 ENGINE_FIELDS = ("model", "precision", "device", "gpus")
@@ -62,7 +62,8 @@ class Layers:
 
     `project` is the project's own file, `place` names the marker in errors, `origins` maps `marker`, `command`,
     `project` and `settings` to the origins of their paths. `experiment` lies above the marker where one of a list of
-    experiments is meant. A marker that is `written_down` stands in a file, whose lines its errors name.
+    experiments is meant; `models_differ` tells that the experiments of that list name several models. A marker that is
+    `written_down` stands in a file, whose lines its errors name.
     """
 
     marker: Mapping[str, Any]
@@ -73,6 +74,7 @@ class Layers:
     project: Mapping[str, Any] = field(default_factory=dict)
     origins: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     experiment: Layer | None = None
+    models_differ: bool = False
     written_down: bool = False
 
     @cached_property
@@ -96,9 +98,14 @@ class Layers:
         return next((layer for layer in self.written if name in layer.values), None)
 
     def restricted(self, name: str) -> Layer | None:
-        """The layer whose list of `name` the command line may only restrict: the test's own."""
-        own = self.written[:-2]
-        return next((layer for layer in own if name in layer.values), None)
+        """The layer whose list of `name` the command line may only restrict: the test's own.
+
+        None where it says nothing, and for a model that is the test's only one: another takes its place.
+        """
+        own = next((layer for layer in self.written[:-2] if name in layer.values), None)
+        if name == "model" and own is not None and len(as_list(own.values[name])) < 2 and not self.models_differ:
+            return None
+        return own
 
 
 def check_keywords(layers: Layers, sections: Collection[str]) -> None:

@@ -1,7 +1,7 @@
 """Layers of configuration → the experiments of one test, in order.
 
 From the lowest: defaults of the specs, ini, the project's `lem.yaml`, the marker, one of a list of experiments, the
-command line, which restricts a test's own lists (backend, precision, batch) and replaces its model.
+command line, which restricts a test's own lists (backend, model, precision, batch) and replaces a single model.
 """
 
 from __future__ import annotations

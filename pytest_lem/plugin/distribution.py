@@ -3,12 +3,14 @@
 What a worker's `workerinput` holds: `lem_slot`, its number among the `lem_workers` of its host (from the controller);
 `lem_lane`, `lem_lanes` and `lem_gpus` once the worker has taken its lane: which of how many of this host, and the UUIDs
 it owns; `lem_host_gpus`, those that it saw before. A worker too many has no `lem_lane` and no `lem_gpus`. GPUs are
-counted where they are, and only when something measures: a plain run starts no NVML.
+counted where they are, and only when something measures: a plain run starts no NVML. `lem_engines` is a channel on
+which a worker tells, once it has collected, which engine each of its items needs: ids alone cannot say it.
 """
 
 from __future__ import annotations
 
 import os
+from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +18,7 @@ import pytest
 
 from pytest_lem.plugin import options
 from pytest_lem.plugin.collection import engine_key, is_lem
+from pytest_lem.plugin.ordering import engines
 
 if TYPE_CHECKING:
     from pytest_lem.campaign.lanes import LaneOptions
@@ -34,9 +37,14 @@ channel.send(visible_gpus(os.environ))
 
 
 def auto_workers(config: pytest.Config) -> int | None:
-    """What `-n auto` comes to: this host's lanes where a lem option or ini value is set, else None: xdist's own."""
+    """What `-n auto` comes to: this host's lanes where an option, an ini value or `lem.yaml` asks, else None: xdist's.
+
+    Nobody works where tests are only collected: no worker is wanted, and no GPU looked for.
+    """
     if not options.asked(config) or os.environ.get("PYTEST_XDIST_AUTO_NUM_WORKERS"):
         return None
+    if config.option.collectonly or config.option.lem_explain:
+        return 0
     from pytest_lem.campaign.lanes import lane_count
     from pytest_lem.model.errors import LemError
     from pytest_lem.plugin.gpus import visible
@@ -84,6 +92,7 @@ class Distribution:
         self._taken: set[tuple[str, int]] = set()
         self._capacity: dict[str, int] = {}
         self._remote_gpus: dict[str, tuple[str, ...] | None] = {}
+        self._engines: dict[str, list[int | None]] = {}
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
@@ -96,6 +105,8 @@ class Distribution:
         self._places[node.gateway.id] = place
         node.workerinput["lem_slot"] = place[1]
         node.workerinput["lem_workers"] = sum(self._host(spec) == host for spec in node.nodemanager.specs)
+        node.workerinput["lem_engines"] = channel = node.gateway.newchannel()
+        channel.setcallback(partial(self._engines.__setitem__, node.gateway.id))
         if host != HERE and host not in self._remote_gpus:
             self._remote_gpus[host] = ask(node.gateway)
 
@@ -107,13 +118,17 @@ class Distribution:
 
     @pytest.hookimpl(tryfirst=True, optionalhook=True)
     def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> ChosenScheduling | None:
-        """Wrap the scheduler that everybody else would have made, until the ids show whether anything measures."""
+        """Wrap the scheduler that everybody else would have made, until it is known whether anything measures."""
         if config.getvalue("dist") not in MODES:
             return None
         from pytest_lem.plugin.scheduler import ChosenScheduling
 
         others = config.pluginmanager.subset_hook_caller("pytest_xdist_make_scheduler", [self])
-        return ChosenScheduling(config, others(config=config, log=log), self.lane_of)
+        return ChosenScheduling(config, others(config=config, log=log), self.lane_of, self.engines_of)
+
+    def engines_of(self, node: Any) -> list[int | None]:
+        """The engine of each item that a worker has collected, as a number; nothing where none of them is ours."""
+        return self._engines.get(node.gateway.id, [])
 
     def lane_of(self, node: Any) -> tuple[str, int] | None:
         """The lane of a worker as (host, number), None for a worker too many. Raises UsageError and MeterError."""
@@ -151,16 +166,21 @@ class WorkerLane:
         self._input: dict[str, Any] = config.workerinput  # type: ignore[attr-defined]  # xdist sets it
         self._config = config
         self._reason = ""
+        # Taken away: others may write down what a worker was given.
+        self._engines: Any = self._input.pop("lem_engines", None)
 
     def pytest_configure(self) -> None:
-        """Where an option of ours is set: before the project's own code can look for GPUs."""
+        """Where a setting of ours is there: before the project's own code can look for GPUs."""
         if options.asked(self._config):
             self._take()
 
+    @pytest.hookimpl(tryfirst=True)
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Where only the tests tell; a run without any keeps the GPUs it has."""
+        """Where only the tests tell; a run without any keeps the GPUs it has. Before xdist tells that all are found."""
         if any(map(is_lem, session.items)):
             self._take()
+            if self._engines is not None:
+                self._engines.send(engines(session.items))
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:

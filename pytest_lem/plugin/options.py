@@ -43,7 +43,10 @@ class Option:
 OPTIONS = (
     Option("--lem-backend", "list", "NAME,…", "engines to run; restricts what markers list (default: pytorch)"),
     Option(
-        "--lem-model", "list", "MODEL,…", "synthetic:NAME, a local folder or a hub name; replaces the markers' model"
+        "--lem-model",
+        "list",
+        "MODEL,…",
+        "synthetic:NAME, a local folder or a hub name; replaces a marker's model, restricts a list",
     ),
     Option("--lem-precision", "list", "P,…", "float32, float16, bfloat16 (fp32, fp16, bf16); restricts the markers"),
     Option("--lem-batch", "list", "N,…", "batch sizes; restricts the markers"),
@@ -176,8 +179,9 @@ def pythons(config: pytest.Config) -> dict[str, str]:
 
 
 def asked(config: pytest.Config) -> bool:
-    """Whether any lem option or ini value is set."""
-    return any(config.getoption(o.dest) is not None or (o.kind != "flag" and config.getini(o.dest)) for o in OPTIONS)
+    """Whether any lem option or ini value is set, or the project has a file of its own for them."""
+    told = any(config.getoption(o.dest) is not None or (o.kind != "flag" and config.getini(o.dest)) for o in OPTIONS)
+    return told or (config.rootpath / PROJECT_FILE).is_file()
 
 
 def check(config: pytest.Config) -> None:
@@ -188,7 +192,7 @@ def check(config: pytest.Config) -> None:
         from pytest_lem.plugin.campaign_files import unfold
 
         unfold(config)
-    if not asked(config) and not (config.rootpath / PROJECT_FILE).is_file():
+    if not asked(config):
         return
     from pytest_lem.model.errors import LemError
     from pytest_lem.plugin.check import check_options

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
 
 import pytest
@@ -76,13 +76,23 @@ def _outside(ours: Sequence[pytest.Item], shard: str) -> list[pytest.Item]:
     return [item for item, chunk in zip(grouped, chunks, strict=True) if chunk != index - 1]
 
 
+def engines(items: Iterable[pytest.Item]) -> list[int | None]:
+    """Which engine each item needs, numbered as they first appear; a gate its experiment's. None for one without."""
+    keys = [engine_key(item.cycles[-1] if isinstance(item, gates.GateItem) else item) for item in items]
+    return [launch and launch[0] for launch in _numbered(keys)]
+
+
 def _launches(items: Sequence[pytest.Item]) -> list[tuple[int, int]]:
-    """Each item's (engine, cycle); engines as numbers, since a spec's own hash reads all of its fields."""
-    keys: list[tuple[Any, int]] = [key for item in items if (key := engine_key(item))]
-    specs = {id(spec): spec for spec, _ in keys}
+    """Each item's (engine, cycle), engines as numbers; all of them need one."""
+    return [launch for launch in _numbered([engine_key(item) for item in items]) if launch is not None]
+
+
+def _numbered(keys: Sequence[tuple[Any, int] | None]) -> list[tuple[int, int] | None]:
+    """Numbers for specs: a spec's own hash reads all of its fields, and thousands of items share one."""
+    specs = {id(key[0]): key[0] for key in keys if key}
     numbers: dict[Any, int] = {}
     known = {name: numbers.setdefault(spec, len(numbers)) for name, spec in specs.items()}
-    return [(known[id(spec)], cycle) for spec, cycle in keys]
+    return [(known[id(key[0])], key[1]) if key else None for key in keys]
 
 
 def _unit(item: pytest.Item) -> Hashable:

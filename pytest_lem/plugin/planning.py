@@ -33,9 +33,9 @@ def pytest_report_collectionfinish(config: pytest.Config, items: Sequence[pytest
     return f"lem: {plan(list(_steps(config, left)), done=len(ours) - len(left)).line}"
 
 
-def announce(config: pytest.Config, ids: Iterable[str], lanes: int) -> None:
-    """The same for xdist's controller, which knows the tests by their ids alone."""
-    from pytest_lem.campaign.lanes import is_gate, unit_of
+def announce(config: pytest.Config, ids: Sequence[str], engines: Sequence[int | None], lanes: int) -> None:
+    """The same for xdist's controller, which knows of the tests their ids, and which of them share an engine."""
+    from pytest_lem.campaign.lanes import is_gate
     from pytest_lem.campaign.plan import Step, expected_seconds, plan
     from pytest_lem.model.specs import ProtocolSpec
     from pytest_lem.store.durations import read_durations
@@ -46,14 +46,14 @@ def announce(config: pytest.Config, ids: Iterable[str], lanes: int) -> None:
         return
     done, known = _done(config), read_durations(options.results(config)).experiments
     guess = expected_seconds(ProtocolSpec())
-    ours = [test for test in ids if unit_of(test) is not None and not is_gate(test)]
+    needed = zip(ids, engines, strict=True)
+    ours = {test: engine for test, engine in needed if engine is not None and not is_gate(test)}
     left = [test for test in ours if test not in done]
     steps = [
-        Step(experiment_of(test), (unit_of(test), cycle_of(test)), guess, known.get(experiment_of(test)))
-        for test in left
+        Step(experiment_of(test), (ours[test], cycle_of(test)), guess, known.get(experiment_of(test))) for test in left
     ]
     reporter.ensure_newline()
-    for note in _notes(config, ours):
+    for note in _notes(config, list(ours)):
         reporter.write_line(f"lem: {note}")
     reporter.write_line(f"lem: {plan(steps, lanes=lanes, done=len(ours) - len(left), before=BY_NAME).line}")
 

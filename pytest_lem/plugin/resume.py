@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,11 +51,7 @@ def _age(record: Path) -> tuple[str, int]:
 
 def differences(then: Environment, now: Environment) -> list[str]:
     """What is not as it was when the run began: samples of both would not be one run's."""
-    found = [
-        f"{name} {old or 'absent'} then, {new or 'absent'} now"
-        for name in sorted({*then.packages, *now.packages})
-        if (old := then.packages.get(name)) != (new := now.packages.get(name))
-    ]
+    found = _other_versions(then.packages, now.packages)
     if then.host != now.host:
         found.append(f"host {then.host} then, {now.host} now")
     if then.python != now.python:
@@ -66,12 +63,24 @@ def differences(then: Environment, now: Environment) -> list[str]:
     return found + [f"GPU {gpu.uuid} has another driver or power limit now" for gpu in changed]
 
 
+def _other_versions(then: Mapping[str, str | None], now: Mapping[str, str | None]) -> list[str]:
+    return [
+        f"{name} {old or 'absent'} then, {new or 'absent'} now"
+        for name in sorted({*then, *now})
+        if (old := then.get(name)) != (new := now.get(name))
+    ]
+
+
 @dataclass(frozen=True)
 class Recall:
-    """What the run that is continued has: whole measurements of each item, and items that failed with their reasons."""
+    """What the run that is continued has: whole measurements of each item, and items that failed with their reasons.
+
+    `versions` are those that each engine told which measured them.
+    """
 
     measurements: dict[str, list[Measurement]] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
+    versions: dict[str, dict[str, str | None]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, folder: Path, *, retry: bool) -> Recall:
@@ -81,10 +90,27 @@ class Recall:
 
         found = gather(folder)
         whole: dict[str, list[Measurement]] = {}
+        versions: dict[str, dict[str, str | None]] = {}
         for each in current(found.measurements):
             if is_whole(each) and _has_valid(each):
                 whole.setdefault(each.test, []).append(each)
-        return cls(whole, {} if retry else still_failed(found))
+                if each.engine is not None and (told := each.engine.observed.get("versions")):
+                    versions[each.engine.requested.backend] = told
+        return cls(whole, {} if retry else still_failed(found), versions)
+
+    def refusal(self, backend: str, versions: Mapping[str, str | None] | None) -> str | None:
+        """Why an engine that tells these versions measures nothing for this run; None where it may.
+
+        One that lives in an interpreter of its own may have changed since, and nobody else would notice.
+        """
+        then = self.versions.get(backend)
+        other = _other_versions(then, versions or {}) if then else []
+        if not other:
+            return None
+        return (
+            f"--lem-resume: {backend} is not the engine that this run measured with: {'; '.join(other)}; give it its "
+            f"interpreter of then (--lem-python={backend}=PATH), or begin a new run"
+        )
 
     def measurement(
         self, test: str, name: str, spec: EngineSpec, workload: WorkloadSpec, protocol: ProtocolSpec

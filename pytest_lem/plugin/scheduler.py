@@ -6,12 +6,12 @@ Written against xdist's `scheduler/protocol.py`, whose methods `DSession` calls;
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import pytest
 
-from pytest_lem.campaign.lanes import gated_by, is_gate, spread, unit_of
+from pytest_lem.campaign.lanes import gated_by, is_gate, spread
 from pytest_lem.model.errors import LemError, UsageError
 from pytest_lem.plugin.planning import announce
 from pytest_lem.store.experiments import experiment_of
@@ -39,18 +39,24 @@ class Worker(Protocol):
 Lane = tuple[str, int]
 """A host, and the number of one of its lanes."""
 LaneOf = Callable[[Worker], Lane | None]
+Engines = Sequence[int | None]
+"""The engine that each item of a collection needs, as a number; None for an item without one."""
 
 
 class ChosenScheduling:
-    """The scheduler that xdist would have made, until the ids are known; then ours where they name experiments.
+    """The scheduler that xdist would have made, until the tests are known; then ours where some of them measure.
 
-    `lane_of` names the lane of a worker, None for one that must not measure. `config` is public as in xdist's own:
-    pytest-rerunfailures reads it.
+    `lane_of` names the lane of a worker, None for one that must not measure; `engines_of` what each of the items needs
+    that a worker has collected, nothing where none is ours. `config` is public as in xdist's own: pytest-rerunfailures
+    reads it.
     """
 
-    def __init__(self, config: pytest.Config, theirs: Any, lane_of: LaneOf) -> None:
+    def __init__(
+        self, config: pytest.Config, theirs: Any, lane_of: LaneOf, engines_of: Callable[[Worker], Engines]
+    ) -> None:
         self.config = config
         self._lane_of = lane_of
+        self._engines_of = engines_of
         self._now: Any = theirs
         self._decided = False
         self._collections: dict[Worker, list[str]] = {}
@@ -112,21 +118,23 @@ class ChosenScheduling:
     def _decide(self) -> None:
         self._decided = True
         first, *others = self._collections.values()
+        engines = next(filter(None, map(self._engines_of, self._collections)), [None] * len(first))
+        measures = any(engine is not None for engine in engines) or any(map(is_gate, first))
         # Workers that collected different tests are theirs to report.
-        if all(ids == first for ids in others) and any(unit_of(nodeid) or is_gate(nodeid) for nodeid in first):
+        if all(ids == first for ids in others) and measures:
             nodes = self.nodes
             try:
-                self._now = LaneScheduling(self.config, first, nodes, self._lane_of)
+                self._now = LaneScheduling(self.config, first, engines, nodes, self._lane_of)
             except LemError as error:
                 raise pytest.UsageError(str(error)) from None
             for node in nodes:
                 if node in self._collections:
                     self._now.add_node_collection(node, self._collections[node])
-            announce(self.config, first, self._now.lanes)
+            announce(self.config, first, engines, self._now.lanes)
 
 
 class LaneScheduling:
-    """Each experiment's cycles and batches on one lane, in the collection's order; plain items when lanes are done.
+    """All that needs one engine on one lane, in the collection's order; plain items when lanes are done.
 
     Nothing but other lanes runs beside a measurement: a plain item waits for the last of them, on whichever worker. A
     crash loses the item that ran; the rest of its lane waits for the worker's replacement, which xdist starts at once,
@@ -135,7 +143,14 @@ class LaneScheduling:
 
     collection_is_completed = True
 
-    def __init__(self, config: pytest.Config, ids: Sequence[str], workers: Iterable[Worker], lane_of: LaneOf) -> None:
+    def __init__(
+        self,
+        config: pytest.Config,
+        ids: Sequence[str],
+        engines: Engines,
+        workers: Iterable[Worker],
+        lane_of: LaneOf,
+    ) -> None:
         self.config = config
         self._ids = list(ids)
         self._lane_of = lane_of
@@ -147,7 +162,7 @@ class LaneScheduling:
             self.add_node(worker)
         # Sorted: workers come in any order, and an experiment should find the same GPUs in the next run.
         lanes = sorted({lane for lane in self._lane.values() if lane is not None})
-        self._home = _homes(self._ids, lanes)
+        self._home = _homes(_units(self._ids, engines), lanes)
         self._lanes: dict[Lane | None, deque[int]] = {lane: deque() for lane in lanes}
         for index, lane in self._home.items():
             self._lanes[lane].append(index)
@@ -270,21 +285,21 @@ class LaneScheduling:
             self._home |= dict.fromkeys(rest, heir)
 
 
-def _homes(ids: Sequence[str], lanes: Sequence[Lane]) -> dict[int, Lane]:
+def _homes(units: Mapping[int, Hashable], lanes: Sequence[Lane]) -> dict[int, Lane]:
     """The lane of each item that measures, by its place in the collection, in its order. Raises UsageError."""
     if not lanes:
         raise UsageError("no worker has a lane to measure in: pytest-lem must be installed where the workers run")
-    units = _units(ids)
     return {index: lanes[chunk] for index, chunk in zip(units, spread(list(units.values()), len(lanes)), strict=True)}
 
 
-def _units(ids: Sequence[str]) -> dict[int, str]:
-    """What must stay together, by place: experiments, and windows with the gates that judge them."""
+def _units(ids: Sequence[str], engines: Engines) -> dict[int, Hashable]:
+    """What must stay together, by place: what needs one engine, and windows with the gates that judge them."""
     gated = {gated_by(nodeid) for nodeid in ids}
-    found = {}
-    for index, nodeid in enumerate(ids):
+    found: dict[int, Hashable] = {}
+    for index, (nodeid, engine) in enumerate(zip(ids, engines, strict=True)):
         subject = gated_by(nodeid) or experiment_of(nodeid)
-        unit = unit_of(nodeid) or (subject if subject in gated else None)
-        if unit is not None:
-            found[index] = unit
+        if engine is not None:
+            found[index] = engine
+        elif subject in gated:
+            found[index] = subject
     return found

@@ -48,6 +48,7 @@ class LemSession:
         self._carbon = self._grams_per_joule()  # a wrong one is told before there is a run, which would be an empty one
         self.recorder = Recorder(config, self._described(), plan)
         self.recall = self._recall()
+        self._changed: dict[str, str] = {}
         self.breaker = Breaker(allowed_failures(config))
         self.progress = Progress(config)
         self.test = ""
@@ -104,14 +105,19 @@ class LemSession:
     def backend(self, spec: EngineSpec, cycle: int, test: str) -> Backend:
         """A handle to the engine for `spec`, started unless it runs, or has measured `test` already.
 
-        Raises EngineError.
+        Raises EngineError, and UsageError where the run that is continued was measured with other versions of it.
         """
         resolved = self.pool.resolved(spec)
-        return Backend(resolved, cycle, lambda: self._engine(spec, cycle), self.recall.observed(test, resolved))
+        return Backend(resolved, cycle, lambda: self._engine(spec, cycle, test), self.recall.observed(test, resolved))
 
-    def _engine(self, spec: EngineSpec, cycle: int) -> Engine:
+    def _engine(self, spec: EngineSpec, cycle: int, test: str) -> Engine:
         try:
+            self._refuse_changed(spec.backend, test)
             _, engine = self.pool.acquire(spec, cycle)
+            if refused := self.recall.refusal(spec.backend, engine.observed.get("versions")):
+                self._changed[spec.backend] = refused
+                self.pool.stop()
+                self._refuse_changed(spec.backend, test)
             self._gpus.note_test()
         except EngineError as error:
             self.breaker.failed(error)
@@ -119,6 +125,13 @@ class LemSession:
         finally:
             self.progress.clear()
         return engine
+
+    def _refuse_changed(self, backend: str, test: str) -> None:
+        """Raise UsageError where the run that is continued was measured with another engine of this name."""
+        if backend in self._changed:
+            # Known in this process, and not on disk as a failure of the test: the right engine can measure it yet.
+            self.recall.failures[test] = self._changed[backend]
+            raise UsageError(self._changed[backend])
 
     def refuse(self, test: str) -> None:
         """Fail an item that failed before in the run that is continued; skip it where engines fail in a row."""

@@ -153,6 +153,7 @@ def _places(parts: Sequence[Part]) -> Pairs:
         there = part.record.environment
         facts = {
             "Python": (here.python, there.python),
+            "CPU": (here.cpu or None, there.cpu or None),
             "GPU": (_models(here.gpus), _models(there.gpus)),
             "driver": (_drivers(here.gpus), _drivers(there.gpus)),
         }

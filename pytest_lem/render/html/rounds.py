@@ -8,7 +8,7 @@ from typing import Any
 
 from pytest_lem.device_joules import Context
 from pytest_lem.launches import context_of
-from pytest_lem.model.cycle import Cycle
+from pytest_lem.model.cycle import Cycle, Gap
 from pytest_lem.model.errors import Unavailable
 from pytest_lem.model.measurement import Measurement
 from pytest_lem.model.metrics import METRICS
@@ -25,6 +25,7 @@ FINE_POINTS = 40_000
 """Points of power within rounds that a page holds, over all of its rounds."""
 MOST_POINTS = 200
 _MS = 1e6
+_ENDED = {"elapsed": "elapsed", "cool": "cool", "cap": "not cool at its cap", "no-gpu": "no GPU to cool"}
 
 
 def fine_points(measurements: Sequence[Measurement]) -> int:
@@ -73,9 +74,21 @@ def _packed(
         "stop": texts.place(cycle.stopped),
         "steady": cycle.steady,
         "load": short(cycle.load_seconds, DIGITS),
+        "gap": texts.place(_told(cycle.gap)) if cycle.gap else None,
         "notes": texts.places(cycle.notes),
     }
     return {key: value for key, value in found.items() if value not in ([], {}, None, -1)}
+
+
+def _told(gap: Gap) -> str:
+    """A gap in one line: `waited 42 s before its engine started (--lem-gap=cool:120: cool; GPU-5c0f 41 °C 70 W)`."""
+    states = ((gap.temperature_c, "°C"), (gap.power_w, "W"))
+    boards = [
+        " ".join([uuid[:8], *(f"{told[uuid]:.3g} {unit}" for told, unit in states if uuid in told)])
+        for uuid in dict.fromkeys([*gap.temperature_c, *gap.power_w])
+    ]
+    end = "; ".join([_ENDED[gap.ended], *boards])
+    return f"waited {gap.seconds:.3g} s before its engine started (--lem-gap={gap.asked}: {end})"
 
 
 def _columns(keys: Sequence[str], rounds: Sequence[Round], context: Context) -> dict[str, list[float | None]]:

@@ -200,6 +200,8 @@
       ...(each.bad || []).map(([place, why]) => `cycle ${each.i}, round ${place}: invalid, ${lem.text(why)}`),
       ...(each.said || []).flatMap(([place, notes]) => notes.map((note) => `cycle ${each.i}, round ${place}: ${lem.text(note)}`)),
     ]);
+    // After what is wrong: a gap is only told.
+    lines.push(...row().cycles.filter(({ gap }) => gap !== undefined).map((each) => `cycle ${each.i}: ${lem.text(each.gap)}`));
     const most = 12;
     const rest = lines.length > most ? [`… and ${lines.length - most} more; the table of rounds has them`] : [];
     return [...lines.slice(0, most), ...rest].map((textContent) => lem.element("li", { textContent }));
