@@ -125,7 +125,7 @@ class Bench:
         engine = self.log.engine
         engine.prepare(self.workload)
         self.log.work = work_notes(engine.spec, engine.work)
-        self.log.notes = submission_notes(engine.spec, engine.work)
+        self.log.notes = (*engine.observed.get("notes", ()), *submission_notes(engine.spec, engine.work))
         self.log.arithmetic = arithmetic_of(engine.spec, engine.observed, engine.work, self.flops)
         if self.workload.arriving is None:
             self._calibrate()

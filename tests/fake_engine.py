@@ -58,6 +58,7 @@ class Adapter:
             "options": dict(self.options),
             "vocab_size": VOCABULARY,
             "parameters": 0,
+            "notes": [],
             "environment": {name: os.environ.get(name) for name in ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER")},
             "executable": sys.executable,
             "imported": sorted(name for name in ours if name in sys.modules),

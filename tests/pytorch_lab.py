@@ -302,6 +302,63 @@ def quantised(folder):
     return {"cases": cases, "falsified": falsifications, "refused": refusals}
 
 
+def files(folder, name, **told):
+    """A folder as `save_pretrained` writes it, whose configuration tells how its weights are quantised."""
+    model = pytorch_model.load_model(request(precision="bfloat16"), torch.device("cpu"))
+    model.save_pretrained(folder / name)
+    config = folder / name / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "quantization_config": told}))
+    return folder / name
+
+
+def compressed(folder):
+    """A folder of 4-bit weights in groups of 32, packed by the package compressed-tensors itself."""
+    from compressed_tensors.compressors import ModelCompressor
+    from compressed_tensors.quantization import (
+        QuantizationArgs,
+        QuantizationConfig,
+        QuantizationScheme,
+        QuantizationStatus,
+        apply_quantization_config,
+    )
+
+    model = pytorch_model.load_model(request(precision="bfloat16"), torch.device("cpu"))
+    weights = QuantizationArgs(num_bits=4, type="int", symmetric=True, strategy="group", group_size=32)
+    scheme = QuantizationScheme(targets=["Linear"], weights=weights)
+    config = QuantizationConfig(
+        config_groups={"all": scheme}, ignore=["lm_head"], format="pack-quantized", quantization_status="initialized"
+    )
+    apply_quantization_config(model, config)
+    for module in model.modules():
+        if getattr(module, "quantization_scheme", None):
+            largest = module.weight.reshape(module.weight.shape[0], -1, 32).abs().amax(-1)
+            module.weight_scale.data.copy_(largest / 7)
+            module.quantization_status = QuantizationStatus.FROZEN
+    compressor = ModelCompressor.from_pretrained_model(model)
+    compressor.compress_model(model)
+    model.save_pretrained(folder / "compressed")
+    compressor.update_config(folder / "compressed")
+    return folder / "compressed"
+
+
+def stored(folder):
+    """Models whose files are quantised, and what cannot load them."""
+    both = work(SHORT, LONG)
+    mxfp4 = files(folder, "mxfp4", quant_method="mxfp4")
+    cases = {"plain": case(request(precision="bfloat16"), both), "mxfp4": case(request(mxfp4, "bfloat16"), both)}
+    there = importlib.util.find_spec("compressed_tensors") is not None
+    if there:
+        cases["compressed"] = case(request(compressed(folder), "bfloat16"), both)
+    absent = patch("transformers.utils.quantization_config.is_compressed_tensors_available", lambda *_, **__: False)
+    awq = files(folder, "awq", quant_method="awq", bits=4, group_size=32, zero_point=True, version="gemm")
+    tensors = files(folder, "tensors", quant_method="compressed-tensors", format="pack-quantized")
+    refusals = {
+        "awq": refused(request(awq, "bfloat16")),
+        "compressed": refused(request(tensors, "bfloat16"), *([absent] if there else [])),
+    }
+    return {"cases": cases, "refused": refusals}
+
+
 def offloaded(folder):
     """A change that has accelerate keep the second layer on the disk, and bring it for each token."""
     from accelerate import dispatch_model
@@ -399,7 +456,14 @@ def placed(folder):
     }
 
 
-GROUPS = {"placed": placed, "kernels": kernels, "compiled": compiled, "inductor": inductor, "quantised": quantised}
+GROUPS = {
+    "placed": placed,
+    "kernels": kernels,
+    "compiled": compiled,
+    "inductor": inductor,
+    "quantised": quantised,
+    "stored": stored,
+}
 
 if __name__ == "__main__":
     sys.stdout.write(json.dumps(GROUPS[sys.argv[1]](Path(sys.argv[2]))))

@@ -48,6 +48,11 @@ def quantised(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def stored(tmp_path_factory):
+    return lab("stored", tmp_path_factory.mktemp("stored"))
+
+
+@pytest.fixture(scope="module")
 def compiled(tmp_path_factory):
     return lab("compiled", tmp_path_factory.mktemp("compiled"))
 
@@ -393,6 +398,48 @@ def test_files_that_are_quantised_already_run_as_they_are(quantised):
     assert stored["options"]["quantization"] == "4bit"
     assert made(stored) == made(fresh)
     assert stored["observed"]["weights_bytes"] == fresh["observed"]["weights_bytes"]
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize(("name", "method"), [("compressed", "compressed-tensors"), ("mxfp4", "mxfp4")])
+def test_files_that_transformers_dequantises_are_told_as_what_they_run_as(stored, name, method):
+    if name == "compressed" and find_spec("compressed_tensors") is None:
+        pytest.skip("compressed-tensors is not installed")
+    observed = stored["cases"][name]["observed"]
+    assert runs_as_asked(stored["cases"][name])
+    assert (observed["options"]["quantization"], observed["linear_layers"]) == (None, {"Linear bfloat16": 15})
+    assert observed["notes"] == [
+        f"the model's files are quantised ({method}), but transformers dequantised them: its linear layers run in "
+        "bfloat16"
+    ]
+    # Scales that stay beside the weights take their bytes, and are no parameters.
+    assert observed["parameters"] == LEFT + MADE
+    assert observed["weights_bytes"] >= 2 * (LEFT + MADE)
+
+
+@pytest.mark.torch
+def test_files_that_run_as_they_are_have_no_such_note(stored, quantised):
+    assert stored["cases"]["plain"]["observed"]["notes"] == []
+    assert quantised["cases"]["stored"]["observed"]["notes"] == []
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        (
+            "awq",
+            "the model's files are quantised (awq), which cannot run here: Loading an AWQ quantized model",
+        ),
+        (
+            "compressed",
+            "the model's files are quantised (compressed-tensors), which cannot run here: compressed-tensors>=",
+        ),
+    ],
+)
+def test_files_whose_package_is_not_here_are_one_line_before_a_model_is_made(stored, name, words):
+    assert stored["refused"][name].startswith(f"pytorch: {words}")
+    assert "\n" not in stored["refused"][name]
 
 
 @pytest.mark.torch

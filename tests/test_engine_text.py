@@ -52,6 +52,9 @@ def test_the_dequantised_model_runs_in_the_precision_that_was_asked_for(smollm2)
     assert smollm2.observed["parameters"] == 134_515_008
     assert smollm2.observed["weights_bytes"] == 2 * 134_515_008
     assert smollm2.observed["tokenizer"]
+    assert smollm2.observed["notes"] == [
+        "the model's files are quantised (gguf), but transformers dequantised them: its linear layers run in bfloat16"
+    ]
 
 
 def test_a_text_of_more_tokens_than_the_model_has_positions_is_refused_in_one_line(smollm2):

@@ -163,6 +163,15 @@ def test_the_table_shows_the_numbers_and_where_the_report_is(project):
     assert "measured" in result.stdout.str()
 
 
+def test_what_an_engine_found_out_about_its_model_is_a_note_under_the_table(project):
+    project.write(TEST.replace('"token_seconds": 0.001', '"wrong": {"notes": ["runs in bfloat16 all the same"]}'))
+    result = project.run("-k", "b1")
+    result.assert_outcomes(passed=1, deselected=1)
+    result.stdout.fnmatch_lines(["*b1*note*", "*runs in bfloat16 all the same*"])
+    (cycle,) = project.report()["measurements"][0]["cycles"]
+    assert cycle["notes"] == ["runs in bfloat16 all the same"]
+
+
 def test_a_copy_of_the_report_goes_where_it_was_asked(project):
     project.write()
     project.run("--lem-json=out.json").assert_outcomes(passed=2)

@@ -18,7 +18,7 @@ from .pytorch_continuous import Continuous, reason_against
 from .pytorch_decoding import Manner, check_decoding
 from .pytorch_memory import device_peaks, forget_peaks, memory_faults, wait_for
 from .pytorch_placement import check_placed, check_placement, gpus_of
-from .pytorch_quantization import check_quantization
+from .pytorch_quantization import check_quantization, stored_method
 from .pytorch_queue import Queue
 from .pytorch_waves import Waves
 from .tokenizer import Tokenizer, check_length
@@ -52,7 +52,8 @@ class Adapter:
             self.manner = Manner({"use_cache": True, **manner_fields(options, self.device)}, assistant)
             self.drafts = Drafts(self.model) if self.manner.assisted else None
             told = {**options, "traffic": self.traffic}
-            observed = pytorch_observe.observe(self.model, told, self.manner, self.drafts)
+            stored = stored_method(config, options)
+            observed = pytorch_observe.observe(self.model, told, self.manner, self.drafts, stored)
             observed = self.group.observed(self.model, observed)
         self.compiled = observed["options"]["torch_compile"] is not False
         # These compile their kernels themselves, as often as shapes are new.

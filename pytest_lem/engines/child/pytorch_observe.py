@@ -22,6 +22,8 @@ from .pytorch_memory import gpu_uuid
 from .pytorch_placement import placement, read_device_map
 from .pytorch_ranks import pipeline_parallel_size, tensor_parallel_size
 
+DEQUANTISED = "the model's files are quantised ({}), but transformers dequantised them: its linear layers run in {}"
+
 
 @dataclass
 class Forwards:
@@ -31,16 +33,20 @@ class Forwards:
     caches: set[str] = field(default_factory=set)
 
 
-def observe(model: Any, options: dict[str, Any], manner: Manner, drafts: Drafts | None) -> dict[str, Any]:
+def observe(
+    model: Any, options: dict[str, Any], manner: Manner, drafts: Drafts | None, stored: str | None = None
+) -> dict[str, Any]:
     """The observed configuration of `model`; runs it, a few tokens at a time, to see cache, kernel and assistance.
 
-    Compiles the model where that is asked for, and leaves nothing compiled behind.
+    Compiles the model where that is asked for, and leaves nothing compiled behind. `stored` is how its files are
+    quantised, which the model itself forgets where transformers dequantises them.
     """
     read_back = _options(model, options, manner, drafts)  # first: what the model is may change when it runs
     text_config = model.config.get_text_config()
     devices = {parameter.device for parameter in model.parameters()}
+    precision = weights.precision(model)
     return {
-        "precision": weights.precision(model),
+        "precision": precision,
         "device": "+".join(sorted({device.type for device in devices})),
         "gpus": sorted(gpu_uuid(device) for device in devices if device.type == "cuda"),
         "options": read_back,
@@ -58,6 +64,7 @@ def observe(model: Any, options: dict[str, Any], manner: Manner, drafts: Drafts 
             {"torch": torch.__version__, "transformers": transformers.__version__}, torch.version.cuda
         ),
         "executable": sys.executable,
+        "notes": [] if stored is None or read_back["quantization"] else [DEQUANTISED.format(stored, precision)],
         "imported": sorted(name for name in ("pytest_lem", "pydantic", "pytest") if name in sys.modules),
     }
 

@@ -35,7 +35,7 @@ def check_quantization(request: dict[str, Any], config: Any, device: torch.devic
     asked = request["options"].get("quantization")
     stored = getattr(config, "quantization_config", None)
     if stored is not None:
-        _check_stored(stored, asked, device)
+        _check_stored(config, asked, device)
     elif asked:
         _check_package(asked)
         if asked == "int4_weight_only":
@@ -74,10 +74,18 @@ def check_groups(config: Any) -> None:
             )
 
 
-def _check_stored(stored: Any, asked: str | None, device: torch.device) -> None:
-    """A model whose files are quantised: what loads them has to be here."""
+def stored_method(config: Any, options: dict[str, Any]) -> str | None:
+    """How the model's files are quantised, in the word of their own configuration; None where they are not."""
+    stored = getattr(config, "quantization_config", None)
+    if stored is None:
+        return "gguf" if options.get("gguf_file") else None
     told = stored if isinstance(stored, dict) else stored.to_dict()
-    method = told.get("quant_method")
+    return str(told.get("quant_method"))
+
+
+def _check_stored(config: Any, asked: str | None, device: torch.device) -> None:
+    """A model whose files are quantised: what loads them has to be here."""
+    stored, method = config.quantization_config, stored_method(config, {})
     if asked:
         raise Refused(f"pytorch: quantization={asked!r}: the model's files are quantised already ({method}); drop it")
     from transformers.quantizers.auto import AutoHfQuantizer

@@ -104,8 +104,18 @@ def count(parameter: Any) -> int:
 
 
 def parameters(model: Any) -> int:
-    """How many parameters the model has."""
-    return sum(map(count, model.parameters()))
+    """How many parameters the model has, quantised or not: what quantisers keep beside a layer's weight is none.
+
+    A layer whose weight is packed into buffers has as many as its sizes tell.
+    """
+    layers = dict(_linear_layers(model))
+    packed = [layer for layer in layers.values() if getattr(layer, "weight", None) is None]
+    own = (
+        parameter
+        for name, parameter in model.named_parameters()
+        if name.rpartition(".")[0] not in layers or name.rpartition(".")[2] in ("weight", "bias")
+    )
+    return sum(map(count, own)) + sum(int(layer.in_features * layer.out_features) for layer in packed)
 
 
 def weights_bytes(model: Any) -> int:
