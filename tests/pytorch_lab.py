@@ -24,6 +24,7 @@ runpy.run_path(str(ENGINES / "child" / "__main__.py"))["load_package"]()
 import torch  # noqa: E402 - the child's package has to exist first
 from lem_child import (  # noqa: E402
     pytorch,
+    pytorch_arithmetic,
     pytorch_attention,
     pytorch_compile,
     pytorch_continuous,
@@ -35,6 +36,9 @@ from lem_child import (  # noqa: E402
 )
 from lem_child.faults import Refused  # noqa: E402
 from transformers import LlamaConfig  # noqa: E402
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS  # noqa: E402
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS  # noqa: E402
+from transformers.models.llama.modeling_llama import eager_attention_forward  # noqa: E402
 
 SHORT, LONG = list(range(3, 8)), list(range(20, 41))
 EAGER = {"torch_compile": True, "torch_compile_backend": "eager"}
@@ -136,6 +140,79 @@ def missing(*names):
     return patch.object(importlib.util, "find_spec", lambda name: None if name in names else find(name))
 
 
+def found(*names):
+    find = importlib.util.find_spec
+    return patch.object(importlib.util, "find_spec", lambda name: object() if name in names else find(name))
+
+
+def said(work):
+    """The line with which it is refused, or None."""
+    try:
+        work()
+    except Refused as fault:
+        return str(fault)
+    return None
+
+
+def on_a_gpu():
+    """What is said of a GPU of each compute capability, by the checks that are made before a model is."""
+    gpu, bfloat16, float32 = torch.device("cuda", 0), {"precision": "bfloat16"}, {"precision": "float32"}
+    packages = ("flash_attn", "flash_attn_interface")
+
+    def attention(name, *patches, capability=(9, 0)):
+        return checked(lambda: pytorch_attention.check_attention(name, gpu), *patches, capability=capability)
+
+    def int4(asked, **how):
+        options = {"options": {"quantization": "int4_weight_only"}}
+        return checked(lambda: pytorch_quantization.check_quantization({**options, **asked}, LlamaConfig(), gpu), **how)
+
+    def checked(work, *patches, capability=(9, 0)):
+        with ExitStack() as stack:
+            for each in (patch.object(torch.cuda, "get_device_capability", lambda device: capability), *patches):
+                stack.enter_context(each)
+            return said(work)
+
+    here, absent = found(*packages, "torchao"), missing(*packages, "triton")
+    return {
+        "flash2": attention("flash_attention_2", absent),
+        "flash2_old": attention("flash_attention_2", here, capability=(7, 5)),
+        "flash2_here": attention("flash_attention_2", here, capability=(8, 0)),
+        "flash3": attention("flash_attention_3", absent),
+        "flash3_old": attention("flash_attention_3", here, capability=(8, 9)),
+        "flash3_new": attention("flash_attention_3", here, capability=(10, 0)),
+        "flash3_here": attention("flash_attention_3", here),
+        "flex_here": attention("flex_attention", absent),
+        "triton": checked(lambda: pytorch_compile.check_compile({"torch_compile": True}, gpu), absent),
+        "triton_here": checked(lambda: pytorch_compile.check_compile({"torch_compile": True}, gpu), found("triton")),
+        "tf32": checked(lambda: pytorch_arithmetic.set_arithmetic({"tf32": True}, gpu), capability=(7, 5)),
+        "int4_old": int4(bfloat16, capability=(7, 5)),
+        "int4_precision": int4(float32),
+        "int4_here": int4(bfloat16),
+    }
+
+
+def hub_kernel(runs):
+    """A model whose attention is what a hub kernel would be registered as: a function under the repository's name."""
+    name = "someone/kernel"
+
+    def change(model):
+        ALL_ATTENTION_FUNCTIONS.register(name, runs)
+        ALL_MASK_ATTENTION_FUNCTIONS.register(name, ALL_MASK_ATTENTION_FUNCTIONS["eager"])
+        model.config._attn_implementation_internal = name
+
+    made = pytorch_model.load_model
+
+    def other(asked, device):
+        options = {**asked["options"], "attention_implementation": "eager"}
+        model = made({**asked, "options": options}, device)
+        change(model)
+        return model
+
+    unchecked = patch.object(pytorch, "check_attention", lambda *_: None)
+    with unchecked, patch.object(pytorch_model, "load_model", other):
+        return case(request(attention_implementation=name))
+
+
 def kernels(_folder):
     both, one = work(SHORT, LONG), work(LONG)
     lengths = [work(LONG, tokens=tokens) for tokens in (1, 2, 3, 12)]
@@ -160,12 +237,21 @@ def kernels(_folder):
             request(deterministic=True), change=lambda model: torch.use_deterministic_algorithms(False)
         ),
         "other_assistant": falsified(request(**ASSISTED), change=another_assistant),
+        "hub_that_is_sdpa": hub_kernel(ALL_ATTENTION_FUNCTIONS["sdpa"]),
     }
+    cases["hub"] = hub_kernel(eager_attention_forward)
+    hub, loader = request(attention_implementation="nobody/nothing"), "transformers.integrations.hub_kernels"
+    compatible = patch(f"{loader}.is_kernels_available", lambda: True)
+    unreachable = patch(f"{loader}.get_kernel", side_effect=OSError("no such\nrepository"))
     refusals = {
         "flash": refused(request(attention_implementation="flash_attention_3")),
         "flex": refused(request(attention_implementation="flex_attention")),
         "compiler": refused(request(torch_compile=True), patch.object(shutil, "which", lambda name: None)),
         "hub": refused(request(attention_implementation="kernels-community/flash-attn2"), missing("kernels")),
+        "hub_package": refused(hub, found("kernels")),
+        "hub_repository": refused(hub, found("kernels"), compatible, unreachable),
+        "hub_without": refused(hub, found("kernels"), compatible, patch(f"{loader}.get_kernel", lambda *_, **__: json)),
+        "flash2": refused(request(attention_implementation="flash_attention_2")),
         "tf32": refused(request(tf32=True)),
         "backend": refused(request(torch_compile=True, torch_compile_backend="tvn")),
         "mode": refused(request(torch_compile="max-autotune-no-cudagraphs", torch_compile_backend="eager")),
@@ -174,10 +260,13 @@ def kernels(_folder):
         "endless": line(endless),
     }
     belied = {
-        name: pytorch_attention.attention(name, {"sdpa": 2, "flex": 0, "flash": 0})
-        for name in ("flex_attention", "flash_attention_2", "flash_attention_3", "eager", "sdpa")
+        name: pytorch_attention.attention(name, {"sdpa": 2, "flex": 0, "flash": 0, "hub kernel": 0})
+        for name in ("flex_attention", "flash_attention_2", "flash_attention_3", "eager", "sdpa", "someone/kernel")
     }
-    return {"cases": cases, "falsified": falsifications, "refused": refusals, "belied": belied, "modes": modes()}
+    beside = {"sdpa": 2, "flex": 0, "flash": 5, "hub kernel": 5}
+    belied["both"] = [pytorch_attention.attention(name, beside) for name in ("flash_attention_2", "someone/kernel")]
+    told = {"refused": refusals, "belied": belied, "modes": modes(), "gpu": on_a_gpu()}
+    return {"cases": cases, "falsified": falsifications, **told}
 
 
 def modes():

@@ -246,6 +246,10 @@ def test_the_arithmetic_is_set_and_read_back(kernels):
         ("other_assistant", "assistant_model: asked 'synthetic:tiny', observed None"),
         ("other_precision", "matmul_precision: asked 'high', observed 'medium'"),
         ("not_deterministic", "deterministic: asked True, observed False"),
+        (
+            "hub_that_is_sdpa",
+            "attention_implementation: asked 'someone/kernel', observed 'someone/kernel+sdpa'",
+        ),
     ],
 )
 def test_what_runs_otherwise_is_seen(kernels, name, words):
@@ -260,10 +264,19 @@ def test_an_attention_whose_kernel_was_never_called_is_not_taken_at_its_word(ker
         "flash_attention_3": "no flash call, though configured",
         "eager": "sdpa",
         "sdpa": "sdpa",
+        "someone/kernel": "no hub kernel call, though configured",
+        "both": ["flash_attention_2+sdpa", "someone/kernel+sdpa"],
     }
 
 
+@pytest.mark.torch
+def test_a_hub_kernel_is_told_by_the_calls_of_what_is_registered_under_its_name(kernels):
+    assert runs_as_asked(kernels["cases"]["hub"])
+    assert kernels["cases"]["hub"]["options"]["attention_implementation"] == "someone/kernel"
+
+
 HERE = "eager and sdpa are here"
+ON_GPU = "eager, sdpa and flex_attention are here"
 
 
 @pytest.mark.torch
@@ -285,6 +298,21 @@ HERE = "eager and sdpa are here"
             "attention_implementation='kernels-community/flash-attn2' comes from the hub by the package 'kernels', "
             f"which is not installed; {HERE}",
         ),
+        (
+            "hub_package",
+            "attention_implementation='nobody/nothing' cannot be loaded here: `kernels` is either not installed or "
+            "uses an incompatible version.",
+        ),
+        (
+            "hub_repository",
+            "attention_implementation='nobody/nothing' cannot be loaded here: An error occurred while trying to load "
+            f"from 'nobody/nothing': no such repository; {HERE}",
+        ),
+        ("hub_without", "attention_implementation='nobody/nothing' cannot be loaded here: "),
+        (
+            "flash2",
+            f"attention_implementation='flash_attention_2' needs a GPU of compute capability 8.0; {HERE}",
+        ),
         ("tf32", "tf32=True needs a GPU; leave it out, or ask for device 'cuda'"),
         ("backend", "torch_compile_backend='tvn' is not here; torch has "),
         (
@@ -303,6 +331,57 @@ HERE = "eager and sdpa are here"
 def test_what_cannot_be_had_here_is_one_line_before_a_model_is_made(kernels, name, words):
     assert kernels["refused"][name].startswith(f"pytorch: {words}")
     assert "\n" not in kernels["refused"][name]
+    if name.startswith(("hub", "fl")):
+        assert kernels["refused"][name].endswith(f"; {HERE}")
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        (
+            "flash2",
+            "attention_implementation='flash_attention_2' needs the package 'flash-attn', which is not installed; "
+            f"{ON_GPU}",
+        ),
+        (
+            "flash2_old",
+            "attention_implementation='flash_attention_2' needs compute capability 8.0 or newer, this GPU has 7.5; "
+            f"{ON_GPU}",
+        ),
+        (
+            "flash3",
+            "attention_implementation='flash_attention_3' needs the package 'flash-attn-3', which is not installed; "
+            f"{ON_GPU}",
+        ),
+        (
+            "flash3_old",
+            f"attention_implementation='flash_attention_3' needs compute capability 9.0, this GPU has 8.9; {ON_GPU}",
+        ),
+        (
+            "flash3_new",
+            f"attention_implementation='flash_attention_3' needs compute capability 9.0, this GPU has 10.0; {ON_GPU}",
+        ),
+        ("triton", "torch_compile: inductor needs triton for a GPU, which is not installed; install triton"),
+        ("tf32", "tf32=True needs compute capability 8.0 or newer, this GPU has 7.5; leave it out"),
+        (
+            "int4_old",
+            "quantization='int4_weight_only' needs compute capability 8.0 or newer, this GPU has 7.5; take '4bit'",
+        ),
+        (
+            "int4_precision",
+            "quantization='int4_weight_only' computes in bfloat16 alone; take precision bfloat16, or '4bit'",
+        ),
+    ],
+)
+def test_what_a_gpu_lacks_is_one_line_with_what_is_there(kernels, name, words):
+    assert kernels["gpu"][name] == f"pytorch: {words}"
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("name", ["flash2_here", "flash3_here", "flex_here", "triton_here", "int4_here"])
+def test_what_a_gpu_has_is_not_refused(kernels, name):
+    assert kernels["gpu"][name] is None
 
 
 # Compilation.

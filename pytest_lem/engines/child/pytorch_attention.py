@@ -11,6 +11,7 @@ from unittest.mock import patch
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 from torch.overrides import TorchFunctionMode
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from .faults import Refused
 
@@ -25,6 +26,7 @@ CALLED = {
     "flash": "transformers.integrations.flash_attention._flash_attention_forward",
 }
 KERNELS = {"sdpa": "sdpa", "flex_attention": "flex", "flash_attention_2": "flash", "flash_attention_3": "flash"}
+HUB = "hub kernel"
 
 
 def check_attention(name: str | None, device: torch.device) -> None:
@@ -37,8 +39,7 @@ def check_attention(name: str | None, device: torch.device) -> None:
         # With padded prompts, torch 2.13 writes C++ for it that no compiler takes.
         raise Refused(f"{asked} needs a GPU: torch's code for a CPU does not compile for every shape{here}")
     if name not in FLASH:
-        if importlib.util.find_spec("kernels") is None:
-            raise Refused(f"{asked} comes from the hub by the package 'kernels', which is not installed{here}")
+        _check_hub_kernel(name, asked, here)
         return
     module, package, least = FLASH[name]
     if device.type != "cuda":
@@ -50,6 +51,20 @@ def check_attention(name: str | None, device: torch.device) -> None:
         raise Refused(f"{asked} needs compute capability {told}, this GPU has {found[0]}.{found[1]}{here}")
     if importlib.util.find_spec(module) is None:
         raise Refused(f"{asked} needs the package {package!r}, which is not installed{here}")
+
+
+def _check_hub_kernel(name: str | None, asked: str, here: str) -> None:
+    """Load it as transformers will for the model: who asks for it on this machine learns now what is against it."""
+    if importlib.util.find_spec("kernels") is None:
+        raise Refused(f"{asked} comes from the hub by the package 'kernels', which is not installed{here}")
+    try:
+        from transformers.integrations.hub_kernels import load_and_register_attn_kernel
+
+        load_and_register_attn_kernel(name)
+    # The last two: a repository without an attention, or without the function that was named.
+    except (ImportError, ValueError, UnboundLocalError, AttributeError) as fault:
+        cause = " ".join(str(fault).split()).rstrip(".")
+        raise Refused(f"{asked} cannot be loaded here: {cause}{here}") from fault
 
 
 class FusedCalls(TorchFunctionMode):  # type: ignore[misc]  # torch is not seen by mypy
@@ -68,8 +83,10 @@ class FusedCalls(TorchFunctionMode):  # type: ignore[misc]  # torch is not seen 
 @contextmanager
 def counted_kernels(configured: str) -> Iterator[dict[str, int]]:
     """How often each kernel is called meanwhile. What `configured` compiles runs without torch's functions watched."""
-    calls = {"sdpa": 0, **dict.fromkeys(CALLED, 0)}
+    calls = {"sdpa": 0, HUB: 0, **dict.fromkeys(CALLED, 0)}
     with ExitStack() as stack:
+        if is_hub_kernel(configured):
+            stack.enter_context(_registered(configured, calls))
         for kernel, place in CALLED.items():
             module = importlib.import_module(place.rpartition(".")[0])
             real = getattr(module, place.rpartition(".")[2], None)
@@ -78,6 +95,22 @@ def counted_kernels(configured: str) -> Iterator[dict[str, int]]:
         if configured != "flex_attention":
             stack.enter_context(FusedCalls(calls))
         yield calls
+
+
+@contextmanager
+def _registered(name: str, calls: dict[str, int]) -> Iterator[None]:
+    """Counts calls of what a hub kernel was registered as, which the model's layers look up by its name."""
+    real = ALL_ATTENTION_FUNCTIONS[name]
+    ALL_ATTENTION_FUNCTIONS.register(name, _counting(real, HUB, calls))
+    try:
+        yield
+    finally:
+        ALL_ATTENTION_FUNCTIONS.register(name, real)
+
+
+def is_hub_kernel(name: str) -> bool:
+    """Whether it is the name of a repository."""
+    return "/" in name
 
 
 def _counting(real: Callable[..., Any], kernel: str, calls: dict[str, int]) -> Callable[..., Any]:
@@ -90,9 +123,9 @@ def _counting(real: Callable[..., Any], kernel: str, calls: dict[str, int]) -> C
 
 def attention(configured: str, calls: dict[str, int]) -> str:
     """The implementation's name, unless the calls that it made belie it."""
-    expected = KERNELS.get(configured)
+    expected = HUB if is_hub_kernel(configured) else KERNELS.get(configured)
     if expected and not calls[expected]:
         return f"no {expected} call, though configured"
     if configured == "eager" and calls["sdpa"]:
         return "sdpa"
-    return configured
+    return configured if expected == "sdpa" or not calls["sdpa"] else f"{configured}+sdpa"
