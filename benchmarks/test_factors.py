@@ -3,9 +3,9 @@
     pytest benchmarks/test_factors.py --lem-model=synthetic:llama-3.2-1b
 
 Wants an NVIDIA GPU of compute capability 8.9 or newer, and `pip install "pytest-lem[pytorch,quantization]"`; twelve
-rows a model, about half an hour each. `--lem-model=synthetic:llama-3.2-1b,synthetic:llama-3.1-8b` measures both. A row
-that the machine cannot run fails with what is missing, the others go on. As evidence, which `make evidence` makes a
-table of:
+rows a model, about half an hour each, and three attention kernels of other packages.
+`--lem-model=synthetic:llama-3.2-1b,synthetic:llama-3.1-8b` measures both. A row that the machine cannot run fails with
+what is missing, the others go on. As evidence, which `make evidence` makes a table of:
 
     python benchmarks/engines/keep.py .lem/runs/RUN/report.json factors-h100 --no-gaps \
         --title "One factor at a time, PyTorch, H100" --command "pytest benchmarks/test_factors.py …"
@@ -13,6 +13,8 @@ table of:
 
 import pytest
 
+WORK = {"backend": "pytorch", "model": "synthetic:tiny", "precision": "bfloat16"}
+WORK |= {"batch": 8, "prompt_tokens": 256, "output_tokens": 128}
 STATIC = {"cache_implementation": "static"}
 FACTORS = [
     {},
@@ -30,15 +32,17 @@ FACTORS = [
 ]
 
 
-@pytest.mark.lem(
-    backend="pytorch",
-    model="synthetic:tiny",
-    precision="bfloat16",
-    batch=8,
-    prompt_tokens=256,
-    output_tokens=128,
-    experiments=FACTORS,
-)
+# Kernels of other packages: where they are not, the engine refuses before a model is made, and the table tells why.
+KERNELS = ["flash_attention_2", "flash_attention_3", "kernels-community/flash-attn2"]
+
+
+@pytest.mark.lem(**WORK, experiments=[{"pytorch": {"attention_implementation": name}} for name in KERNELS])
+def test_kernels(lem_backend, lem_workload, lem_energy):
+    assert lem_energy.measure(lem_backend, lem_workload).tokens_per_second > 0
+    assert lem_backend.observed["options"]["attention_implementation"] in KERNELS
+
+
+@pytest.mark.lem(**WORK, experiments=FACTORS)
 def test_factors(lem_backend, lem_workload, lem_energy):
     result = lem_energy.measure(lem_backend, lem_workload)
     assert result.tokens_per_second > 0

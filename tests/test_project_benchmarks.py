@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
-import project  # noqa: F401 - puts the project's root on the path
+import project  # puts its root on the path
 import pytest
 from builders import a_cycle, a_measurement, metrics
 
@@ -365,6 +367,22 @@ def test_a_factors_row_stands_beside_its_base_with_what_ran() -> None:
     assert unknown[1:4] == ["float32", "–", "–"]
 
 
+@pytest.mark.slow
+@pytest.mark.torch
+def test_attention_kernels_that_are_not_here_stand_in_the_table_with_what_was_said_of_them(tmp_path: Path) -> None:
+    file = Path(project.ROOT, "benchmarks", "test_factors.py")
+    command = [sys.executable, "-m", "pytest", str(file), "-k", "test_kernels", "--lem-results", str(tmp_path)]
+    quiet = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(project.ROOT)}
+    subprocess.run([*command, "-p", "no:cacheprovider"], cwd=tmp_path, env=quiet, capture_output=True, check=False)
+    (report,) = tmp_path.glob("runs/*/report.json")
+    told = factors.render({"report": json.loads(report.read_text())}).splitlines()
+    first, second, third = (line for line in told if line.startswith("- Not measured: "))
+    assert "'flash_attention_2' needs a GPU of compute capability 8.0; eager and sdpa are here" in first
+    assert "'flash_attention_3' needs a GPU of compute capability 9.0; eager and sdpa are here" in second
+    assert "attention_implementation='kernels-community/flash-attn2' c" in third
+    assert third.endswith("; eager and sdpa are here")
+
+
 def test_both_ways_to_tell_phases_apart_stand_in_one_table() -> None:
     by_windows = Phases(
         test="benchmarks/test_phases.py::test_phases[vllm-bf16-b32-c0]",
@@ -528,17 +546,20 @@ def test_a_second_run_on_a_held_gpu_is_told_with_what_it_said_and_that_it_began_
 
 def test_engines_over_two_gpus_are_told_by_gpu_with_what_they_cost_beside_one() -> None:
     def reading(uuid: str, joules: float) -> dict[str, Any]:
-        return {"device": uuid, "kind": "gpu", "joules": joules}
+        return {"device": uuid, "kind": "gpu", "joules": joules, "std": None}
 
     def measured(name: str, options: dict[str, Any], joules: dict[str, float], rate: float) -> dict[str, Any]:
         asked = {"backend": "vllm", "model": "synthetic:llama-3.1-8b", "options": options}
-        round_ = {"valid": True, "tokens": 100, "devices": [reading(*each) for each in joules.items()]}
+        rounds = [
+            {"valid": True, "tokens": 100, "devices": [reading(uuid, more * each) for uuid, each in joules.items()]}
+            for more in (1.0, 1.01)
+        ]
         values = {"joules_per_token": sum(joules.values()) / 100, "tokens_per_second": rate, "ttft_ms": 9, "tpot_ms": 3}
         return {
             "id": f"test[{name}]",
             "engine": {"requested": asked, "observed": {"versions": {"vllm": "0.26.0"}}},
             "workload": {"batch": 32},
-            "cycles": [{"gpus": list(joules), "rounds": [round_, round_]}],
+            "cycles": [{"gpus": list(joules), "rounds": rounds}],
             "metrics": {key: {"value": value, "low": None, "high": None} for key, value in values.items()},
         }
 

@@ -21,9 +21,10 @@ def render(data: Json) -> str:
     report = data["report"]
     measured = report["measurements"]
     gpus = ", ".join(f"{gpu['name']} ({gpu['uuid']}, driver {gpu['driver']})" for gpu in report["environment"]["gpus"])
-    versions = measured[0]["engine"]["observed"]["versions"]
+    versions = measured[0]["engine"]["observed"]["versions"] if measured else {}
+    told = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
     lines = [
-        f"- {gpus or 'no GPU'}; {', '.join(f'{name} {version}' for name, version in versions.items() if version)}.",
+        f"- {gpus or 'no GPU'}; {told or 'nothing was measured'}.",
         "- The base of a model is its row in bfloat16 without options.",
         *(f"- Not measured: {each}" for each in report["missing"]),
     ]
