@@ -567,7 +567,20 @@ def test_engines_over_two_gpus_are_told_by_gpu_with_what_they_cost_beside_one() 
     one = measured("one", {}, {"GPU-aaaaaaaa": 16.0}, 1000)
     report = {"environment": {"gpus": []}, "run": {"id": "r", "complete": True}, "measurements": [two, one]}
     first, second = parallel.render({"report": report}).splitlines()[-2:]
-    assert first == "| vllm, one GPU | 32 | 0.16 | 1000 | 9 | 3 | 0.0 % | aaaaaaaa 0.16 | – | – | – |"
-    assert second.endswith("| 0.0 % | aaaaaaaa 0.12, bbbbbbbb 0.08 | 20.0 % | 1.25 | 1.50 |")
+    # Two rounds are too few for an interval: their range is told.
+    assert first == (
+        "| vllm, one GPU | 32 | 0.16 | 1000 | 9 | 3 | 0.7 % | aaaaaaaa 0.1608 (0.16 … 0.1616) | – | – | – |"
+    )
+    each = "aaaaaaaa 0.1206 (0.12 … 0.1212), bbbbbbbb 0.0804 (0.08 … 0.0808)"
+    assert second.endswith(f"| 0.7 % | {each} | 20.0 % | 1.25 | 1.50 |")
+    six = {**one, "cycles": [{"rounds": [round_ for round_ in one["cycles"][0]["rounds"] for _ in range(3)]}]}
+    interval = parallel.per_gpu(six)["GPU-aaaaaaaa"]
+    assert (interval.n, interval.covers) == (6, "this session only")
+    assert interval.low < 0.16 < interval.value < 0.1616 < interval.high
+    read = {**six["cycles"][0]["rounds"][0], "devices": [{**reading("GPU-aaaaaaaa", 16.0), "std": 1.6}]}
+    (unsure,) = parallel.per_gpu({"cycles": [{"rounds": [read] * 4}]}).values()
+    assert unsure.high / unsure.value > 1.1  # never tighter than what the meter does not know
+    launches = parallel.per_gpu({"cycles": [{"rounds": [read] * 4}] * 2})["GPU-aaaaaaaa"]
+    assert (launches.value, launches.n, launches.covers) == (pytest.approx(0.16), 2, "range")
     placed = {"engine": {"requested": {"backend": "pytorch", "gpus": 2, "options": {"device_map": "auto"}}}}
     assert parallel._engine(placed) == "pytorch, layers on 2 GPUs, one at a time"

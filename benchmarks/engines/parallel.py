@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from math import sqrt
 from statistics import fmean
 from typing import Any
 
-from benchmarks.engines.summary import MEASURED, number, round_cv, with_interval
+from benchmarks.engines.summary import MEASURED, round_cv, with_interval
 from benchmarks.figures import table
+from pytest_lem.stats.intervals import Interval, mean_interval, rounds_interval
 
 Json = dict[str, Any]
 SIZES = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
@@ -29,38 +31,54 @@ def render(data: Json) -> str:
             f"- {', '.join(boards) or 'no GPU'}; {_versions(measured)}.",
             f"- Run `{report['run']['id']}`, {'complete' if report['run']['complete'] else 'incomplete'}.",
             "- A GPU's joules are its own counter's, by UUID, and summed last. Imbalance is how far the GPU that "
-            "drew most lies above the mean of all.",
+            "drew most lies above the mean of all. A GPU's interval is made as that of their sum, from its own rounds.",
             "",
-            table([*head, "each GPU, J/output token", "imbalance", "J × one GPU's", "tok/s × one GPU's"], rows),
+            table(
+                [*head, "each GPU, J/output token (95 % interval)", "imbalance", "J × one GPU's", "tok/s × one GPU's"],
+                rows,
+            ),
         ]
     )
 
 
 def _row(measurement: Json, alone: Json | None) -> list[str]:
     metrics, each = measurement["metrics"], per_gpu(measurement)
-    mean = fmean(each.values()) if each else None
+    values = [interval.value for interval in each.values()]
+    mean = fmean(values) if values else None
     return [
         _engine(measurement),
         str(measurement["workload"]["batch"]),
         *(with_interval(metrics[key]) for key in MEASURED),
         round_cv([round_ for cycle in measurement["cycles"] for round_ in cycle["rounds"]]),
-        ", ".join(f"{uuid[4:12]} {number(joules)}" for uuid, joules in each.items()) or "–",
-        f"{100 * (max(each.values()) / mean - 1):.1f} %" if mean and len(each) > 1 else "–",
+        ", ".join(f"{uuid[4:12]} {with_interval(vars(joules))}" for uuid, joules in each.items()) or "–",
+        f"{100 * (max(values) / mean - 1):.1f} %" if mean and len(each) > 1 else "–",
         *(_against(metrics, alone, key) for key in MEASURED[:2]),
     ]
 
 
-def per_gpu(measurement: Json) -> dict[str, float]:
-    """Joules an output token of each GPU, over the valid rounds that all of them have read."""
-    joules: dict[str, float] = defaultdict(float)
-    tokens = 0
-    for round_ in (round_ for cycle in measurement["cycles"] for round_ in cycle["rounds"] if round_["valid"]):
-        gpus = [reading for reading in round_["devices"] if reading["kind"] == "gpu"]
-        if all(reading["joules"] is not None for reading in gpus):
-            tokens += round_["tokens"]
-            for reading in gpus:
-                joules[reading["device"]] += reading["joules"]
-    return {uuid: value / tokens for uuid, value in sorted(joules.items())}
+def per_gpu(measurement: Json) -> dict[str, Interval]:
+    """Joules an output token of each GPU with their interval, over the valid rounds that all of them have read."""
+    launches: dict[str, list[list[Json]]] = defaultdict(list)
+    for cycle in measurement["cycles"]:
+        read: dict[str, list[Json]] = defaultdict(list)
+        for round_ in (each for each in cycle["rounds"] if each["valid"]):
+            gpus = [reading for reading in round_["devices"] if reading["kind"] == "gpu"]
+            if all(reading["joules"] for reading in gpus):
+                for reading in gpus:
+                    read[reading["device"]].append({**reading, "tokens": round_["tokens"]})
+        for uuid, readings in read.items():
+            launches[uuid].append(readings)
+    return {uuid: _interval(found) for uuid, found in sorted(launches.items())}
+
+
+def _interval(launches: list[list[Json]]) -> Interval:
+    """As `pytest_lem.aggregate` makes that of a sum of joules: of a launch's rounds, or over several launches."""
+    found = [[each["joules"] / each["tokens"] for each in readings] for readings in launches]
+    if len(found) > 1:
+        return mean_interval([rounds_interval(values).value for values in found])
+    errors = [(each["std"] or 0.0) / each["joules"] for each in launches[0]]
+    floor = sqrt(fmean(error**2 for error in errors)) / sqrt(len(errors))
+    return rounds_interval(found[0], floor)
 
 
 def _against(metrics: Json, alone: Json | None, key: str) -> str:
