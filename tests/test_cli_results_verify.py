@@ -111,6 +111,16 @@ def test_files_that_agree_are_whole(run):
     )
 
 
+def test_a_run_that_no_meter_read_is_told_as_one_without_joules(tmp_path):
+    rounds = tuple(a_round(index, devices=()) for index in range(ROUNDS))
+    cycle = a_cycle(gpus=(), warmup_rounds=(), rounds=rounds)
+    run = written(tmp_path, an_item(0, cycle=cycle))
+    assert list((run.directory / "raw").glob("*")) == []
+    done = lem(run)
+    assert done.exit_code == 0
+    assert done.stdout.endswith("all files agree; no meter read a device: no joules, and nothing in raw/\n")
+
+
 def test_raw_files_are_summed_anew_for_other_programs(run):
     told = json.loads(lem(run, "--json").stdout)
     assert (told["run"], told["faults"]) == (run.id, [])

@@ -29,11 +29,15 @@ def test_its_options_are_those_of_the_engine():
 
 
 @pytest.mark.parametrize(
-    "words", ["run failed: rank 1 died (signal SIGKILL)", "pytorch needs 2 GPU(s), 1 visible here"]
+    ("words", "where"),
+    [
+        ("run failed: rank 1 died (signal SIGKILL)", "test_plugin_parallel.py"),
+        ("pytorch needs 2 GPU(s), 1 visible here", "test_engine_parallel.py"),
+    ],
 )
-def test_what_it_quotes_is_asserted_where_it_happens(words):
+def test_what_it_quotes_is_asserted_where_it_happens(words, where):
     assert words in PAGE
-    assert words in (Path(__file__).parent / "test_engine_parallel.py").read_text()
+    assert words in (Path(__file__).parent / where).read_text()
 
 
 def test_a_table_says_that_placed_layers_are_not_parallel():

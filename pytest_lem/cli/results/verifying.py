@@ -58,6 +58,10 @@ def _checked(run: str | None, results: Path) -> Verified:
 
 def _whole(found: Verified) -> str:
     measurements = found.report.measurements
-    rounds = sum(len(cycle.warmup_rounds) + len(cycle.rounds) for each in measurements for cycle in each.cycles)
-    told = f"{count(len(measurements), 'measurement')}, {count(rounds, 'round')}"
-    return f"run {found.report.run.id}: {told}; every rank is there, no GPU twice, all files agree, energy counted once"
+    rounds = [
+        round_ for each in measurements for cycle in each.cycles for round_ in (*cycle.warmup_rounds, *cycle.rounds)
+    ]
+    told = f"run {found.report.run.id}: {count(len(measurements), 'measurement')}, {count(len(rounds), 'round')}"
+    if not any(round_.devices for round_ in rounds):
+        return f"{told}; every rank is there, all files agree; no meter read a device: no joules, and nothing in raw/"
+    return f"{told}; every rank is there, no GPU twice, all files agree, energy counted once"
