@@ -10,7 +10,7 @@ from pytest_lem.flops.peaks import peaks_of
 from pytest_lem.flops.products import multiplied_in
 from pytest_lem.model.cycle import Cycle, Recorded
 from pytest_lem.model.errors import Unavailable
-from pytest_lem.model.measurement import Measurement
+from pytest_lem.model.measurement import EngineRecord, Measurement
 from pytest_lem.model.metrics import METRICS, Metric
 from pytest_lem.model.reading import Source
 from pytest_lem.model.round import Round
@@ -86,12 +86,20 @@ def with_arithmetic(context: Context, measurement: Measurement) -> Context:
     arithmetic = next((cycle.arithmetic for cycle in measurement.cycles if cycle.arithmetic is not None), None)
     known = {device.id: device.name for meter in measurement.meters for device in meter.devices}
     gpus = max((cycle.gpus for cycle in measurement.cycles), key=len, default=())
+    numbers, untold = _numbers(measurement.engine)
     try:
-        numbers = multiplied_in(measurement.engine.requested.precision, measurement.engine.observed)
-        peaks, reason = peaks_of([known.get(gpu, "") for gpu in gpus], numbers), ""
+        peaks, reason = peaks_of([known.get(gpu, "") for gpu in gpus], numbers, untold), ""
     except Unavailable as error:
         peaks, reason = None, error.reason
     return replace(context, arithmetic=arithmetic, peaks=peaks, peaks_reason=reason)
+
+
+def _numbers(engine: EngineRecord) -> tuple[str | None, str]:
+    """In what numbers it multiplies; None with the reason where that is not known."""
+    try:
+        return multiplied_in(engine.requested.precision, engine.observed), ""
+    except Unavailable as error:
+        return None, error.reason
 
 
 def metric_of(measurement: Measurement, key: str) -> Metric:

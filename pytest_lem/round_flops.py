@@ -34,11 +34,13 @@ def flops_value(key: str, round_: Round, context: Context) -> tuple[float, float
             raise Unavailable(key, joules.reason or "the meter read no energy")
         return joules.joules / (done / 1e12), joules.std / joules.joules
     per_second = done / round_.seconds
-    return (per_second / _peaks(key, context).flops_per_second if key == "mfu" else per_second), 0.0
+    return (per_second / _flops_peak(key, _peaks(key, context)) if key == "mfu" else per_second), 0.0
 
 
 def roofline_share(key: str, round_: Round, context: Context) -> float:
     """The share of decode's time that its bytes, its FLOPs, or neither explain. Raises Unavailable with the reason.
+
+    What its bytes explain needs no peak of FLOPs.
 
     Its time is that of its steps by the token times taken beside the round: their mean gap for each step.
     """
@@ -49,13 +51,10 @@ def roofline_share(key: str, round_: Round, context: Context) -> float:
         raise Unavailable(key, "a single output token a request is no decoding")
     seconds = known.decode_steps * _mean_gap(key, round_)
     memory = (known.weights_read_bytes + known.kv_read_bytes) / peaks.bytes_per_second / seconds
-    arithmetic = (known.decode_flops or 0.0) / peaks.flops_per_second / seconds
-    shares = {
-        "roofline_memory": memory,
-        "roofline_arithmetic": arithmetic,
-        "roofline_rest": 1 - max(memory, arithmetic),
-    }
-    return shares[key]
+    if key == "roofline_memory":
+        return memory
+    arithmetic = (known.decode_flops or 0.0) / _flops_peak(key, peaks) / seconds
+    return arithmetic if key == "roofline_arithmetic" else 1 - max(memory, arithmetic)
 
 
 def _arithmetic(key: str, context: Context) -> Arithmetic:
@@ -90,6 +89,12 @@ def _peaks(key: str, context: Context) -> Peaks:
     if context.peaks is None:
         raise Unavailable(key, context.peaks_reason)
     return context.peaks
+
+
+def _flops_peak(key: str, peaks: Peaks) -> float:
+    if peaks.flops_per_second is None:
+        raise Unavailable(key, peaks.flops_reason)
+    return peaks.flops_per_second
 
 
 def _mean_gap(key: str, round_: Round) -> float:

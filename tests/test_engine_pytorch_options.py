@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 from engine_starts import spec
 
+from pytest_lem.arithmetic import arithmetic_of
 from pytest_lem.engines import registry
 from pytest_lem.engines.observed import check_observed
 from pytest_lem.model.errors import UsageError
 from pytest_lem.model.specs import WorkloadSpec
+from pytest_lem.workloads.work import build_work
 
 LAB = Path(__file__).with_name("pytorch_lab.py")
 # synthetic:tiny: what quantisers leave alone (embedding, head, norms), and the rest, in 14 linear layers of 2048 rows.
@@ -468,6 +470,24 @@ def test_bytes_are_those_in_memory_with_their_scales_and_parameters_are_the_mode
     assert observed["float8_weight_only"]["weights_bytes"] == 2 * LEFT + MADE + 4 * ROWS
     for name, each in observed.items():
         assert quantised["cases"][name]["runs"][0]["counters"]["weights_bytes"] == each["weights_bytes"]
+
+
+@pytest.mark.torch
+def test_flops_of_quantised_layers_are_those_of_the_plain_model_and_the_bytes_of_a_step_are_fewer(quantised):
+    work = build_work(WorkloadSpec(batch=2, prompt_tokens=16, output_tokens=8), 1024, lambda texts: [])
+    cases = quantised["cases"]
+    found = {
+        name: arithmetic_of(spec("pytorch"), case["observed"], work, "analytic")
+        for name, case in cases.items()
+        if name != "stored"
+    }
+    plain = found.pop("plain")
+    assert len(found) == 5
+    for each in found.values():
+        assert (each.method, each.prefill_flops) == ("analytic", plain.prefill_flops)
+        assert each.decode_flops == plain.decode_flops
+        assert each.weights_read_bytes < 0.8 * plain.weights_read_bytes
+        assert each.kv_read_bytes == plain.kv_read_bytes
 
 
 @pytest.mark.torch

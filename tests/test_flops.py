@@ -209,15 +209,32 @@ def test_peaks_are_those_of_the_board_and_precision_and_of_all_gpus_together():
             "bfloat16",
             "no published peaks are known for 'NVIDIA H100 80GB HBM3 MIG",
         ),
-        (["Tesla T4"], "bfloat16", "no published peak of 'Tesla T4' in bfloat16 is known"),
-        (["NVIDIA B200"], "float32", "no published peak of 'NVIDIA B200' in float32 is known"),
-        (["NVIDIA A100-SXM4-80GB"], "float8", "no published peak of 'NVIDIA A100-SXM4-80GB' in float8 is known"),
     ],
 )
 def test_what_is_not_published_has_no_peak(names, precision, reason):
     with pytest.raises(Unavailable) as error:
         peaks_of(names, precision)
     assert error.value.reason.startswith(reason)
+
+
+@pytest.mark.parametrize(
+    ("names", "numbers", "reason", "gigabytes"),
+    [
+        (["Tesla T4"], "bfloat16", "no published peak of 'Tesla T4' in bfloat16 is known", 320),
+        (["NVIDIA B200"], "float32", "no published peak of 'NVIDIA B200' in float32 is known", 8000),
+        (
+            ["NVIDIA H200", "NVIDIA A100-SXM4-80GB"],
+            "float8",
+            "no published peak of 'NVIDIA A100-SXM4-80GB' in float8 is known",
+            4800 + 2039,
+        ),
+        (["NVIDIA H200"], None, "who knows", 4800),
+    ],
+)
+def test_a_gpu_without_a_peak_of_flops_has_that_of_its_memory(names, numbers, reason, gigabytes):
+    found = peaks_of(names, numbers, "who knows")
+    assert (found.flops_per_second, found.flops_reason) == (None, reason)
+    assert found.bytes_per_second == gigabytes * 1e9
 
 
 @pytest.mark.parametrize(

@@ -337,6 +337,7 @@ def test_an_engines_passes_are_told_as_the_work_that_was_metered() -> None:
 
 def factor(precision: str, joules: float | None, **options: Any) -> dict[str, Any]:
     values = {"joules_per_token": joules, "tokens_per_second": 200.0, "weights_bytes": 2.0**30}
+    values |= {"mfu": 0.42, "roofline_memory": 0.6, "roofline_arithmetic": None, "roofline_rest": None}
     read = dict.fromkeys(factors.READ) | options
     return {
         "engine": {
@@ -358,12 +359,13 @@ def test_a_factors_row_stands_beside_its_base_with_what_ran() -> None:
     report = {"measurements": measured, "environment": {"gpus": []}, "missing": ["x: no kernel"]}
     lines = factors.render({"report": report}).splitlines()
     assert lines[0] == "- no GPU; torch 2.13."
-    assert lines[2] == "- Not measured: x: no kernel"
+    assert lines[3] == "- Not measured: x: no kernel"
     base, quantised, unknown = ([cell.strip() for cell in line.split("|")[1:-1]] for line in lines[-3:])
     assert base[:8] == ["m", "base", "2", "1.000", "200", "1.000", "1", "1/2"]
     assert quantised[1:4] == ["float16, quantization=4bit", "1", "0.500"]
-    assert quantised[8].startswith("float16; attention_implementation=None; ")
-    assert quantised[8].endswith("quantization=4bit; matmul_precision=None; 14 Linear4bit uint8")
+    assert quantised[8:12] == ["42 %", "60 %", "–", "–"]
+    assert quantised[12].startswith("float16; attention_implementation=None; ")
+    assert quantised[12].endswith("quantization=4bit; matmul_precision=None; 14 Linear4bit uint8")
     assert unknown[1:4] == ["float32", "–", "–"]
 
 

@@ -150,6 +150,18 @@ def test_an_engine_that_multiplies_float32_as_tf32_is_held_against_the_peak_of_t
     assert peak(False) == pytest.approx(66.9e12)
 
 
+def test_layers_of_which_it_is_not_known_what_they_multiply_in_still_have_a_roofline_of_memory():
+    engine = an_engine().model_copy(update={"observed": {"options": {"quantization": "8bit"}}})
+    found = measured(engine=engine)
+    reason = "in what numbers layers that are quantised as '8bit' are multiplied is not known"
+    assert found.metrics["roofline_memory"].value == pytest.approx(16e9 / 3352e9 / 0.010)
+    for key in ("mfu", "roofline_arithmetic", "roofline_rest"):
+        assert (found.metrics[key].value, found.metrics[key].reason) == (None, reason)
+    assert found.metrics["flops_per_second"].value == pytest.approx(140e12)
+    assert roofline(found) == f"of a step of decode 48 % are 14.9 GiB read; of its 2.00 TFLOP: {reason}"
+    assert roofline(found) in table([found], width=None)
+
+
 def test_a_window_has_no_flops():
     found = late_metrics(a_window())
     assert found["flops_per_token"].reason == "a window has no tokens or requests"
@@ -206,6 +218,15 @@ def test_the_work_of_a_pass_is_that_of_its_requests_and_its_waves():
     # an untied embedding's rows are not read: 2 × 1024 × 128 of 557,056 weights that are
     assert found.weights_read_bytes == pytest.approx(8 * 1_115_392 * (1 - 1024 * 128 / 557_056))
     assert found.kv_read_bytes == 4 * (11 + 12 + 13 + 14) * 2 * 2 * 2 * 32 * 2
+
+
+def test_quantised_weights_are_fewer_bytes_and_the_same_flops():
+    work = WorkloadSpec(batch=2, requests=4, prompt_tokens=10, output_tokens=5)
+    whole, packed = arithmetic(work), arithmetic(work, options={"quantization": "4bit"}, weights_bytes=300_000)
+    assert (packed.method, packed.coefficients) == (whole.method, whole.coefficients)
+    assert (packed.prefill_flops, packed.decode_flops) == (whole.prefill_flops, whole.decode_flops)
+    assert packed.weights_read_bytes == pytest.approx(whole.weights_read_bytes * 300_000 / 1_115_392)
+    assert packed.kv_read_bytes == whole.kv_read_bytes
 
 
 @pytest.mark.parametrize(

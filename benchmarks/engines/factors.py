@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.figures import table
+from benchmarks.figures import percent, table
 
 Json = dict[str, Any]
 BASE = "base"
 HEAD = ["model", "factor", "J/output token (95 % interval)", "× base", "tok/s", "× base", "weights GiB", "rounds"]
-HEAD += ["observed"]
+HEAD += ["MFU", "step: bytes", "step: FLOPs", "step: neither", "observed"]
+SHARES = ("mfu", "roofline_memory", "roofline_arithmetic", "roofline_rest")
 READ = ("attention_implementation", "cache_implementation", "torch_compile", "quantization", "matmul_precision")
 
 
@@ -26,6 +27,8 @@ def render(data: Json) -> str:
     lines = [
         f"- {gpus or 'no GPU'}; {told or 'nothing was measured'}.",
         "- The base of a model is its row in bfloat16 without options.",
+        "- MFU: FLOP/s of the work against the published dense peak. Of a step of decode: what its bytes take at the "
+        "published bandwidth, its FLOPs at that peak, and neither; – where no peak is known.",
         *(f"- Not measured: {each}" for each in report["missing"]),
     ]
     bases = {_model(each): each for each in measured if _factor(each) == BASE}
@@ -46,6 +49,7 @@ def _row(measurement: Json, base: Json | None) -> list[str]:
         _ratio(measurement, base, "tokens_per_second"),
         _number(None if weights["value"] is None else weights["value"] / 2**30),
         f"{sum(round_['valid'] for round_ in rounds)}/{len(rounds)}",
+        *(percent(metrics[key]["value"], 0) for key in SHARES),
         _observed(measurement["engine"]["observed"]),
     ]
 

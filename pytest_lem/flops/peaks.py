@@ -13,10 +13,14 @@ from pytest_lem.model.errors import Unavailable
 
 @dataclass(frozen=True)
 class Peaks:
-    """Published peaks of one GPU or of several together: FLOP/s in the numbers that it multiplies, and bytes/s."""
+    """Published peaks of one GPU or of several together: FLOP/s in the numbers that it multiplies, and bytes/s.
 
-    flops_per_second: float
+    `flops_per_second` is None with `flops_reason`, where its memory's bandwidth is known all the same.
+    """
+
+    flops_per_second: float | None
     bytes_per_second: float
+    flops_reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -72,26 +76,35 @@ BOARDS = (
 _BY_NAME = {name: board for board in BOARDS for name in board.names}
 
 
-def peaks_of(names: Sequence[str], numbers: str) -> Peaks:
+def peaks_of(names: Sequence[str], numbers: str | None, reason: str = "") -> Peaks:
     """The summed peaks of GPUs by name; `numbers` are those that they multiply, a precision, TF32 or float8.
 
-    Raises Unavailable with the reason where one is not known.
+    Where these are not known (None, with the reason), or no peak in them is published, there is one of memory alone.
+    Raises Unavailable with the reason where a GPU is not known.
     """
-    found = [_peak(name, numbers) for name in names]
-    if not found:
+    boards = [_board(name) for name in names]
+    if not boards:
         raise Unavailable("peaks", "no published peaks are known for a CPU")
-    return Peaks(sum(each.flops_per_second for each in found), sum(each.bytes_per_second for each in found))
+    tera = [_tera(board, numbers) for board in boards]
+    known = [each for each in tera if each is not None]
+    bandwidth = sum(board.gigabytes for board in boards) * 1e9
+    if len(known) == len(tera):
+        return Peaks(sum(known) * 1e12, bandwidth)
+    if numbers is None:
+        return Peaks(None, bandwidth, reason)
+    return Peaks(None, bandwidth, f"no published peak of {names[tera.index(None)]!r} in {numbers} is known")
 
 
-def _peak(name: str, numbers: str) -> Peaks:
+def _board(name: str) -> Board:
     if not name:
         raise Unavailable("peaks", "the GPU's name is not known: no meter told it (--lem-meter=nvml does)")
     board = _BY_NAME.get(name)
     if board is None:
         raise Unavailable("peaks", f"no published peaks are known for {name!r}")
+    return board
+
+
+def _tera(board: Board, numbers: str | None) -> float | None:
     half = None if board.bfloat16 is None else board.bfloat16 / 2
     known = {"bfloat16": board.bfloat16, "float16": board.float16, "float32": board.float32, "float8": board.float8}
-    tera = half if numbers == "TF32" else known.get(numbers)
-    if tera is None:
-        raise Unavailable("peaks", f"no published peak of {name!r} in {numbers} is known")
-    return Peaks(tera * 1e12, board.gigabytes * 1e9)
+    return {**known, "TF32": half}.get(numbers or "")

@@ -24,15 +24,19 @@ def roofline_lines(measurements: Sequence[Measurement], names: Sequence[str]) ->
 def roofline(measurement: Measurement) -> str | None:
     """`decode is bound by memory: 71 % of a step are 2.47 GB read, 3 % are 79.1 GFLOP, 29 % neither`; None: not known.
 
-    What takes at least half of the time is what binds; where nothing does, the host is what is left.
+    What takes at least half of the time is what binds; where nothing does, the host is what is left. Where no peak of
+    FLOPs is known it only says what is read.
     """
-    shares = [measurement.metrics.get(f"roofline_{part}") for part in ("memory", "arithmetic", "rest")]
+    found = [measurement.metrics.get(f"roofline_{part}") for part in ("memory", "arithmetic", "rest")]
     known = next((cycle.arithmetic for cycle in measurement.cycles if cycle.arithmetic is not None), None)
-    values = [each.value for each in shares if each is not None and each.value is not None]
-    if known is None or len(values) < len(shares):
+    memory, arithmetic, rest = (each.value if each else None for each in found)
+    if known is None or memory is None:
         return None
-    memory, arithmetic, rest = values
     read, flops = _of_a_step(known)
+    if arithmetic is None or rest is None:
+        why = (found[1] and found[1].reason) or "its peak is not known"
+        told = f"of a step of decode {plain_percent(memory)} are {read} read; of its {flops}: {why}"
+        return told + _measured(measurement)
     return (
         f"decode is bound by {_bound(memory, arithmetic)}: of a step {plain_percent(memory)} are {read} read, "
         f"{plain_percent(arithmetic)} are {flops}, {plain_percent(rest)} neither (FLOPs: {known.method})"
