@@ -13,6 +13,7 @@ import runpy
 import shutil
 import sys
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from unittest.mock import patch
 
@@ -22,6 +23,7 @@ ENGINES = Path(pytest_lem.engines.__file__).parent
 runpy.run_path(str(ENGINES / "child" / "__main__.py"))["load_package"]()
 
 import torch  # noqa: E402 - the child's package has to exist first
+import transformers  # noqa: E402
 from lem_child import (  # noqa: E402
     pytorch,
     pytorch_arithmetic,
@@ -29,6 +31,7 @@ from lem_child import (  # noqa: E402
     pytorch_compile,
     pytorch_continuous,
     pytorch_model,
+    pytorch_parallel,
     pytorch_placement,
     pytorch_quantization,
     pytorch_replicas,
@@ -36,6 +39,7 @@ from lem_child import (  # noqa: E402
 )
 from lem_child.faults import Refused  # noqa: E402
 from transformers import LlamaConfig  # noqa: E402
+from transformers.distributed.tensor_parallel import ColwiseParallel  # noqa: E402
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS  # noqa: E402
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS  # noqa: E402
 from transformers.models.llama.modeling_llama import eager_attention_forward  # noqa: E402
@@ -479,6 +483,33 @@ def other_weights(model, observed):
     return line(lambda: replicas.observed(model, observed))
 
 
+def unshared():
+    """Splits that the installed transformers does not have, or not of every vocabulary."""
+
+    @dataclass
+    class WithoutStages:
+        tp_size: int = 1
+
+    def join(vocabulary=1024, **options):
+        config = LlamaConfig(num_attention_heads=4, num_key_value_heads=2, num_hidden_layers=2, vocab_size=vocabulary)
+        return pytorch_parallel.join({**request(**options), "ranks": 2}, torch.device("cpu"), config)
+
+    unknown = patch.object(transformers, "DistributedConfig", None)
+    known = patch.object(transformers, "DistributedConfig", WithoutStages)
+    even = patch.object(ColwiseParallel, "validate_param", lambda *_: None)
+    uneven = patch.object(pytorch_parallel, "Shared", lambda *_: "joined")
+    found = {}
+    with unknown:
+        found["no_tensor"] = line(lambda: join(tensor_parallel_size=2))
+    with known:
+        found["no_stages"] = line(lambda: join(pipeline_parallel_size=2))
+    with even:
+        found["vocabulary"] = line(lambda: join(1023, tensor_parallel_size=2))
+    with uneven:
+        found["uneven"] = join(1023, tensor_parallel_size=2)
+    return found
+
+
 def placed(folder):
     both, model = work(SHORT, LONG), pytorch_model.load_model(request(), torch.device("cpu"))
     offloaded(folder)(model)
@@ -527,6 +558,7 @@ def placed(folder):
         lambda: pytorch_placement.check_placed(fresh, {"device_map": {"model.layers": "cpu"}}, torch.device("cpu"))
     )
     refusals["replica"] = other_weights(fresh, cases["plain"]["observed"])
+    refusals |= unshared()
     two = ["GPU-a", "GPU-b"]
     devices = {
         "replica": device_of(two, 1, 1, data_parallel_size=2),

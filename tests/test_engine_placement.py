@@ -6,6 +6,8 @@ to the next.
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from builders import a_measurement
 from engine_starts import spec
@@ -179,6 +181,36 @@ def test_one_weight_in_half_a_million_makes_another_fingerprint(found):
     first, again, other, moved = found["fingerprints"]
     assert first == again != other
     assert other != moved  # two rows that changed places
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize(
+    ("name", "pattern"),
+    [
+        (
+            "no_tensor",
+            r"tensor_parallel_size=2: transformers [\d.]+ has no DistributedConfig\(tp_size=…\); "
+            "install transformers>=5.17",
+        ),
+        (
+            "no_stages",
+            r"pipeline_parallel_size=2: transformers [\d.]+ has no DistributedConfig\(pp_size=…\); "
+            "install transformers>=5.17",
+        ),
+        (
+            "vocabulary",
+            r"tensor_parallel_size=2 does not divide the model's vocabulary of 1023 tokens, as transformers [\d.]+ "
+            "needs; take 1, or install transformers>=5.23",
+        ),
+    ],
+)
+def test_a_split_that_this_transformers_cannot_do_is_refused_before_anything_loads(found, name, pattern):
+    assert re.fullmatch(pattern, found["refused"][name])
+
+
+@pytest.mark.torch
+def test_a_transformers_that_gathers_uneven_parts_shares_any_vocabulary(found):
+    assert found["refused"]["uneven"] == "joined"
 
 
 @pytest.mark.torch

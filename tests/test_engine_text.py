@@ -47,6 +47,25 @@ def test_texts_of_different_length_are_padded_apart_and_counted_truly(smollm2):
     assert [text.split(".")[0] for text in result.texts] == [" Paris", " Rome", " Paris"]
 
 
+REPEATED = "one two three four five six " * 6
+
+
+def test_a_repeated_text_is_looked_up_and_what_was_taken_of_the_drafts_is_counted(smollm2, tmp_path):
+    work = WorkloadSpec(prompts=(REPEATED,), output_tokens=24)
+    smollm2.prepare(work)
+    options = {**smollm2.spec.options, "prompt_lookup_num_tokens": 3}
+    with started(smollm2.spec.replace(options=options), tmp_path) as engine:
+        engine.prepare(work)
+        first, twice = engine.run(1), engine.run(2)
+    assert first.token_ids == smollm2.run(1).token_ids
+    drafted, accepted = (first.counters[name] for name in ("draft_tokens", "accepted_tokens"))
+    # The text goes on as it went: much of what is looked up is right, and no token that a pass makes is a draft.
+    assert 5 <= accepted <= drafted, (drafted, accepted)
+    assert accepted < first.tokens == 24
+    assert twice.counters["draft_tokens"] == 2 * drafted
+    assert twice.counters["accepted_tokens"] == 2 * accepted
+
+
 def test_the_dequantised_model_runs_in_the_precision_that_was_asked_for(smollm2):
     assert smollm2.observed["precision"] == "bfloat16"
     assert smollm2.observed["parameters"] == 134_515_008

@@ -29,9 +29,11 @@ def join(request: dict[str, Any], device: torch.device, config: Any) -> Alone | 
     if request.get("ranks", 1) == 1:
         return Alone()
     _check_transformers(request["options"])
-    reason = misfit(request["options"], config.get_text_config().to_dict())
+    text_config = config.get_text_config()
+    reason = misfit(request["options"], text_config.to_dict())
     if reason:
         raise Refused(reason)
+    _check_vocabulary(request["options"], text_config.vocab_size)
     if device.type == "cpu" and not request["options"].get("num_threads"):
         # As torchrun would not let them fight for the cores: each rank gets its share.
         torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // request["ranks"]))
@@ -48,6 +50,25 @@ def _check_transformers(options: dict[str, Any]) -> None:
                 f"{option}_parallel_size={size}: transformers {transformers.__version__} has no "
                 f"DistributedConfig({field}=…); install transformers>=5.17"
             )
+
+
+def _check_vocabulary(options: dict[str, Any], tokens: int) -> None:
+    """Some transformers (5.17) gather parts of one size alone, and fail when the weights are there already."""
+    tensor, _ = sizes(options)
+    if tokens % tensor and _gathers_even_parts_alone():
+        raise Refused(
+            f"tensor_parallel_size={tensor} does not divide the model's vocabulary of {tokens} tokens, as transformers "
+            f"{transformers.__version__} needs; take 1, or install transformers>=5.23"
+        )
+
+
+def _gathers_even_parts_alone() -> bool:
+    """Whether the layer whose parts are gathered checks itself for that."""
+    try:
+        from transformers.distributed.tensor_parallel import ColwiseParallel
+    except ImportError:
+        return False
+    return "validate_param" in vars(ColwiseParallel)
 
 
 class Shared(Group):
