@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 RESULTS ?= .lem
 # Tests mostly wait for processes that they start. 0 runs them one by one: for --pdb, and where tests share a GPU.
 WORKERS ?= 2
-EXTRAS := pytorch,quantization,checkpoints,carbon,xdist,schedule,test,lint,build
+EXTRAS := pytorch,quantization,checkpoints,flops,carbon,xdist,schedule,test,lint,build
 
 PYTEST := $(BIN)/pytest -n $(WORKERS) --dist worksteal
 # Tests start pytest hundreds of times. Each would compile anew what pytest rewrites (our plugin, xdist) if none kept it.

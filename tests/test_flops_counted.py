@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from engine_starts import spec, started
 
 from pytest_lem.arithmetic import arithmetic_of, counted
+from pytest_lem.engines.models import SYNTHETIC
 from pytest_lem.engines.process import child_environment
 from pytest_lem.flops import analytic, throwaway
 from pytest_lem.flops.architecture import GATED, PLAIN, read
 from pytest_lem.model.errors import Unavailable
 from pytest_lem.model.specs import WorkloadSpec
+from pytest_lem.workloads.work import build_work
 
 pytestmark = pytest.mark.torch
 
@@ -52,6 +56,25 @@ def test_counted_is_what_the_formula_says_of_the_live_engine(tmp_path):
     assert formula.coefficients == torchs.coefficients
     assert formula.decode_flops == torchs.decode_flops > 0
     assert 0 < formula.weights_read_bytes < 3 * observed["weights_bytes"]
+
+
+@pytest.mark.parametrize(("model", "method"), [("tiny", "calflops"), ("tiny-moe", "analytic")])
+def test_calflops_itself_is_used_where_it_agrees_and_quarantined_where_it_misses_experts(model, method):
+    if find_spec("calflops") is None:
+        pytest.skip("calflops is not installed")
+    shape = json.loads((SYNTHETIC / f"{model}.json").read_text())
+    work = build_work(WorkloadSpec(batch=2, prompt_tokens=16, output_tokens=4), 1024, lambda texts: [])
+    asked, observed = spec("pytorch", model=f"synthetic:{model}"), {"architecture": shape, "parameters": 557_696}
+    formula, found = (arithmetic_of(asked, observed, work, way) for way in ("analytic", "calflops"))
+    assert found.method == method
+    if method == "calflops":
+        assert found.decode_flops == pytest.approx(formula.decode_flops, rel=0.02)
+        assert found.decode_flops != formula.decode_flops
+        assert found.notes == ()
+    else:
+        assert found.decode_flops == formula.decode_flops
+        (note,) = found.notes
+        assert re.fullmatch(r"calflops says \S+ FLOPs a pass, [\d.]+ % below the analytic \S+", note)
 
 
 def test_a_counter_that_breaks_is_a_reason_and_the_formula_answers(tmp_path, monkeypatch):
