@@ -6,6 +6,7 @@ The environment variable FAKE_TENSORRT holds JSON that has it misbehave:
 `fault`          dies (a worker, at a request), memory (at the load), memory_at_run, orphan (a worker outlives shutdown)
 `token_seconds`  how long each token takes
 `hide`           the model cannot be reached, as where it lies in another process
+`mpi`            workers are those of mpi4py and an MPI, as in TensorRT-LLM itself
 """
 
 import asyncio
@@ -31,6 +32,18 @@ SECTIONS = {
     "build_config": "BuildConfig",
     "quant_config": "QuantConfig",
 }
+# A worker imports what its parent runs, by name or by path, as mpi4py's do; and it has a session of its own, as Open
+# MPI's have.
+WORKER = """
+import runpy, sys, time
+name, path = sys.argv[1:]
+if name:
+    runpy.run_module(name, run_name="__worker__", alter_sys=True)
+else:
+    runpy.run_path(path, run_name="__worker__")
+print("ready", flush=True)
+time.sleep(600)
+"""
 required = object()
 enumerations = {
     "QuantAlgo": enum.Enum("QuantAlgo", {name: name for name in CONTRACT["quant_algos"]}),
@@ -124,7 +137,8 @@ class LLM:
                 holder = getattr(holder, section)
             setattr(holder, name, value)
         here = os.environ.get("TLLM_WORKER_USE_SINGLE_PROCESS") == "1" and self._ranks() == 1
-        self._workers = [] if here else [self._worker() for _ in range(self._ranks())]
+        self._pool = None
+        self._workers = [] if here else self._start_workers()
         self._executor = SimpleNamespace()
         if here and self.runtime == "pytorch" and not ASKED.get("hide"):
             self._executor.engine = SimpleNamespace(model_engine=SimpleNamespace(model=Model(self.config)))
@@ -151,8 +165,26 @@ class LLM:
     def _ranks(self):
         return self.args.tensor_parallel_size * self.args.pipeline_parallel_size * self.args.context_parallel_size
 
+    def _start_workers(self):
+        if not ASKED.get("mpi"):
+            return [self._worker() for _ in range(self._ranks())]
+        from mpi4py.futures import MPIPoolExecutor
+
+        env = {name: value for name, value in os.environ.items() if name.startswith(("TRTLLM", "TLLM"))}
+        self._pool = MPIPoolExecutor(max_workers=self._ranks(), path=sys.path, env=env)
+        for started in [self._pool.submit(os.getpid) for _ in range(self._ranks())]:
+            started.result()
+        return []
+
     def _worker(self):
-        return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+        main = sys.modules["__main__"]
+        name = getattr(getattr(main, "__spec__", None), "name", "")
+        worker = subprocess.Popen(
+            [sys.executable, "-c", WORKER, name, main.__file__], stdout=subprocess.PIPE, start_new_session=True
+        )
+        if worker.stdout.readline() != b"ready\n":
+            raise RuntimeError("a worker of MPI was aborted")
+        return worker
 
     def _build(self):
         """The PyTorch runtime builds nothing."""
@@ -208,6 +240,8 @@ class LLM:
         bound("LLM.shutdown")
         self._executor = None
         if ASKED.get("fault") != "orphan":
+            if self._pool is not None:
+                self._pool.shutdown()
             for worker in self._workers:
                 worker.kill()
                 worker.wait()

@@ -6,6 +6,7 @@ Built to the published contract of 1.0 to 1.3 (tests/tensorrt_contracts), and no
 from __future__ import annotations
 
 import json
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -31,6 +32,7 @@ class Adapter:
     def load(self, request: dict[str, Any], progress: Callable[[str], None]) -> dict[str, Any]:
         """Check the options, start the engine, read back what it is."""
         set_environment(request)
+        let_workers_import_main()
         arguments = engine_arguments(request, str(request["location"]))
         if request["device"] == "cpu":
             raise Refused("tensorrt: TensorRT-LLM needs an NVIDIA GPU; take pytorch or vllm on a CPU")
@@ -136,6 +138,15 @@ class Adapter:
         """End the engine's processes."""
         self.driver.close()
         self.folder.cleanup()
+
+
+def let_workers_import_main() -> None:
+    """Have the workers that mpi4py starts run this process's file by its path, where its guard ends it at once.
+
+    They import what their parent runs by the module's name where there is one, and that of a folder which is run by its
+    path is `__main__`: nobody can import that, MPI aborts them, and their parent waits for ever.
+    """
+    sys.modules["__main__"].__spec__ = None
 
 
 def check_longest(longest: int, limit: int | None, name: str) -> None:
