@@ -1,4 +1,4 @@
-"""TensorRT-LLM's workers as mpi4py and Open MPI start them: they come up, they are seen, and none outlives its engine."""
+"""TensorRT-LLM's workers as mpi4py and Open MPI start them: they come up, and none outlives its engine."""
 
 from __future__ import annotations
 
@@ -67,6 +67,6 @@ def test_a_killed_engine_leaves_no_worker(engine):
 def test_an_engine_that_dies_leaves_no_worker(engine):
     found = workers(engine)
     os.kill(engine.pid, signal.SIGKILL)
-    with pytest.raises(EngineError, match="SIGKILL|is not running"):
+    with pytest.raises(EngineError, match=r"SIGKILL|is not running"):
         prepare(engine, waves([(range(4), 3)]))
     assert all(map(is_gone, found))

@@ -94,6 +94,7 @@ class Engine:
         request["ranks"] = entry.ranks(spec.options)
         try:
             engine._load(request, began + start_timeout)
+            engine.pids()  # the process remembers them
         except BaseException:
             engine.kill()
             raise
@@ -153,6 +154,7 @@ class Engine:
         asked = tuple(len(request.prompt) for request in work.requests)
         if self._prepared.prompt_tokens != asked:
             self._fail("protocol", f"prepared prompts of {self._prepared.prompt_tokens} tokens, asked {asked}")
+        self.pids()  # also those that it started for this work
         return self._prepared
 
     def run(
@@ -182,7 +184,11 @@ class Engine:
         )
 
     def stop(self) -> None:
-        """End the engine: ask, wait, SIGTERM to its group, SIGKILL to its group. Returns when no process is left."""
+        """End the engine: ask, wait, SIGTERM to its group, SIGKILL to it and to what it started elsewhere.
+
+        Returns when no process is left.
+        """
+        self.pids()  # those that it leaves behind are found no other way once it has ended
         if self._process.running() and not self._busy:
             self._command += 1
             try:
@@ -197,7 +203,7 @@ class Engine:
         self._process.reap()
 
     def kill(self) -> None:
-        """End the engine at once with SIGKILL to its group. Returns when no process is left."""
+        """End the engine and all that it started at once, with SIGKILL. Returns when no process is left."""
         self._process.reap()
 
     @property
