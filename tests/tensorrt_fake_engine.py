@@ -3,7 +3,8 @@
 The environment variable FAKE_TENSORRT holds JSON that has it misbehave:
 
 `wrong`          live arguments to falsify, {path: value}
-`fault`          dies (a worker, at a request), memory (at the load), memory_at_run, orphan (a worker outlives shutdown)
+`fault`          dies (a worker, at a request), hangs (at the load), memory (at the load), memory_at_run,
+                orphan (a worker outlives shutdown)
 `token_seconds`  how long each token takes
 `hide`           the model cannot be reached, as where it lies in another process
 `mpi`            workers are those of mpi4py and an MPI, as in TensorRT-LLM itself
@@ -39,7 +40,7 @@ import runpy, sys, time
 name, path = sys.argv[1:]
 if name:
     runpy.run_module(name, run_name="__worker__", alter_sys=True)
-else:
+elif path:
     runpy.run_path(path, run_name="__worker__")
 print("ready", flush=True)
 time.sleep(600)
@@ -123,6 +124,9 @@ class LLM:
         self.args.max_input_len = self.args.max_input_len or 1024  # as its validator does
         if ASKED.get("fault") == "memory":
             raise RuntimeError("Executor creation failed: CUDA out of memory. Tried to allocate 2.00 GiB")
+        if ASKED.get("fault") == "hangs":
+            sys.stderr.write("fake: waiting for workers\n")
+            time.sleep(3600)
         self.tokenizer = None
         self.llm_id = f"fake-{os.getpid()}"
         self.config = json.loads((Path(self.args.model) / "config.json").read_text())
@@ -179,8 +183,9 @@ class LLM:
     def _worker(self):
         main = sys.modules["__main__"]
         name = getattr(getattr(main, "__spec__", None), "name", "")
+        path = getattr(main, "__file__", "")
         worker = subprocess.Popen(
-            [sys.executable, "-c", WORKER, name, main.__file__], stdout=subprocess.PIPE, start_new_session=True
+            [sys.executable, "-c", WORKER, name, path], stdout=subprocess.PIPE, start_new_session=True
         )
         if worker.stdout.readline() != b"ready\n":
             raise RuntimeError("a worker of MPI was aborted")
@@ -270,13 +275,15 @@ class EngineLLM(LLM):
                 raise ValueError(f"quant_config: {name}: Input should be an instance of QuantAlgo")
         root = args.enable_build_cache.cache_root if args.enable_build_cache else None
         record = root / "engine" if root else None
-        self.llm_build_stats.cache_hitted = bool(record and record.exists())
+        if not (record and record.exists()):
+            self.llm_build_stats.build_steps_info = [
+                ("Loading HF model to memory", 0.5),
+                ("Building TRT-LLM engine", 2.0),
+            ]
+        self.llm_build_stats.cache_hitted = bool(record)  # by the source, also when a new engine has been cached
         if record:
             record.parent.mkdir(parents=True, exist_ok=True)
             record.touch()
-        steps = [("Loading HF model to memory", 0.5)]
-        steps += [] if self.llm_build_stats.cache_hitted else [("Building TRT-LLM engine", 2.0)]
-        self.llm_build_stats.build_steps_info = steps
         self._engine_dir = Path(tempfile.mkdtemp(prefix="fake-engine-"))
         built = dict(vars(args.build_config))
         told = {"pretrained_config": {"dtype": args.dtype}, "build_config": built}

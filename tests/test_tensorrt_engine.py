@@ -145,7 +145,29 @@ def test_the_engine_runtime_builds_and_tells_how_long(start, version, tmp_path):
         assert engine.build_span == (began_ns, began_ns + 2_500_000_000)
     with start(version, **asked) as engine:
         assert engine.observed["build"]["from_cache"] is True
-        assert engine.observed["build"]["seconds"] == 0.5
+        assert (engine.build_seconds, engine.build_span) == (None, None)
+
+
+def test_when_an_engine_of_several_gpus_began_to_be_built_nothing_tells(start):
+    with start(gpus=("GPU-a", "GPU-b"), runtime="engine", tensor_parallel_size=2) as engine:
+        assert engine.build_seconds == 2.5
+        assert engine.build_span is None
+
+
+def test_an_engine_that_hangs_while_it_starts_is_killed_with_what_it_said_and_what_gives_it_more_time(start):
+    error = refused(start, fake={"fault": "hangs"}, start_seconds=2)
+    assert error.kind == "timeout"
+    assert str(error) == (
+        "engine 'tensorrt' did not answer in time during load, and was killed after 2 s; "
+        "tensorrt={'start_seconds': ...} gives it more"
+    )
+    assert "fake: waiting for workers" in error.log_tail
+
+
+def test_an_engine_that_is_built_first_may_take_longer_to_start():
+    seconds = registry.entry("tensorrt").start_seconds
+    built, loaded = {"runtime": "engine"}, {"runtime": "pytorch"}
+    assert (seconds(built), seconds(loaded), seconds({**built, "start_seconds": 9})) == (3600, 600, 9)
 
 
 @pytest.mark.parametrize(

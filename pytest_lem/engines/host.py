@@ -58,6 +58,7 @@ class Engine:
         self.build_devices: tuple[DeviceReading, ...] = ()
         self._process = process
         self._on_progress = on_progress
+        self._start_seconds = 0.0
         self._stop_seconds = registry.entry(spec.backend).stop_seconds
         self._ranks = registry.entry(spec.backend).ranks(spec.options)
         self._command = 0
@@ -72,24 +73,27 @@ class Engine:
         *,
         gpus: Sequence[str],
         log_path: Path,
-        start_timeout: float = 600,
+        start_timeout: float | None = None,
         on_progress: Callable[[str], None] | None = None,
     ) -> Engine:
         """Start the engine and load its model. `gpus` are UUIDs, empty for a CPU; device `auto` follows them.
 
-        Raises EngineError (the process is gone by then), and UsageError for a backend or model that cannot be.
+        It has `start_timeout` seconds; None: as many as such an engine may take. Raises EngineError (the
+        process is gone by then), and UsageError for a backend or model that cannot be.
         """
         entry = registry.entry(spec.backend)
         source = locate(spec.model, gguf_file=spec.options.get("gguf_file"))
         device = spec.device if spec.device != "auto" else ("cuda" if gpus else "cpu")
         used = tuple(gpus) if device == "cuda" else ()
         environment = child_environment(used, hide_gpus=device == "cpu", other_python=spec.python is not None)
+        start_timeout = entry.start_seconds(spec.options) if start_timeout is None else start_timeout
         began = time.monotonic()
         try:
             process = EngineProcess(spec.python, entry.adapter, environment, log_path)
         except OSError as fault:
             raise EngineError(f"--lem-python {spec.backend}={spec.python}: cannot be run: {fault}") from fault
         engine = cls(spec, used, process, on_progress)
+        engine._start_seconds = start_timeout
         request = {**spec.model_dump(), **source.as_request(), "device": device, "gpus": used}
         request["ranks"] = entry.ranks(spec.options)
         try:
@@ -265,9 +269,17 @@ class Engine:
         except Closed:
             self._fail("died", f"died during {step}")
         except Silent:
-            self._fail("timeout", f"did not answer in time during {step}, and was killed")
+            late = self._late() if step in ("start", "load") else ""
+            self._fail("timeout", f"did not answer in time during {step}, and was killed{late}")
         except Garbled as fault:
             self._fail("protocol", f"wrote what is no message during {step}: {fault.args[0]!r}")
+
+    def _late(self) -> str:
+        """How long the engine had to start, and what gives it more."""
+        options = registry.entry(self.spec.backend).options
+        more = f"; {self.spec.backend}={{'start_seconds': ...}} gives it more"
+        asked = options is not None and "start_seconds" in options.model_fields
+        return f" after {self._start_seconds:g} s{more if asked else ''}"
 
     def _validated(self, model: type[Reply], value: dict[str, Any]) -> Reply:
         try:

@@ -21,7 +21,7 @@ from .tensorrt_words import TABLE, turned, with_lengths
 OLDEST = (1, 0)
 # The engine runtime is `tensorrt_llm._tensorrt_engine`, and later versions have none.
 LAST_WITH_ENGINES = (1, 2)
-OURS = ("runtime", "single_process")
+OURS = ("runtime", "single_process", "start_seconds")
 ARGUMENTS = {"pytorch": "TorchLlmArgs", "engine": "TrtLlmArgs"}
 # Arguments that are sections, the class that holds each (late in 1.3 that of CUDA graphs was renamed, and the old name
 # became a union), and the file that it lies in. `enable_build_cache` has another

@@ -70,12 +70,16 @@ def built_config(llm: Any) -> dict[str, Any]:
 
 
 def build_of(llm: Any) -> dict[str, Any] | None:
-    """How long the engine took to build, by TensorRT-LLM's own clock; None where nothing was built."""
+    """How long the engine took to build, by TensorRT-LLM's own clock; None where the runtime builds none.
+
+    No steps mean that it was built before. `cache_hitted` alone does not: it is set too when a new one is cached.
+    """
     stats = getattr(llm, "llm_build_stats", None)
     if stats is None or runtime_of(llm) != "engine":
         return None
     steps = {str(label): float(seconds) for label, seconds in stats.build_steps_info}
-    return {"seconds": sum(steps.values()), "steps": steps, "from_cache": bool(stats.cache_hitted)}
+    seconds = sum(steps.values()) if steps else None
+    return {"seconds": seconds, "steps": steps, "from_cache": not steps and bool(stats.cache_hitted)}
 
 
 def _option(llm: Any, built: dict[str, Any], name: str, asked: Any, request: dict[str, Any]) -> Any:
@@ -85,6 +89,8 @@ def _option(llm: Any, built: dict[str, Any], name: str, asked: Any, request: dic
         return runtime
     if name == "single_process":
         return single_process(request)
+    if name == "start_seconds":
+        return _UNREAD  # what its parent waits
     if name == "max_output_len":
         whole = _at(llm.args, "max_seq_len")
         return whole - request["options"]["max_input_len"] if isinstance(whole, int) else whole
