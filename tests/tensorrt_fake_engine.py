@@ -4,8 +4,9 @@ The environment variable FAKE_TENSORRT holds JSON that has it misbehave:
 
 `wrong`          live arguments to falsify, {path: value}
 `fault`          dies (a worker, at a request), hangs (at the load), memory (at the load), memory_at_run,
-                orphan (a worker outlives shutdown)
+                says (`words`, at the load), orphan (a worker outlives shutdown)
 `token_seconds`  how long each token takes
+`single_process` whether it is one, whatever the environment says
 `hide`           the model cannot be reached, as where it lies in another process
 `mpi`            workers are those of mpi4py and an MPI, as in TensorRT-LLM itself
 """
@@ -122,11 +123,7 @@ class LLM:
         self.args = arguments(**everything)
         self._sections()
         self.args.max_input_len = self.args.max_input_len or 1024  # as its validator does
-        if ASKED.get("fault") == "memory":
-            raise RuntimeError("Executor creation failed: CUDA out of memory. Tried to allocate 2.00 GiB")
-        if ASKED.get("fault") == "hangs":
-            sys.stderr.write("fake: waiting for workers\n")
-            time.sleep(3600)
+        self._misbehave()
         self.tokenizer = None
         self.llm_id = f"fake-{os.getpid()}"
         self.config = json.loads((Path(self.args.model) / "config.json").read_text())
@@ -140,12 +137,25 @@ class LLM:
             for section in sections:
                 holder = getattr(holder, section)
             setattr(holder, name, value)
-        here = os.environ.get("TLLM_WORKER_USE_SINGLE_PROCESS") == "1" and self._ranks() == 1
+        alone = os.environ.get("TLLM_WORKER_USE_SINGLE_PROCESS") == "1"
+        here = ASKED.get("single_process", alone) and self._ranks() == 1
+        sys.stderr.write(f"fake: TRTLLM_NO_USAGE_STATS={os.environ.get('TRTLLM_NO_USAGE_STATS')}\n")
         self._pool = None
         self._workers = [] if here else self._start_workers()
         self._executor = SimpleNamespace()
+        if here:
+            self._executor.engine = SimpleNamespace()
         if here and self.runtime == "pytorch" and not ASKED.get("hide"):
-            self._executor.engine = SimpleNamespace(model_engine=SimpleNamespace(model=Model(self.config)))
+            self._executor.engine.model_engine = SimpleNamespace(model=Model(self.config))
+
+    def _misbehave(self):
+        if ASKED.get("fault") == "memory":
+            raise RuntimeError("Executor creation failed: CUDA out of memory. Tried to allocate 2.00 GiB")
+        if ASKED.get("fault") == "says":
+            raise RuntimeError(ASKED["words"])
+        if ASKED.get("fault") == "hangs":
+            sys.stderr.write("fake: waiting for workers\n")
+            time.sleep(3600)
 
     def _sections(self):
         from tensorrt_llm import llmapi
@@ -286,13 +296,14 @@ class EngineLLM(LLM):
             record.touch()
         self._engine_dir = Path(tempfile.mkdtemp(prefix="fake-engine-"))
         built = dict(vars(args.build_config))
+        built["max_seq_len"] = self._longest = built["max_seq_len"] or self.config["max_position_embeddings"]
         told = {"pretrained_config": {"dtype": args.dtype}, "build_config": built}
         (self._engine_dir / "config.json").write_text(json.dumps(told))
         args.model = self._engine_dir
 
     def _check(self, prompt, parameters):
-        limit = self.args.build_config.max_seq_len
-        if limit and prompt + parameters.max_tokens > limit:
+        limit = self._longest
+        if prompt + parameters.max_tokens > limit:
             raise ValueError(
                 f"The sum of prompt length ({prompt}) and query length (0) max_tokens ({parameters.max_tokens}) should "
                 f"not exceed max_seq_len ({limit})"

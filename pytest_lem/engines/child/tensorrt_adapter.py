@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .faults import Refused
-from .tensorrt_arguments import engine_arguments, set_environment, single_process
+from .tensorrt_arguments import engine_arguments, set_environment
 from .tensorrt_faults import worker_faults
 from .tensorrt_records import Answer, request_times
 from .tokenizer import Tokenizer, check_length
@@ -51,7 +51,8 @@ class Adapter:
         with worker_faults():
             self.driver = tensorrt_driver.Driver(tensorrt_driver.open_llm(arguments, self.runtime))
         self.tokenizer = Tokenizer(request)
-        self.here = single_process(request) and self.runtime == "pytorch"
+        self.here = tensorrt_observe.in_this_process(self.driver.llm) and self.runtime == "pytorch"
+        self.limits = tensorrt_observe.limits(self.driver.llm)
         observed = tensorrt_observe.observe(self.driver.llm, request)
         if observed["build"] and len(request["gpus"]) == 1:
             observed["build"]["start_ns"] = began_ns  # of several, workers come up first, and nothing tells how long
@@ -69,10 +70,10 @@ class Adapter:
         args = self.driver.llm.args
         requests = work["requests"]
         for place in range(len(requests)):
-            check_length(requests, [place], args.max_seq_len)
+            check_length(requests, [place], self.limits["max_seq_len"])
         longest = max(len(request["prompt"]) for request in requests)
         if not args.enable_chunked_prefill:
-            check_longest(longest, args.max_num_tokens, "max_num_tokens")
+            check_longest(longest, self.limits["max_num_tokens"], "max_num_tokens")
         # What nobody asked for is 1024 there, and holds nobody to it.
         check_longest(longest, self.longest_input, "max_input_len")
         check_sampling(work["decoding"], args, self.runtime)

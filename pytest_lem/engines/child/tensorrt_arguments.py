@@ -186,6 +186,7 @@ def single_process(request: dict[str, Any]) -> bool:
 
 def set_environment(request: dict[str, Any]) -> None:
     """What TensorRT-LLM reads from its environment: before it is imported, and for the processes that it starts."""
+    os.environ.setdefault("TRTLLM_NO_USAGE_STATS", "1")  # newer ones report what runs, unless told not to
     os.environ["TLLM_WORKER_USE_SINGLE_PROCESS"] = "1" if single_process(request) else "0"
     if request["source"] != "hub":
         os.environ["HF_HUB_OFFLINE"] = "1"
