@@ -224,6 +224,15 @@ def test_workers_of_several_gpus_end_with_the_engine_also_those_that_outlive_its
     assert all(map(is_gone, pids))
 
 
+def test_an_engine_on_several_hosts_is_refused_by_its_name(start, monkeypatch):
+    two = {"gpus": ("GPU-a", "GPU-b"), "tensor_parallel_size": 2}
+    assert "gpus_per_node=1 lays 2 GPUs on several hosts" in str(refused(start, gpus_per_node=1, **two))
+    with start(gpus_per_node=2, **two) as engine:
+        assert engine.observed["options"]["gpus_per_node"] == 2
+    monkeypatch.setenv("TLLM_SPAWN_PROXY_PROCESS", "1")  # trtllm-llmapi-launch sets it
+    assert "trtllm-llmapi-launch runs an engine on several hosts" in str(refused(start, **two))
+
+
 def test_a_worker_that_dies_ends_the_engine_with_its_words(start):
     error = refused(start, fake={"fault": "dies"})
     assert error.kind == "died"

@@ -101,6 +101,7 @@ def engine_arguments(request: dict[str, Any], model: str) -> dict[str, Any]:
     known = field_names(folder, "llmapi/llm_args.py", ARGUMENTS[runtime])
     options = {name: value for name, value in request["options"].items() if name not in OURS}
     check_owned(options)
+    check_one_host(options.get("gpus_per_node"), len(request["gpus"]))
     arguments: dict[str, Any] = {"model": model, "dtype": request["precision"], "skip_tokenizer_init": True}
     if "return_perf_metrics" in known:
         arguments["return_perf_metrics"] = True
@@ -145,6 +146,20 @@ def check_version(installed: tuple[int, int], runtime: str) -> None:
     if runtime == "engine" and installed > LAST_WITH_ENGINES:
         raise Refused(
             f"tensorrt: runtime='engine' needs tensorrt_llm 1.0 to 1.2, this is {words}; leave it out for PyTorch's"
+        )
+
+
+def check_one_host(gpus_per_node: int | None, gpus: int) -> None:
+    """Raise Refused for an engine that would be spread over several hosts: only this one's joules are read."""
+    if os.environ.get("TLLM_SPAWN_PROXY_PROCESS") == "1":
+        raise Refused(
+            "tensorrt: trtllm-llmapi-launch runs an engine on several hosts, and only this one's joules are read; "
+            "start pytest without it: LLM starts its workers on this host by itself"
+        )
+    if gpus_per_node is not None and gpus_per_node < gpus:
+        raise Refused(
+            f"tensorrt: gpus_per_node={gpus_per_node} lays {gpus} GPUs on several hosts, and only this one's joules "
+            "are read; leave it out"
         )
 
 
