@@ -30,8 +30,6 @@ def engine(tmp_path, python, monkeypatch):
     """An engine of two GPUs, whose two workers are those of mpi4py's pool."""
     monkeypatch.setenv("FAKE_TENSORRT", json.dumps({"mpi": True}))
     monkeypatch.setenv("OMPI_MCA_rmaps_base_oversubscribe", "1")  # more processes than this machine has cores
-    for name in ("OMPI_ALLOW_RUN_AS_ROOT", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM"):
-        monkeypatch.setenv(name, "1")
     spec = EngineSpec(backend="tensorrt", device="cuda", gpus=2, options={"tensor_parallel_size": 2}, python=python)
     engine = Engine.start(
         registry.validate(spec), gpus=("GPU-a", "GPU-b"), log_path=tmp_path / "engine.log", start_timeout=60
