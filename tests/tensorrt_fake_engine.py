@@ -37,12 +37,14 @@ SECTIONS = {
 # A worker imports what its parent runs, by name or by path, as mpi4py's do; and it has a session of its own, as Open
 # MPI's have.
 WORKER = """
-import runpy, sys, time
+import os, runpy, sys, time
 name, path = sys.argv[1:]
 if name:
     runpy.run_module(name, run_name="__worker__", alter_sys=True)
 elif path:
+    sys.path[0] = folder = os.path.dirname(path)
     runpy.run_path(path, run_name="__worker__")
+    assert folder not in sys.path, "its names would shadow others"
 print("ready", flush=True)
 time.sleep(600)
 """
