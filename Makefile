@@ -17,6 +17,7 @@ export LEM_TESTS_WITHOUT := neighbours
 READY := $(VENV)/.ready
 MODEL := $(VENV)/.model
 BROWSER := $(VENV)/.browser
+MPI := $(VENV)/.mpi
 
 .PHONY: bench test test-all test-slow matrix lint format evidence screenshots venv clean help
 
@@ -39,7 +40,7 @@ test: lint $(MODEL)
 
 test-all: test-slow matrix
 
-test-slow: $(MODEL) $(BROWSER)
+test-slow: $(MODEL) $(BROWSER) $(MPI)
 	$(PYTEST) -m "slow and not vllm" $(ARGS)
 
 matrix: $(READY)
@@ -81,6 +82,12 @@ $(MODEL): $(READY)
 $(BROWSER): $(READY) .ci/browser
 	$(BIN)/python -m pip install -q -c constraints.txt playwright axe-playwright-python
 	.ci/browser
+	touch $@
+
+# mpi4py, whose pool is TensorRT-LLM's own way to its workers, and the MPI below it where the machine has none.
+$(MPI): $(READY) .ci/mpi
+	$(BIN)/python -m pip install -q -c constraints.txt mpi4py
+	.ci/mpi
 	touch $@
 
 clean:

@@ -9,10 +9,11 @@
 ARG VERSION=1.2.1
 FROM nvcr.io/nvidia/tensorrt-llm/release:${VERSION}
 
-RUN python3 -m venv /opt/lem
+# The image's Python may lack ensurepip, and its own constraints (PIP_CONSTRAINT) are not for what lives beside it.
+RUN python3 -m venv --without-pip /opt/lem
 COPY pyproject.toml README.md LICENSE /opt/source/
 COPY pytest_lem /opt/source/pytest_lem
-RUN /opt/lem/bin/pip install --no-cache-dir /opt/source
+RUN env -u PIP_CONSTRAINT python3 -m pip --python /opt/lem/bin/python install --no-cache-dir /opt/source
 
 ENV PATH=/opt/lem/bin:$PATH \
     PYTEST_ADDOPTS=--lem-python=tensorrt=/usr/bin/python3

@@ -61,7 +61,7 @@ def launch_value(metric: Metric, cycle: Cycle, context: Context) -> Value:
 
 def _build(key: str, cycle: Cycle, context: Context) -> Value:
     if cycle.build_seconds is None:
-        raise Unavailable(key, "this engine builds nothing before it serves")
+        raise Unavailable(key, "this engine built nothing before it served")
     if key == "build_seconds":
         return Value(cycle.build_seconds)
     if not cycle.build_devices:

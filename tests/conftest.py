@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from functools import cache
 from importlib.util import find_spec
@@ -59,6 +60,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip("vllm is not installed")
     if item.get_closest_marker("gpu") and not has_gpu():
         pytest.skip("no NVIDIA GPU here")
+    if item.get_closest_marker("mpi") and (find_spec("mpi4py") is None or shutil.which("orted") is None):
+        pytest.skip("mpi4py is not installed, or there is no Open MPI (.ci/mpi)")
     if item.get_closest_marker("xdist") and find_spec("xdist") is None:
         pytest.skip("pytest-xdist is not installed")
     if item.get_closest_marker("browser"):

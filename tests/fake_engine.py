@@ -16,7 +16,8 @@ installed third-party distribution. Options:
 `at`                the step that goes wrong: load, prepare, run, stop
 `fault`             what goes wrong there: exit (code 3), kill (SIGKILL), raise, hang, garbage, unknown, late, memory,
                     refuse, orphan (leaves a grandchild that ignores SIGTERM), fork_and_die (exit code 4, while a
-                    forked worker holds the pipes open), share (holds named shared memory, and hangs)
+                    forked worker holds the pipes open), stray (leaves one in a session of its own), share (holds named
+                    shared memory, and hangs)
 `fault_after`       the fault comes from this run on (0: the first)
 `wrong`             fields of the observed configuration to falsify, {name: value}; an option's name counts too
 `missing_tokens`    tokens short per request
@@ -222,6 +223,10 @@ class Adapter:
     def do_orphan(self):
         program = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(3600)"
         subprocess.Popen([sys.executable, "-c", program])
+
+    def do_stray(self):
+        stray = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"], start_new_session=True)
+        say(f"started {stray.pid}")
 
     def do_share(self):
         from multiprocessing.shared_memory import SharedMemory

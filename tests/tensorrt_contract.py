@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -77,12 +78,17 @@ def install(folder: Path, version: str = "1.2") -> Path:
     return folder
 
 
-def interpreter(folder: Path, version: str = "1.2") -> str:
-    """An interpreter of its own that holds the stand-in, the standard library, and nothing of ours."""
+def interpreter(folder: Path, version: str = "1.2", *, beside: str = "") -> str:
+    """An interpreter of its own that holds the stand-in, the standard library, and nothing of ours.
+
+    A package `beside` it is one of this interpreter's.
+    """
     place = folder / "tensorrt-env"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(place)], check=True)
     (site,) = place.glob("lib/python*/site-packages")
     (site / "tensorrt.pth").write_text(f"{install(folder / 'tensorrt-site', version)}\n")
+    if beside:
+        (site / beside).symlink_to(Path(find_spec(beside).origin).parent)
     return str(place / "bin" / "python")
 
 

@@ -3,9 +3,12 @@
 The environment variable FAKE_TENSORRT holds JSON that has it misbehave:
 
 `wrong`          live arguments to falsify, {path: value}
-`fault`          dies (a worker, at a request), memory (at the load), memory_at_run, orphan (a worker outlives shutdown)
+`fault`          dies (a worker, at a request), hangs (at the load), memory (at the load), memory_at_run,
+                says (`words`, at the load), orphan (a worker outlives shutdown)
 `token_seconds`  how long each token takes
+`single_process` whether it is one, whatever the environment says
 `hide`           the model cannot be reached, as where it lies in another process
+`mpi`            workers are those of mpi4py and an MPI, as in TensorRT-LLM itself
 """
 
 import asyncio
@@ -31,6 +34,20 @@ SECTIONS = {
     "build_config": "BuildConfig",
     "quant_config": "QuantConfig",
 }
+# A worker imports what its parent runs, by name or by path, as mpi4py's do; and it has a session of its own, as Open
+# MPI's have.
+WORKER = """
+import os, runpy, sys, time
+name, path = sys.argv[1:]
+if name:
+    runpy.run_module(name, run_name="__worker__", alter_sys=True)
+elif path:
+    sys.path[0] = folder = os.path.dirname(path)
+    runpy.run_path(path, run_name="__worker__")
+    assert folder not in sys.path, "its names would shadow others"
+print("ready", flush=True)
+time.sleep(600)
+"""
 required = object()
 enumerations = {
     "QuantAlgo": enum.Enum("QuantAlgo", {name: name for name in CONTRACT["quant_algos"]}),
@@ -108,8 +125,7 @@ class LLM:
         self.args = arguments(**everything)
         self._sections()
         self.args.max_input_len = self.args.max_input_len or 1024  # as its validator does
-        if ASKED.get("fault") == "memory":
-            raise RuntimeError("Executor creation failed: CUDA out of memory. Tried to allocate 2.00 GiB")
+        self._misbehave()
         self.tokenizer = None
         self.llm_id = f"fake-{os.getpid()}"
         self.config = json.loads((Path(self.args.model) / "config.json").read_text())
@@ -123,11 +139,25 @@ class LLM:
             for section in sections:
                 holder = getattr(holder, section)
             setattr(holder, name, value)
-        here = os.environ.get("TLLM_WORKER_USE_SINGLE_PROCESS") == "1" and self._ranks() == 1
-        self._workers = [] if here else [self._worker() for _ in range(self._ranks())]
+        alone = os.environ.get("TLLM_WORKER_USE_SINGLE_PROCESS") == "1"
+        here = ASKED.get("single_process", alone) and self._ranks() == 1
+        sys.stderr.write(f"fake: TRTLLM_NO_USAGE_STATS={os.environ.get('TRTLLM_NO_USAGE_STATS')}\n")
+        self._pool = None
+        self._workers = [] if here else self._start_workers()
         self._executor = SimpleNamespace()
+        if here:
+            self._executor.engine = SimpleNamespace()
         if here and self.runtime == "pytorch" and not ASKED.get("hide"):
-            self._executor.engine = SimpleNamespace(model_engine=SimpleNamespace(model=Model(self.config)))
+            self._executor.engine.model_engine = SimpleNamespace(model=Model(self.config))
+
+    def _misbehave(self):
+        if ASKED.get("fault") == "memory":
+            raise RuntimeError("Executor creation failed: CUDA out of memory. Tried to allocate 2.00 GiB")
+        if ASKED.get("fault") == "says":
+            raise RuntimeError(ASKED["words"])
+        if ASKED.get("fault") == "hangs":
+            sys.stderr.write("fake: waiting for workers\n")
+            time.sleep(3600)
 
     def _sections(self):
         from tensorrt_llm import llmapi
@@ -151,8 +181,27 @@ class LLM:
     def _ranks(self):
         return self.args.tensor_parallel_size * self.args.pipeline_parallel_size * self.args.context_parallel_size
 
+    def _start_workers(self):
+        if not ASKED.get("mpi"):
+            return [self._worker() for _ in range(self._ranks())]
+        from mpi4py.futures import MPIPoolExecutor
+
+        env = {name: value for name, value in os.environ.items() if name.startswith(("TRTLLM", "TLLM"))}
+        self._pool = MPIPoolExecutor(max_workers=self._ranks(), path=sys.path, env=env)
+        for started in [self._pool.submit(os.getpid) for _ in range(self._ranks())]:
+            started.result()
+        return []
+
     def _worker(self):
-        return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+        main = sys.modules["__main__"]
+        name = getattr(getattr(main, "__spec__", None), "name", "")
+        path = getattr(main, "__file__", "")
+        worker = subprocess.Popen(
+            [sys.executable, "-c", WORKER, name, path], stdout=subprocess.PIPE, start_new_session=True
+        )
+        if worker.stdout.readline() != b"ready\n":
+            raise RuntimeError("a worker of MPI was aborted")
+        return worker
 
     def _build(self):
         """The PyTorch runtime builds nothing."""
@@ -208,6 +257,8 @@ class LLM:
         bound("LLM.shutdown")
         self._executor = None
         if ASKED.get("fault") != "orphan":
+            if self._pool is not None:
+                self._pool.shutdown()
             for worker in self._workers:
                 worker.kill()
                 worker.wait()
@@ -236,22 +287,25 @@ class EngineLLM(LLM):
                 raise ValueError(f"quant_config: {name}: Input should be an instance of QuantAlgo")
         root = args.enable_build_cache.cache_root if args.enable_build_cache else None
         record = root / "engine" if root else None
-        self.llm_build_stats.cache_hitted = bool(record and record.exists())
+        if not (record and record.exists()):
+            self.llm_build_stats.build_steps_info = [
+                ("Loading HF model to memory", 0.5),
+                ("Building TRT-LLM engine", 2.0),
+            ]
+        self.llm_build_stats.cache_hitted = bool(record)  # by the source, also when a new engine has been cached
         if record:
             record.parent.mkdir(parents=True, exist_ok=True)
             record.touch()
-        steps = [("Loading HF model to memory", 0.5)]
-        steps += [] if self.llm_build_stats.cache_hitted else [("Building TRT-LLM engine", 2.0)]
-        self.llm_build_stats.build_steps_info = steps
         self._engine_dir = Path(tempfile.mkdtemp(prefix="fake-engine-"))
         built = dict(vars(args.build_config))
+        built["max_seq_len"] = self._longest = built["max_seq_len"] or self.config["max_position_embeddings"]
         told = {"pretrained_config": {"dtype": args.dtype}, "build_config": built}
         (self._engine_dir / "config.json").write_text(json.dumps(told))
         args.model = self._engine_dir
 
     def _check(self, prompt, parameters):
-        limit = self.args.build_config.max_seq_len
-        if limit and prompt + parameters.max_tokens > limit:
+        limit = self._longest
+        if prompt + parameters.max_tokens > limit:
             raise ValueError(
                 f"The sum of prompt length ({prompt}) and query length (0) max_tokens ({parameters.max_tokens}) should "
                 f"not exceed max_seq_len ({limit})"

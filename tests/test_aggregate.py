@@ -224,7 +224,7 @@ def test_the_time_of_a_build_is_told_apart_from_that_of_the_load():
     built = metrics([a_cycle(build_seconds=2.5)], CUDA)
     assert (built["build_seconds"].value, built["load_seconds"].value) == (2.5, 3.5)
     without = metrics([a_cycle()], CUDA)["build_seconds"]
-    assert (without.value, without.reason) == (None, "this engine builds nothing before it serves")
+    assert (without.value, without.reason) == (None, "this engine built nothing before it served")
 
 
 def test_the_joules_of_a_build_are_its_gpus_and_no_part_of_those_of_serving():

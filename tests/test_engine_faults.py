@@ -56,8 +56,10 @@ def test_an_exception_is_told_with_its_type_and_its_traceback_is_in_the_log(tmp_
 @pytest.mark.parametrize("step", STEPS)
 def test_an_engine_that_hangs_is_killed_when_its_time_is_up(tmp_path, step):
     error = run_once(tmp_path, timeout=1.0, at=step, fault="hang")
-    assert str(error) == f"engine 'fake' did not answer in time during {step}, and was killed"
+    after = " after 1 s" if step == "load" else ""
+    assert str(error) == f"engine 'fake' did not answer in time during {step}, and was killed{after}"
     assert error.kind == "timeout"
+    assert "fake engine: loading synthetic:tiny" in error.log_tail
 
 
 @pytest.mark.parametrize("step", STEPS)

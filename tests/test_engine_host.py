@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from dataclasses import replace
 
 import fake_engine
+import psutil
 import pytest
 from engine_starts import arriving, closed, fake, is_gone, prepare, spec, started, waves
 
@@ -132,6 +134,21 @@ def test_stop_also_ends_what_the_engine_started_and_left_behind(tmp_path):
         pids = engine.pids()
         assert len(pids) == 2
     assert all(is_gone(pid) for pid in pids)
+
+
+def crash(engine):
+    os.kill(engine.pid, signal.SIGKILL)
+    with pytest.raises(EngineError, match=r"SIGKILL|is not running"):
+        engine.prepare(WorkloadSpec())
+
+
+@pytest.mark.parametrize("ends", [host.Engine.stop, host.Engine.kill, crash])
+def test_what_an_engine_started_in_a_session_of_its_own_ends_with_it(tmp_path, ends):
+    with fake(tmp_path, at="load", fault="stray") as engine:
+        (stray,) = (child.pid for child in psutil.Process(engine.pid).children())
+        assert os.getsid(stray) == stray
+        ends(engine)
+        assert is_gone(stray)
 
 
 @pytest.mark.parametrize(

@@ -90,6 +90,15 @@ def test_killing_the_parent_leaves_no_process_while_the_engine_is_in_a(tmp_path,
     assert wait_gone({*pids, *session(engine)}) == []
 
 
+def test_killing_the_parent_leaves_no_process_in_a_session_of_its_own(tmp_path):
+    parent, engine = start_parent(tmp_path, {"at": "run", "fault": "stray", "token_seconds": 3600})
+    with killed_in_the_end(parent):
+        stray = int(said(tmp_path / "engine.log", r"started (\d+)\n"))
+        assert os.getsid(stray) == stray
+        parent.kill()
+    assert wait_gone([engine, stray]) == []
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_killing_the_parent_at_a_drawn_instant_leaves_no_process(tmp_path, seed):
     parent, engine = start_parent(tmp_path, {"load_seconds": 0.1, "token_seconds": 3600})
@@ -129,15 +138,20 @@ def is_writable(pid, fd):
     return int(flags.split()[1], 8) & os.O_WRONLY
 
 
-def shared_segment(log: Path) -> Path:
-    """The shared memory that the fake engine says it holds, as soon as it says so."""
+def said(log: Path, pattern: str) -> str:
+    """What the fake engine says of itself, as soon as it says so."""
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
-        found = re.search(r"shares (psm_\w+)", log.read_text() if log.exists() else "")
+        found = re.search(pattern, log.read_text() if log.exists() else "")
         if found:
-            return Path("/dev/shm") / found[1]
+            return found[1]
         time.sleep(0.02)
-    raise AssertionError("it never shared anything")
+    raise AssertionError(f"it never said {pattern!r}")
+
+
+def shared_segment(log: Path) -> Path:
+    """The shared memory that the fake engine holds."""
+    return Path("/dev/shm") / said(log, r"shares (psm_\w+)")
 
 
 def test_shared_memory_of_an_engine_that_lost_its_parent_has_no_name_any_more(tmp_path):

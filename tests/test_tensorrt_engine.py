@@ -145,7 +145,29 @@ def test_the_engine_runtime_builds_and_tells_how_long(start, version, tmp_path):
         assert engine.build_span == (began_ns, began_ns + 2_500_000_000)
     with start(version, **asked) as engine:
         assert engine.observed["build"]["from_cache"] is True
-        assert engine.observed["build"]["seconds"] == 0.5
+        assert (engine.build_seconds, engine.build_span) == (None, None)
+
+
+def test_when_an_engine_of_several_gpus_began_to_be_built_nothing_tells(start):
+    with start(gpus=("GPU-a", "GPU-b"), runtime="engine", tensor_parallel_size=2) as engine:
+        assert engine.build_seconds == 2.5
+        assert engine.build_span is None
+
+
+def test_an_engine_that_hangs_while_it_starts_is_killed_with_what_it_said_and_what_gives_it_more_time(start):
+    error = refused(start, fake={"fault": "hangs"}, start_seconds=2)
+    assert error.kind == "timeout"
+    assert str(error) == (
+        "engine 'tensorrt' did not answer in time during load, and was killed after 2 s; "
+        "tensorrt={'start_seconds': ...} gives it more"
+    )
+    assert "fake: waiting for workers" in error.log_tail
+
+
+def test_an_engine_that_is_built_first_may_take_longer_to_start():
+    seconds = registry.entry("tensorrt").start_seconds
+    built, loaded = {"runtime": "engine"}, {"runtime": "pytorch"}
+    assert (seconds(built), seconds(loaded), seconds({**built, "start_seconds": 9})) == (3600, 600, 9)
 
 
 @pytest.mark.parametrize(
@@ -202,6 +224,15 @@ def test_workers_of_several_gpus_end_with_the_engine_also_those_that_outlive_its
     assert all(map(is_gone, pids))
 
 
+def test_an_engine_on_several_hosts_is_refused_by_its_name(start, monkeypatch):
+    two = {"gpus": ("GPU-a", "GPU-b"), "tensor_parallel_size": 2}
+    assert "gpus_per_node=1 lays 2 GPUs on several hosts" in str(refused(start, gpus_per_node=1, **two))
+    with start(gpus_per_node=2, **two) as engine:
+        assert engine.observed["options"]["gpus_per_node"] == 2
+    monkeypatch.setenv("TLLM_SPAWN_PROXY_PROCESS", "1")  # trtllm-llmapi-launch sets it
+    assert "trtllm-llmapi-launch runs an engine on several hosts" in str(refused(start, **two))
+
+
 def test_a_worker_that_dies_ends_the_engine_with_its_words(start):
     error = refused(start, fake={"fault": "dies"})
     assert error.kind == "died"
@@ -217,6 +248,25 @@ def test_out_of_memory_is_told_with_what_to_lower(start, fault):
     assert "kv_cache_free_gpu_mem_fraction" in str(error)
 
 
+@pytest.mark.parametrize(
+    ("words", "mend"),
+    [
+        ("Impossible to fit in any sequence in kvCache", "raise kv_cache_free_gpu_mem_fraction or lower max_seq_len"),
+        (
+            "maxTokensInPagedKvCache (32) must be large enough to process at least 1 sequence to completion",
+            "raise kv_cache_free_gpu_mem_fraction or lower max_seq_len",
+        ),
+        ("Can't allocate new blocks. No free blocks left.", "raise kv_cache_free_gpu_mem_fraction"),
+        ("Executor creation failed due to insufficient GPU memory.", "set max_batch_size, max_seq_len or kv_cache_"),
+    ],
+)
+def test_too_little_memory_or_too_few_blocks_are_told_with_what_to_set(start, words, mend):
+    error = refused(start, fake={"fault": "says", "words": words})
+    assert error.kind == "memory"
+    assert "\n" not in str(error)
+    assert f"{words}; or {mend}" in str(error)
+
+
 def test_a_prompt_that_is_too_long_is_refused_and_the_engine_lives_on(start):
     with start(max_num_tokens=8, max_input_len=6, max_seq_len=12) as engine:
         for prompt, output, told in (
@@ -230,6 +280,32 @@ def test_a_prompt_that_is_too_long_is_refused_and_the_engine_lives_on(start):
             assert caught.value.kind == "usage"
         prepare(engine, waves([(range(4), 2)]))
         assert engine.run(1).tokens == 2
+
+
+@pytest.mark.parametrize("version", WITH_ENGINES)
+def test_an_engine_that_was_built_without_max_seq_len_takes_as_many_tokens_as_its_model(start, version):
+    with start(version, runtime="engine") as engine:
+        with pytest.raises(EngineError, match="131073 is more than the 131072 positions") as caught:
+            prepare(engine, waves([(range(1000), 130_073)]))
+        assert caught.value.kind == "usage"
+        prepare(engine, waves([(range(1000), 24)]))
+        assert engine.run(1).tokens == 24
+
+
+def test_the_environment_of_the_engine_says_that_nothing_is_reported_to_its_makers(start, monkeypatch):
+    monkeypatch.delenv("TRTLLM_NO_USAGE_STATS", raising=False)
+    with start() as engine:
+        assert "fake: TRTLLM_NO_USAGE_STATS=1\n" in engine.log_path.read_text()
+
+
+@pytest.mark.parametrize("asked", [True, False])
+@pytest.mark.parametrize("runtime", ["pytorch", "engine"])
+def test_whether_it_runs_in_one_process_is_read_from_its_live_executor(start, runtime, asked):
+    options = {"runtime": runtime, "single_process": asked}
+    with start(**options) as engine:
+        assert engine.observed["options"] == {"enable_block_reuse": False, **options}
+    told = f"single_process: asked {asked}, observed {not asked}"
+    assert told in str(refused(start, fake={"single_process": not asked}, **options))
 
 
 def test_a_prompt_longer_than_a_default_that_nobody_asked_for_is_taken(start):

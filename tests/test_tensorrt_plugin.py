@@ -109,7 +109,7 @@ def check(ours, python) -> None:
         assert values["ttft_ms"] > 0
         assert values["tpot_ms"] > 0
         assert values["peak_memory_bytes"] == 3 << 20
-        assert each["metrics"]["build_seconds"]["reason"] == "this engine builds nothing before it serves"
+        assert each["metrics"]["build_seconds"]["reason"] == "this engine built nothing before it served"
 
 
 def test_without_the_library_it_says_what_to_install_and_how_to_point_at_it(machine):

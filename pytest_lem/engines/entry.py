@@ -57,6 +57,11 @@ def nothing_built(_options: Mapping[str, Any]) -> bool:
     return False
 
 
+def ten_minutes(_options: Mapping[str, Any]) -> float:
+    """Of an engine that loads a model, compiles a little, and serves."""
+    return 600.0
+
+
 @dataclass(frozen=True)
 class EngineEntry:
     """One engine that can be asked for by name.
@@ -73,8 +78,9 @@ class EngineEntry:
     `remarks` is what a reader has to know of how a work is done with the options (None: nothing). `builds` tells
     whether a start with the options may build an engine: its adapter observes `build` then, with `start_ns` (monotonic)
     and `seconds`, and meters watch the start. `continuous`: it batches continuously whatever comes, so that a batching
-    strategy only says how requests are submitted. An engine is killed when it has not stopped after `stop_seconds`. A
-    third-party distribution registers its entry under the entry-point group `pytest_lem.engines`.
+    strategy only says how requests are submitted. An engine is killed when it does not serve after `start_seconds`, and
+    when it has not stopped after `stop_seconds`. A third-party distribution registers its entry under the entry-point
+    group `pytest_lem.engines`.
     """
 
     name: str
@@ -91,4 +97,5 @@ class EngineEntry:
     remarks: Callable[[Mapping[str, Any], Work], str | None] = unremarkable
     builds: Callable[[Mapping[str, Any]], bool] = nothing_built
     continuous: bool = False
+    start_seconds: Callable[[Mapping[str, Any]], float] = ten_minutes
     stop_seconds: float = 10.0

@@ -58,6 +58,7 @@ class Engine:
         self.build_devices: tuple[DeviceReading, ...] = ()
         self._process = process
         self._on_progress = on_progress
+        self._start_seconds = 0.0
         self._stop_seconds = registry.entry(spec.backend).stop_seconds
         self._ranks = registry.entry(spec.backend).ranks(spec.options)
         self._command = 0
@@ -72,28 +73,32 @@ class Engine:
         *,
         gpus: Sequence[str],
         log_path: Path,
-        start_timeout: float = 600,
+        start_timeout: float | None = None,
         on_progress: Callable[[str], None] | None = None,
     ) -> Engine:
         """Start the engine and load its model. `gpus` are UUIDs, empty for a CPU; device `auto` follows them.
 
-        Raises EngineError (the process is gone by then), and UsageError for a backend or model that cannot be.
+        It has `start_timeout` seconds; None: as many as such an engine may take. Raises EngineError (the
+        process is gone by then), and UsageError for a backend or model that cannot be.
         """
         entry = registry.entry(spec.backend)
         source = locate(spec.model, gguf_file=spec.options.get("gguf_file"))
         device = spec.device if spec.device != "auto" else ("cuda" if gpus else "cpu")
         used = tuple(gpus) if device == "cuda" else ()
         environment = child_environment(used, hide_gpus=device == "cpu", other_python=spec.python is not None)
+        start_timeout = entry.start_seconds(spec.options) if start_timeout is None else start_timeout
         began = time.monotonic()
         try:
             process = EngineProcess(spec.python, entry.adapter, environment, log_path)
         except OSError as fault:
             raise EngineError(f"--lem-python {spec.backend}={spec.python}: cannot be run: {fault}") from fault
         engine = cls(spec, used, process, on_progress)
+        engine._start_seconds = start_timeout
         request = {**spec.model_dump(), **source.as_request(), "device": device, "gpus": used}
         request["ranks"] = entry.ranks(spec.options)
         try:
             engine._load(request, began + start_timeout)
+            engine.pids()  # the process remembers them
         except BaseException:
             engine.kill()
             raise
@@ -153,6 +158,7 @@ class Engine:
         asked = tuple(len(request.prompt) for request in work.requests)
         if self._prepared.prompt_tokens != asked:
             self._fail("protocol", f"prepared prompts of {self._prepared.prompt_tokens} tokens, asked {asked}")
+        self.pids()  # also those that it started for this work
         return self._prepared
 
     def run(
@@ -182,7 +188,11 @@ class Engine:
         )
 
     def stop(self) -> None:
-        """End the engine: ask, wait, SIGTERM to its group, SIGKILL to its group. Returns when no process is left."""
+        """End the engine: ask, wait, SIGTERM to its group, SIGKILL to it and to what it started elsewhere.
+
+        Returns when no process is left.
+        """
+        self.pids()  # those that it leaves behind are found no other way once it has ended
         if self._process.running() and not self._busy:
             self._command += 1
             try:
@@ -197,7 +207,7 @@ class Engine:
         self._process.reap()
 
     def kill(self) -> None:
-        """End the engine at once with SIGKILL to its group. Returns when no process is left."""
+        """End the engine and all that it started at once, with SIGKILL. Returns when no process is left."""
         self._process.reap()
 
     @property
@@ -259,9 +269,17 @@ class Engine:
         except Closed:
             self._fail("died", f"died during {step}")
         except Silent:
-            self._fail("timeout", f"did not answer in time during {step}, and was killed")
+            late = self._late() if step in ("start", "load") else ""
+            self._fail("timeout", f"did not answer in time during {step}, and was killed{late}")
         except Garbled as fault:
             self._fail("protocol", f"wrote what is no message during {step}: {fault.args[0]!r}")
+
+    def _late(self) -> str:
+        """How long the engine had to start, and what gives it more."""
+        options = registry.entry(self.spec.backend).options
+        more = f"; {self.spec.backend}={{'start_seconds': ...}} gives it more"
+        asked = options is not None and "start_seconds" in options.model_fields
+        return f" after {self._start_seconds:g} s{more if asked else ''}"
 
     def _validated(self, model: type[Reply], value: dict[str, Any]) -> Reply:
         try:

@@ -44,7 +44,8 @@ class EngineProcess:
     """A child in a session and process group of its own, with its pipes and its log.
 
     Its exit is noticed without reaping it: until `reap`, the dead leader keeps its number, so the group that is
-    signalled is always ours.
+    signalled is always ours. What it started into other sessions, as Open MPI does, is known by it only while it lives:
+    those processes that `pids` has seen are remembered, and end with it.
     """
 
     def __init__(self, python: str | None, adapter: Path, environment: Mapping[str, str], log_path: Path) -> None:
@@ -73,6 +74,7 @@ class EngineProcess:
             os.close(child_write)
         self.pid = self._popen.pid
         self.log_path = log_path
+        self._seen: set[psutil.Process] = set()
         self.channel = Channel(read_fd, write_fd, self.running)
 
     def running(self) -> bool:
@@ -85,19 +87,21 @@ class EngineProcess:
             return False
 
     def pids(self) -> set[int]:
-        """All live processes of the engine: its group and session, and its descendants wherever they went."""
+        """All live processes of the engine: its session, its descendants wherever they went, and those seen before."""
         return {member.pid for member in self._members()}
 
     def _members(self) -> set[psutil.Process]:
         if self._popen.returncode is not None:
             return set()
-        found: set[psutil.Process] = set()
+        found = {process for process in self._seen if process.is_running() and _executes(process)}
+        sessions = {self.pid, *(process.pid for process in found)}
         for process in psutil.process_iter():
             with contextlib.suppress(OSError, psutil.NoSuchProcess):
-                if os.getsid(process.pid) == self.pid and _executes(process):
+                if os.getsid(process.pid) in sessions and _executes(process):
                     found.add(process)
         with contextlib.suppress(psutil.NoSuchProcess):
             found.update(psutil.Process(self.pid).children(recursive=True))
+        self._seen = found
         return found
 
     def wait(self, seconds: float) -> bool:

@@ -29,12 +29,14 @@ class TensorrtOptions(Frozen):
     builds a TensorRT engine first (1.0 to 1.2). `max_output_len` beside `max_input_len` makes `max_seq_len`.
     `enable_block_reuse` is off unless asked for: repeats of the same prompts would not be computed. `single_process`
     keeps an engine of one GPU in one process; None means so. `engine_cache` names a folder that keeps built engines.
+    An engine that does not serve after `start_seconds` is killed: 600, or 3600 where it may be built first.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
     runtime: Literal["pytorch", "engine"] = "pytorch"
     single_process: bool | None = None
+    start_seconds: float | None = Field(default=None, gt=0)
     max_batch_size: int | None = Field(default=None, ge=1)
     max_input_len: int | None = Field(default=None, ge=1)
     max_output_len: int | None = Field(default=None, ge=1)
@@ -100,6 +102,12 @@ def builds(options: Mapping[str, Any]) -> bool:
     return bool(options["runtime"] == "engine")
 
 
+def start_seconds(options: Mapping[str, Any]) -> float:
+    """What was asked for; otherwise ten minutes, and an hour where an engine may be built."""
+    asked: float | None = options.get("start_seconds")
+    return asked if asked is not None else 3600.0 if builds(options) else 600.0
+
+
 ENTRY = EngineEntry(
     name="tensorrt",
     adapter=Path(__file__).parent / "child" / "tensorrt_adapter.py",
@@ -112,5 +120,6 @@ ENTRY = EngineEntry(
     positions=positions,
     builds=builds,
     continuous=True,
+    start_seconds=start_seconds,
     stop_seconds=60.0,
 )

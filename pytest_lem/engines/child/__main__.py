@@ -11,9 +11,14 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 PACKAGE = "lem_child"
 
 
+def leave_path() -> None:
+    """Take this folder off the path, where its names would shadow others."""
+    here = os.path.realpath(HERE)
+    sys.path[:] = [place for place in sys.path if os.path.realpath(place or os.curdir) != here]
+
+
 def load_package() -> None:
-    """Make this folder importable as `lem_child`, and take it off the path, where its names would shadow others."""
-    sys.path[:] = [place for place in sys.path if os.path.abspath(place or os.curdir) != HERE]
+    """Make this folder importable as `lem_child`."""
     loader = importlib.machinery.SourceFileLoader(PACKAGE, os.path.join(HERE, "__init__.py"))
     spec = importlib.machinery.ModuleSpec(PACKAGE, loader, origin=loader.path, is_package=True)
     spec.submodule_search_locations = [HERE]
@@ -34,5 +39,6 @@ def main() -> None:
     loop.serve(wire.Wire(arguments.read_fd, arguments.write_fd), arguments.adapter)
 
 
+leave_path()  # also in workers, which put it there to import what their parent's `__main__` is: mpi4py's do
 if __name__ == "__main__":
     main()

@@ -1,4 +1,4 @@
-"""Shared memory that killed processes would leave behind: it has names, and nobody is left to take them away."""
+"""What killed processes would leave behind: their children elsewhere, and shared memory, which has names."""
 
 from __future__ import annotations
 
@@ -26,6 +26,19 @@ def group_members() -> list[int]:
             if os.getpgid(int(name)) == own:
                 found.append(int(name))
     return found
+
+
+def descendants() -> list[int]:
+    """The processes below this one, also those in sessions of their own."""
+    children: dict[int, list[int]] = {}
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError), open(f"/proc/{name}/stat", encoding="utf-8", errors="replace") as stat:
+            parent = int(stat.read().rpartition(")")[2].split()[1])
+            children.setdefault(parent, []).append(int(name))
+    found = [os.getpid()]
+    for pid in found:
+        found += children.get(pid, [])
+    return found[1:]
 
 
 def _mapped(pids: Iterable[int]) -> Iterator[str]:

@@ -6,6 +6,7 @@ Built to the published contract of 1.0 to 1.3 (tests/tensorrt_contracts), and no
 from __future__ import annotations
 
 import json
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .faults import Refused
-from .tensorrt_arguments import engine_arguments, set_environment, single_process
+from .tensorrt_arguments import engine_arguments, set_environment
 from .tensorrt_faults import worker_faults
 from .tensorrt_records import Answer, request_times
 from .tokenizer import Tokenizer, check_length
@@ -31,6 +32,7 @@ class Adapter:
     def load(self, request: dict[str, Any], progress: Callable[[str], None]) -> dict[str, Any]:
         """Check the options, start the engine, read back what it is."""
         set_environment(request)
+        let_workers_import_main()
         arguments = engine_arguments(request, str(request["location"]))
         if request["device"] == "cpu":
             raise Refused("tensorrt: TensorRT-LLM needs an NVIDIA GPU; take pytorch or vllm on a CPU")
@@ -49,10 +51,11 @@ class Adapter:
         with worker_faults():
             self.driver = tensorrt_driver.Driver(tensorrt_driver.open_llm(arguments, self.runtime))
         self.tokenizer = Tokenizer(request)
-        self.here = single_process(request) and self.runtime == "pytorch"
+        self.here = tensorrt_observe.in_this_process(self.driver.llm) and self.runtime == "pytorch"
+        self.limits = tensorrt_observe.limits(self.driver.llm)
         observed = tensorrt_observe.observe(self.driver.llm, request)
-        if observed["build"]:
-            observed["build"]["start_ns"] = began_ns
+        if observed["build"] and len(request["gpus"]) == 1:
+            observed["build"]["start_ns"] = began_ns  # of several, workers come up first, and nothing tells how long
         self.weights = observed["weights_bytes"]
         return {**observed, "tokenizer": self.tokenizer.name}
 
@@ -67,10 +70,10 @@ class Adapter:
         args = self.driver.llm.args
         requests = work["requests"]
         for place in range(len(requests)):
-            check_length(requests, [place], args.max_seq_len)
+            check_length(requests, [place], self.limits["max_seq_len"])
         longest = max(len(request["prompt"]) for request in requests)
         if not args.enable_chunked_prefill:
-            check_longest(longest, args.max_num_tokens, "max_num_tokens")
+            check_longest(longest, self.limits["max_num_tokens"], "max_num_tokens")
         # What nobody asked for is 1024 there, and holds nobody to it.
         check_longest(longest, self.longest_input, "max_input_len")
         check_sampling(work["decoding"], args, self.runtime)
@@ -136,6 +139,15 @@ class Adapter:
         """End the engine's processes."""
         self.driver.close()
         self.folder.cleanup()
+
+
+def let_workers_import_main() -> None:
+    """Have the workers that mpi4py starts run this process's file by its path, where its guard ends it at once.
+
+    They import what their parent runs by the module's name where there is one, and that of a folder which is run by its
+    path is `__main__`: nobody can import that, MPI aborts them, and their parent waits for ever.
+    """
+    sys.modules["__main__"].__spec__ = None
 
 
 def check_longest(longest: int, limit: int | None, name: str) -> None:

@@ -21,7 +21,7 @@ from .tensorrt_words import TABLE, turned, with_lengths
 OLDEST = (1, 0)
 # The engine runtime is `tensorrt_llm._tensorrt_engine`, and later versions have none.
 LAST_WITH_ENGINES = (1, 2)
-OURS = ("runtime", "single_process")
+OURS = ("runtime", "single_process", "start_seconds")
 ARGUMENTS = {"pytorch": "TorchLlmArgs", "engine": "TrtLlmArgs"}
 # Arguments that are sections, the class that holds each (late in 1.3 that of CUDA graphs was renamed, and the old name
 # became a union), and the file that it lies in. `enable_build_cache` has another
@@ -101,6 +101,7 @@ def engine_arguments(request: dict[str, Any], model: str) -> dict[str, Any]:
     known = field_names(folder, "llmapi/llm_args.py", ARGUMENTS[runtime])
     options = {name: value for name, value in request["options"].items() if name not in OURS}
     check_owned(options)
+    check_one_host(options.get("gpus_per_node"), len(request["gpus"]))
     arguments: dict[str, Any] = {"model": model, "dtype": request["precision"], "skip_tokenizer_init": True}
     if "return_perf_metrics" in known:
         arguments["return_perf_metrics"] = True
@@ -148,6 +149,20 @@ def check_version(installed: tuple[int, int], runtime: str) -> None:
         )
 
 
+def check_one_host(gpus_per_node: int | None, gpus: int) -> None:
+    """Raise Refused for an engine that would be spread over several hosts: only this one's joules are read."""
+    if os.environ.get("TLLM_SPAWN_PROXY_PROCESS") == "1":
+        raise Refused(
+            "tensorrt: trtllm-llmapi-launch runs an engine on several hosts, and only this one's joules are read; "
+            "start pytest without it: LLM starts its workers on this host by itself"
+        )
+    if gpus_per_node is not None and gpus_per_node < gpus:
+        raise Refused(
+            f"tensorrt: gpus_per_node={gpus_per_node} lays {gpus} GPUs on several hosts, and only this one's joules "
+            "are read; leave it out"
+        )
+
+
 def check_names(options: dict[str, Any], known: tuple[str, ...]) -> None:
     """Raise Refused for an option that the installed version does not have, with the nearest one that it has."""
     for name in options:
@@ -186,6 +201,7 @@ def single_process(request: dict[str, Any]) -> bool:
 
 def set_environment(request: dict[str, Any]) -> None:
     """What TensorRT-LLM reads from its environment: before it is imported, and for the processes that it starts."""
+    os.environ.setdefault("TRTLLM_NO_USAGE_STATS", "1")  # newer ones report what runs, unless told not to
     os.environ["TLLM_WORKER_USE_SINGLE_PROCESS"] = "1" if single_process(request) else "0"
     if request["source"] != "hub":
         os.environ["HF_HUB_OFFLINE"] = "1"

@@ -12,7 +12,6 @@ import tensorrt_llm
 import torch
 
 from .libraries import versions
-from .tensorrt_arguments import single_process
 from .tensorrt_words import TABLE, Word, turned
 from .vllm_values import like, plain
 
@@ -62,6 +61,17 @@ def live_model(llm: Any) -> Any:
     return found if hasattr(found, "parameters") else None
 
 
+def in_this_process(llm: Any) -> bool:
+    """Whether the engine runs in this process: an executor that has it here, not one that talks to workers."""
+    return getattr(getattr(llm, "_executor", None), "engine", None) is not None
+
+
+def limits(llm: Any) -> dict[str, int | None]:
+    """`max_seq_len` and `max_num_tokens` that the engine was built with, or those of its live arguments."""
+    built = built_config(llm).get("build_config", {})
+    return {name: built.get(name) or _at(llm.args, name) for name in ("max_seq_len", "max_num_tokens")}
+
+
 def built_config(llm: Any) -> dict[str, Any]:
     """The configuration that lies beside a built engine; empty where none was built."""
     folder = getattr(llm, "_engine_dir", None)
@@ -70,12 +80,16 @@ def built_config(llm: Any) -> dict[str, Any]:
 
 
 def build_of(llm: Any) -> dict[str, Any] | None:
-    """How long the engine took to build, by TensorRT-LLM's own clock; None where nothing was built."""
+    """How long the engine took to build, by TensorRT-LLM's own clock; None where the runtime builds none.
+
+    No steps mean that it was built before. `cache_hitted` alone does not: it is set too when a new one is cached.
+    """
     stats = getattr(llm, "llm_build_stats", None)
     if stats is None or runtime_of(llm) != "engine":
         return None
     steps = {str(label): float(seconds) for label, seconds in stats.build_steps_info}
-    return {"seconds": sum(steps.values()), "steps": steps, "from_cache": bool(stats.cache_hitted)}
+    seconds = sum(steps.values()) if steps else None
+    return {"seconds": seconds, "steps": steps, "from_cache": not steps and bool(stats.cache_hitted)}
 
 
 def _option(llm: Any, built: dict[str, Any], name: str, asked: Any, request: dict[str, Any]) -> Any:
@@ -84,7 +98,9 @@ def _option(llm: Any, built: dict[str, Any], name: str, asked: Any, request: dic
     if name == "runtime":
         return runtime
     if name == "single_process":
-        return single_process(request)
+        return in_this_process(llm)
+    if name == "start_seconds":
+        return _UNREAD  # what its parent waits
     if name == "max_output_len":
         whole = _at(llm.args, "max_seq_len")
         return whole - request["options"]["max_input_len"] if isinstance(whole, int) else whole

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -11,7 +12,7 @@ import sys
 import threading
 from typing import Any
 
-from .leftovers import group_members, unlink_shared_memory
+from .leftovers import descendants, group_members, unlink_shared_memory
 
 PROTOCOL = 2
 # A fork of the parent may keep the pipe open after the parent is gone; then only the parent's number tells.
@@ -65,13 +66,17 @@ class Wire:
             data = data[os.write(self._write_fd, data) :]
 
     def _watch(self) -> None:
-        """Queue every command; at end-of-file, or when another process has become the parent, end the whole group."""
+        """Queue every command; at end-of-file, or when another process has become the parent, end them all."""
         pending = b""
         while True:
             ready, _, _ = select.select([self._read_fd], [], [], PARENT_CHECK_SECONDS)
             chunk = os.read(self._read_fd, 1 << 16) if ready else None
             if chunk == b"" or os.getppid() != self._parent:
-                unlink_shared_memory(group_members())
+                elsewhere = descendants()
+                unlink_shared_memory({*group_members(), *elsewhere})
+                for pid in elsewhere:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
                 # The parent started this process in a session of its own: the group is ours alone.
                 os.killpg(os.getpgid(0), signal.SIGKILL)
             if chunk:
