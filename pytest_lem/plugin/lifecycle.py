@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+import re
+from collections.abc import Generator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from pytest_lem.model.errors import LemError
 from pytest_lem.plugin import budgets, options, resume
 from pytest_lem.plugin.collection import engine_key, gpu_counts, is_lem
+from pytest_lem.plugin.receipts import Receipts
 from pytest_lem.plugin.state import (
     COPIES,
     GPU_COUNTS,
@@ -31,6 +33,9 @@ from pytest_lem.store.names import RUN_VARIABLE, new_name
 if TYPE_CHECKING:
     from pytest_lem.plugin.session import LemSession
 
+_CYCLE = re.compile(r"-c\d+\](?:@.*)?$")
+"""The end of an experiment's id, and xdist's group behind it."""
+
 
 class Lifecycle:
     """One instance a pytest process; `config` is its config."""
@@ -39,12 +44,18 @@ class Lifecycle:
         self.config = config
         self._run_name = config.stash[RUN_NAME] = self._name()
         self._outcomes: dict[str, str] = {}
+        self._receipts = Receipts(config)
         self._emptied = False
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
         """Tell an xdist worker which run it belongs to: all of them write into one folder."""
         node.workerinput["lem_run"] = self._run_name
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, node: Any, ids: Sequence[str]) -> None:
+        """Remember of which tests xdist's workers have to report."""
+        self._receipts.plan(node, ids)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> None:
@@ -104,6 +115,7 @@ class Lifecycle:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Remember how each item ended, for the list of what is missing."""
+        self._receipts.note(report)
         self._emptied = self._emptied or "lem_emptied" in report.keywords
         if report.when == "call" or not report.passed:
             self._outcomes[report.nodeid] = f"failed: {_why(report)}" if report.failed else _skipped(report)
@@ -131,6 +143,7 @@ class Lifecycle:
         if worker_name(self.config) or self._untouched(known):
             return
         folder = known.recorder.run.directory if known else options.results(self.config) / "runs" / self._run_name
+        self._fail_on_lost_reports(session, measured=(folder / "run.json").exists())
         if (folder / "run.json").exists():
             self._write(session, folder)
             if session.exitstatus == pytest.ExitCode.OK and any(o.startswith(NOT_RUN) for o in self._outcomes.values()):
@@ -139,6 +152,17 @@ class Lifecycle:
         elif self._emptied and session.exitstatus == pytest.ExitCode.OK:
             self._say("nothing was measured: the options left every lem test without an experiment")
             session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
+
+    def _fail_on_lost_reports(self, session: pytest.Session, *, measured: bool) -> None:
+        """A run that nothing stopped has a report of each test; one of plain tests alone is xdist's own matter."""
+        lost = self._receipts.lost
+        if not lost or session.exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+            return
+        if not measured and not any(map(_CYCLE.search, self._receipts.tests)):
+            return
+        self._outcomes = dict.fromkeys(lost, "failed: its report was lost") | self._outcomes
+        self._say(self._receipts.line)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def _untouched(self, known: LemSession | None) -> bool:
         """Whether a run that was to be continued was not: its report stands as it is."""
