@@ -15,11 +15,6 @@ BEGINNING = ("collection", "setup", "load", "asked", "loaded", "prepare", "prepa
 MEASURING = ("calibrate", "window", "warmup", "warmup-written", "round", "round-written", "measured", "raw", "written")
 ENDING = ("call", "teardown", "stop", "stopping", "stopped", "torn-down", "finish", "report", "reported")
 POINTS = (*BEGINNING, *MEASURING, *ENDING)
-WORST = (
-    *("collection", "setup", "asked", "loaded", "prepare", "half-begun", "calibrate", "window", "round-written"),
-    *("measured", "raw", "written", "call", "teardown", "stopping", "torn-down", "finish", "report"),
-)
-"""The points that differ in what they leave."""
 DEATHS = {"SIGKILL": -9, "SIGINT": pytest.ExitCode.INTERRUPTED}
 SMALL = Matrix(precisions=("bf16",), batches=(1,), cycles=1)
 
@@ -143,7 +138,7 @@ def test_a_larger_campaign_that_ends_twice_has_measured_everything_once(labs, da
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", DEATHS)
-@pytest.mark.parametrize("point", WORST)
+@pytest.mark.parametrize("point", POINTS)
 def test_every_point_of_an_items_life_may_be_its_last(labs, point, how):
     ended_and_continued(labs(), Fault(point, SMALL.passings(point) // 2, how))
 
@@ -189,6 +184,15 @@ def test_what_failed_with_its_engine_is_measured_when_that_is_asked_for_and_not_
     go_on(lab, "--lem-retry-failed")
 
 
+def ended_among_workers(lab, fault, *options):
+    """The crash of a worker costs the test that it ran: its lane has measured the rest before the run ended."""
+    code = end(lab, fault, *options)
+    name, _, who = fault.how.partition(":")
+    assert code == (DEATHS[name] if who else pytest.ExitCode.TESTS_FAILED), lab.output
+    if not who:
+        assert len(set(lab.matrix.items()) - set(map(key, lab.whole()))) <= 1
+
+
 WORKERS = [
     ("-n2", "load", Fault("window", 1), ()),
     ("-n2", "loadscope", Fault("torn"), ()),
@@ -212,9 +216,32 @@ def test_workers_that_end_anywhere_have_measured_everything_once_when_the_run_wa
     labs, workers, mode, fault, continued
 ):
     lab = labs(Matrix(precisions=("bf16", "fp16"), batches=(1,), cycles=1))
-    code = end(lab, fault, workers, "--lem-lanes=2", f"--dist={mode}")
-    name, _, who = fault.how.partition(":")
-    assert code == (DEATHS[name] if who else pytest.ExitCode.TESTS_FAILED), lab.output
-    if not who:  # the crash of a worker costs the test that it ran; its lane has measured the rest before the run ended
-        assert len(set(lab.matrix.items()) - set(map(key, lab.whole()))) <= 1
+    ended_among_workers(lab, fault, workers, "--lem-lanes=2", f"--dist={mode}")
     go_on(lab, *continued)
+
+
+IN_WORKERS = [point for point in POINTS if point not in ("collection", "finish", "report", "reported")]
+"""The life of an item itself; a worker that dies while it collects, or after its last item, has lost none."""
+
+
+@pytest.mark.slow
+@pytest.mark.xdist
+@pytest.mark.parametrize("how", ["SIGKILL", "SIGINT:controller"])
+@pytest.mark.parametrize("point", IN_WORKERS)
+def test_every_point_of_an_items_life_may_be_the_last_of_a_worker_or_of_all(labs, point, how):
+    lab = labs(Matrix(precisions=("bf16", "fp16"), batches=(1,), cycles=1))
+    ended_among_workers(lab, Fault(point, 0, how), "-n2", "--lem-lanes=2")
+    go_on(lab)
+
+
+@pytest.mark.slow
+@pytest.mark.xdist
+@drawn(examples=4)
+@given(data=st.data())
+def test_any_campaign_of_workers_that_ends_anywhere_and_goes_on_has_measured_everything_once(labs, data):
+    lab = labs(data.draw(matrices(most=2)))
+    fault = Fault(
+        data.draw(st.sampled_from(IN_WORKERS)), 0, data.draw(st.sampled_from(["SIGKILL", "SIGINT:controller"]))
+    )
+    ended_among_workers(lab, fault, "-n2", "--lem-lanes=2", f"--dist={data.draw(st.sampled_from(MODES))}")
+    go_on(lab, *data.draw(st.sampled_from([(), ("-n2", "--lem-lanes=2")])))
