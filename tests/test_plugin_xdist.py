@@ -71,10 +71,30 @@ def test_every_mode_of_distribution_comes_to_the_same_lanes(campaign, mode):
 
 
 @pytest.mark.slow
+def test_with_each_and_with_no_distribution_there_are_no_lanes(campaign):
+    campaign.run("-n2", "--lem-lanes=2", "--dist=each").assert_outcomes(passed=20)
+    assert {lane for _, lane, *_ in campaign.ran()} == {"None"}
+    for worker in ("gw0", "gw1"):  # each has run everything, in the run's order
+        own = [name for who, *_, name in campaign.ran() if who == worker]
+        assert own == ["test_first", *EXPERIMENTS, "test_last"]
+    campaign.run("--lem-lanes=2", "--dist=no").assert_outcomes(passed=10)
+    assert [(who, name) for who, *_, name in campaign.ran()] == [
+        ("None", name) for name in ("test_first", *EXPERIMENTS, "test_last")
+    ]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("order", ["grouped", "interleaved", "shuffled", "latin"])
 def test_every_order_holds_inside_a_lane(campaign, order):
-    campaign.run(*LANES, f"--lem-order={order}", "--lem-seed=3", "--lem-cycles=3").assert_outcomes(passed=14)
-    assert len(set(campaign.names())) == len(campaign.names()) == 14
+    ordered = [f"--lem-order={order}", "--lem-seed=3", "--lem-cycles=3"]
+    told = campaign.run("--collect-only", "-q", *ordered).outlines
+    planned = [line.partition("::")[2] for line in told if "::test_decode[" in line]
+    campaign.run(*LANES, *ordered).assert_outcomes(passed=14)
+    assert sorted(campaign.names()) == sorted(["test_first", *planned, "test_last"])
+    assert len(planned) == 12
+    for lane in "01":
+        own = [name for _, number, _, _, name in campaign.ran() if number == lane and name in planned]
+        assert own == [name for name in planned if name in own]
     assert on_one_worker_each(campaign)
     assert campaign.engine_starts() == 6  # a launch's items stay together
 
