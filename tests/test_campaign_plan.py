@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_lem.campaign.plan import Step, expected_seconds, plan
+from pytest_lem.campaign.plan import Pause, Step, expected_seconds, plan
 from pytest_lem.model.specs import ProtocolSpec
 
 
@@ -38,6 +38,25 @@ def test_lanes_share_the_time_and_what_is_done_needs_none():
     )
     assert plan([], done=3).line == (
         "3 tests of 0 experiments, 3 measured already, 0 engine starts, about 1 s (nothing is left to measure)"
+    )
+
+
+def test_cycles_are_said_where_there_are_several():
+    ten = [Step(name, cycle, 1.0) for name in "ab" for cycle in range(10)]
+    assert plan(ten).line.startswith("20 tests of 2 experiments in 10 cycles, 10 engine starts, ")
+    some = [*ten[:13], Step("window", None, 1.0)]
+    assert plan(some).line.startswith("14 tests of 3 experiments in 3 to 10 cycles, 10 engine starts, ")
+
+
+def test_a_gap_stands_before_each_start_but_the_first_of_a_lane():
+    two = steps(4, launches=4, seconds=10.0, load=5.0)
+    assert plan(two, gap=Pause(600.0)).seconds == 4 * 15 + 3 * 600
+    assert plan(two, gap=Pause(600.0), lanes=2).seconds == (4 * 15 + 2 * 600) / 2
+    assert plan(two, gap=Pause(600.0), lanes=5).seconds == 4 * 15 / 5
+    cool = plan(two, gap=Pause(300.0, at_most=True))
+    assert (cool.seconds, cool.cooling) == (60, 900)
+    assert cool.line == (
+        "4 tests of 4 experiments, 4 engine starts, about 60 s, and at most 15 min of cooling (as they took before)"
     )
 
 

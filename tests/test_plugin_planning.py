@@ -19,7 +19,7 @@ def test_a_plan_stands_before_the_run_and_a_mere_collection_says_it_too(project)
     project.write(MATRIX)
     for option in ("--collect-only", "-q"):
         line = said(project.run(option))
-        assert line == "lem: 8 tests of 4 experiments, 4 engine starts, about 2 min (a guess)"
+        assert line == "lem: 8 tests of 4 experiments in 2 cycles, 4 engine starts, about 2 min (a guess)"
 
 
 def test_the_second_run_knows_how_long_the_first_one_took(project):
@@ -34,13 +34,21 @@ def test_the_second_run_knows_how_long_the_first_one_took(project):
     assert said(project.run("--collect-only", "--lem-rounds=5")).endswith("(a guess)")
 
 
+def test_the_gaps_before_engines_are_part_of_the_plan(project):
+    project.write(MATRIX)
+    assert said(project.run("--collect-only", "--lem-gap=600")).endswith("4 engine starts, about 32 min (a guess)")
+    told = said(project.run("--collect-only", "--lem-gap=cool:600"))
+    assert told.endswith("4 engine starts, about 2 min, and at most 30 min of cooling (a guess)")
+
+
 @pytest.mark.xdist
 def test_workers_share_a_plan(project):
     project.write(MATRIX)
     line = said(project.subprocess("-n2", "--lem-lanes=2"))
-    assert line.startswith("lem: 8 tests of 4 experiments, 4 engine starts, 2 lanes, about ")
+    assert line.startswith("lem: 8 tests of 4 experiments in 2 cycles, 4 engine starts, 2 lanes, about ")
     assert line.endswith("(a guess)")
-    again = said(project.subprocess("-n2", "--lem-lanes=2", "-k", "c0"))
+    again = said(project.subprocess("-n2", "--lem-lanes=2", "-k", "c0", "--lem-gap=cool"))
+    assert ", 2 engine starts, 2 lanes, about " in again  # each lane's first engine waits for nothing
     assert again.endswith("(as tests of these names took before, engine starts a guess)")
 
 

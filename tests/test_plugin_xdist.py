@@ -54,7 +54,7 @@ def test_one_engine_starts_as_often_on_two_lanes_as_alone_whatever_its_tests_are
     for options in ((), ("-n1",), LANES):
         result = campaign.run(*options)
         result.assert_outcomes(passed=8)
-        result.stdout.fnmatch_lines(["lem: 8 tests of 4 experiments, 4 engine starts*"])
+        result.stdout.fnmatch_lines(["lem: 8 tests of 4 experiments in 2 cycles, 4 engine starts*"])
         assert campaign.engine_starts() == 4
     other, shared = sorted(campaign.measured().values(), key=len)
     assert other == {f"test_models[fake-tiny_moe-bf16-b1-c{cycle}]" for cycle in (0, 1)}

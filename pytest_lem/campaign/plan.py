@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
@@ -25,11 +26,20 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Pause:
+    """What passes before an engine's start (s); `at_most`: until something is so, and no longer than this."""
+
+    seconds: float
+    at_most: bool = False
+
+
+@dataclass(frozen=True)
 class Plan:
     """What is ahead. `seconds` is the whole run's, on `lanes` equally long lanes; `known` items took so `before`.
 
-    `done` items are measured already, in a run that is continued. `starts_known` is false where the time of an engine's
-    start is a guess.
+    `cycles` are the fewest and the most that are left of an experiment. `done` items are measured already, in a run
+    that is continued. `starts_known` is false where the time of an engine's start is a guess. `cooling` (s) is the most
+    that gaps of unknown length may add to `seconds`.
     """
 
     items: int
@@ -37,19 +47,29 @@ class Plan:
     starts: int
     seconds: float
     known: int
+    cycles: tuple[int, int] = (1, 1)
     lanes: int = 1
     done: int = 0
     starts_known: bool = True
     before: str = "as they took before"
+    cooling: float = 0.0
 
     @property
     def line(self) -> str:
         """The plan in one line."""
-        parts = [f"{_count(self.items, 'test')} of {_count(self.experiments, 'experiment')}"]
+        parts = [f"{_count(self.items, 'test')} of {_count(self.experiments, 'experiment')}{self._in_cycles()}"]
         parts += [f"{self.done} measured already"] if self.done else []
         parts += [_count(self.starts, "engine start")]
         parts += [f"{self.lanes} lanes"] if self.lanes > 1 else []
-        return f"{', '.join(parts)}, about {_duration(self.seconds)} ({self._grounds()})"
+        parts += [f"about {_duration(self.seconds)}"]
+        parts += [f"and at most {_duration(self.cooling)} of cooling"] if self.cooling else []
+        return f"{', '.join(parts)} ({self._grounds()})"
+
+    def _in_cycles(self) -> str:
+        fewest, most = self.cycles
+        if most == 1:
+            return ""
+        return f" in {most} cycles" if fewest == most else f" in {fewest} to {most} cycles"
 
     def _grounds(self) -> str:
         left = self.items - self.done
@@ -62,24 +82,32 @@ class Plan:
         return self.before if self.starts_known else f"{self.before}, engine starts a guess"
 
 
-def plan(steps: Sequence[Step], *, lanes: int = 1, done: int = 0, before: str = Plan.before) -> Plan:
+def plan(
+    steps: Sequence[Step], *, lanes: int = 1, done: int = 0, before: str = Plan.before, gap: Pause | None = None
+) -> Plan:
     """The plan of `steps`, those that are left to measure, in their order; `before` says which times are known.
 
-    An engine is started for each launch, wherever it stands: the run's order keeps its items together.
+    An engine is started for each launch, wherever it stands: the run's order keeps its items together. A `gap` is made
+    before each start but the first of a lane.
     """
     loads = {step.launch: step.load_seconds for step in steps if step.launch is not None}
     seconds = sum(step.guess if step.seconds is None else step.seconds for step in steps)
     seconds += sum(LOAD_SECONDS if load is None else load for load in loads.values())
+    cycles = Counter(step.experiment for step in steps if step.launch is not None).values()
+    pauses = max(0, len(loads) - lanes) * (gap.seconds if gap else 0.0)
+    open_ended = gap is not None and gap.at_most
     return Plan(
         items=len(steps) + done,
         experiments=len({step.experiment for step in steps}),
         starts=len(loads),
-        seconds=seconds / lanes,
+        seconds=(seconds if open_ended else seconds + pauses) / lanes,
         known=sum(step.seconds is not None for step in steps),
+        cycles=(min(cycles, default=1), max(cycles, default=1)),
         lanes=lanes,
         done=done,
         starts_known=None not in loads.values(),
         before=before,
+        cooling=pauses / lanes if open_ended else 0.0,
     )
 
 

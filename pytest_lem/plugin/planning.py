@@ -14,7 +14,7 @@ from pytest_lem.plugin.collection import engine_key, is_lem, plain_name
 from pytest_lem.plugin.state import RUN_NAME
 
 if TYPE_CHECKING:
-    from pytest_lem.campaign.plan import Step
+    from pytest_lem.campaign.plan import Pause, Step
     from pytest_lem.model.specs import ProtocolSpec
 
 
@@ -30,7 +30,7 @@ def pytest_report_collectionfinish(config: pytest.Config, items: Sequence[pytest
 
     done = _done(config)
     left = [item for item in ours if item.nodeid not in done]
-    return f"lem: {plan(list(_steps(config, left)), done=len(ours) - len(left)).line}"
+    return f"lem: {plan(list(_steps(config, left)), done=len(ours) - len(left), gap=_gap(config)).line}"
 
 
 def announce(config: pytest.Config, ids: Sequence[str], engines: Sequence[int | None], lanes: int) -> None:
@@ -55,7 +55,21 @@ def announce(config: pytest.Config, ids: Sequence[str], engines: Sequence[int | 
     reporter.ensure_newline()
     for note in _notes(config, list(ours)):
         reporter.write_line(f"lem: {note}")
-    reporter.write_line(f"lem: {plan(steps, lanes=lanes, done=len(ours) - len(left), before=BY_NAME).line}")
+    found = plan(steps, lanes=lanes, done=len(ours) - len(left), before=BY_NAME, gap=_gap(config))
+    reporter.write_line(f"lem: {found.line}")
+
+
+def _gap(config: pytest.Config) -> Pause | None:
+    """What `--lem-gap` makes of a start; nothing of one that cannot be, which the tests' collection has refused."""
+    from pytest_lem.campaign.plan import Pause
+    from pytest_lem.cooling import gap_rule
+    from pytest_lem.model.errors import UsageError
+
+    asked = options.value(config, "gap")
+    with suppress(UsageError):
+        rule = gap_rule(asked) if asked else None
+        return Pause(rule.seconds, at_most=rule.cool) if rule else None
+    return None
 
 
 def _notes(config: pytest.Config, ids: Sequence[str]) -> list[str]:
