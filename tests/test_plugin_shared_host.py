@@ -27,3 +27,30 @@ def test_one_lane_has_the_host_to_itself(project):
     project.write(MATRIX)
     project.subprocess("-n2", "--lem-lanes=1").assert_outcomes(passed=2)
     assert not any(m["metrics"]["joules_per_token"]["shared"] for m in project.report()["measurements"])
+
+
+def test_a_second_lane_without_work_leaves_the_host_to_the_first(project):
+    project.write(MATRIX.replace('["fp32", "bf16"]', '"fp32"').replace("batch=1", "batch=[1, 8], cycles=2"))
+    result = project.subprocess("-n2", "--lem-lanes=2")
+    result.assert_outcomes(passed=4)  # its budget on joules is judged
+    assert "other lanes" not in result.stdout.str()
+    report = project.report()
+    assert not any(m["metrics"]["joules_per_token"]["shared"] for m in report["measurements"])
+    assert {cycle["lanes"] for m in report["measurements"] for cycle in m["cycles"]} == {1}
+
+
+WINDOW = """
+import time
+
+def test_window(lem_energy):
+    with lem_energy.window("work"):
+        time.sleep(0.01)
+"""
+
+
+def test_a_window_that_is_gated_may_fill_a_lane_beside_an_engine(project):
+    project.write(MATRIX.replace('["fp32", "bf16"]', '"fp32"') + WINDOW)
+    project.run("--lem-save=main")
+    project.subprocess("-n2", "--lem-lanes=2", "--lem-baseline=main", "--lem-fail-on=seconds:50%")
+    cycles = [(m["engine"] is not None, c["lanes"]) for m in project.report()["measurements"] for c in m["cycles"]]
+    assert sorted(cycles) == [(False, 2), (True, 2)]
