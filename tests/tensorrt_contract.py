@@ -7,6 +7,7 @@ what the contract names and nothing else, and a `torch` with as much of CUDA as 
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -29,7 +30,16 @@ SECTIONS = {
     "build_config": "BuildConfig",
     "quant_config": "QuantConfig",
 }
-HEAD = "from tensorrt_llm._fake import Strict, required\n"
+HEAD = """from __future__ import annotations
+from typing import Any, Dict, List, Literal, Optional, Union
+from tensorrt_llm._fake import Field, Strict, get_type_repr, required
+"""
+# What llmapi/llm_args.py has from elsewhere, as in the library.
+IMPORTS = {
+    "BuildConfig": "from ..builder import BuildConfig\n",
+    "QuantConfig": "from tensorrt_llm.models.modeling_utils import QuantConfig\n",
+    "BuildCacheConfig": "from .build_cache import BuildCacheConfig\n",
+}
 
 
 @cache
@@ -57,10 +67,13 @@ def install(folder: Path, version: str = "1.2") -> Path:
     (package / "contract.json").write_text(json.dumps(contract))
     shutil.copy(ENGINE, package / "_fake.py")
     for file in {each["file"] for each in contract["classes"].values()}:
-        (package / file).write_text(HEAD + "".join(_classes(contract, file)))
-    exports = [name for name in SECTIONS.values() if name in contract["classes"]]
+        (package / file).write_text(HEAD + "".join(_source(contract, file)))
+    exports = [name for name in (*SECTIONS.values(), "DecodeCudaGraphConfig") if name in known(contract)]
     lines = [f"from tensorrt_llm.{_module(contract, name)} import {name}" for name in exports]
-    lines += ["from tensorrt_llm._fake import LLM, BuildCacheConfig, enumerations", "globals().update(enumerations)"]
+    lines += ["from tensorrt_llm._fake import LLM, enumerations", "globals().update(enumerations)"]
+    if "BuildCacheConfig.__init__" in contract["methods"]:
+        (package / "llmapi" / "build_cache.py").write_text(_build_cache(contract))
+        lines.append("from tensorrt_llm.llmapi.build_cache import BuildCacheConfig")
     (package / "llmapi" / "__init__.py").write_text("\n".join(lines) + "\n")
     (package / "__init__.py").write_text(
         f"from tensorrt_llm._fake import LLM\nfrom tensorrt_llm.sampling_params import SamplingParams\n"
@@ -92,19 +105,46 @@ def interpreter(folder: Path, version: str = "1.2", *, beside: str = "") -> str:
     return str(place / "bin" / "python")
 
 
+def known(contract: dict[str, Any]) -> set[str]:
+    """The classes of a contract, by any name."""
+    return {*contract["classes"], *contract.get("aliases", {})}
+
+
 def _module(contract: dict[str, Any], name: str) -> str:
-    file: str = contract["classes"][name]["file"]
+    file: str = contract["classes"].get(name, {"file": "llmapi/llm_args.py"})["file"]
     return file.removesuffix(".py").replace("/", ".")
 
 
-def _classes(contract: dict[str, Any], file: str) -> list[str]:
+def _source(contract: dict[str, Any], file: str) -> list[str]:
+    """The source of a file of the library, as far as the contract knows it: declared as there, and never evaluated."""
     found = []
+    if file == "llmapi/llm_args.py" and contract["engine_backend"]:
+        found += list(IMPORTS.values())
     for name, each in contract["classes"].items():
         if each["file"] == file:
             base = ", ".join(each.get("bases") or ["Strict"])
-            lines = [f"    {field}: object = {_default(told['default'])}" for field, told in each["fields"].items()]
+            lines = [f"    {field}: {told['annotation']} = {_value(told)}" for field, told in each["fields"].items()]
             found.append(f"class {name}({base}):\n" + "\n".join(lines) + "\n")
+    if file == "llmapi/llm_args.py":
+        found += [f"{name} = {meant}\n" for name, meant in contract.get("aliases", {}).items()]
     return found
+
+
+def _value(told: dict[str, Any]) -> str:
+    """A field's default. Where its kind is kept beside it, it is said there as the library does."""
+    default = _default(told["default"])
+    if "type" not in told:
+        return default
+    kind = re.sub(r"\w+Config", lambda name: f"{{get_type_repr({name[0]})}}", told["type"])
+    return f'Field(default={default}, json_schema_extra={{"type": f"{kind}"}})'
+
+
+def _build_cache(contract: dict[str, Any]) -> str:
+    """A class that is made of parameters, and has no fields."""
+    parameters = contract["methods"]["BuildCacheConfig.__init__"]["parameters"]
+    told = ", ".join(f"{name}: {each['annotation']} = {each['default']!r}" for name, each in parameters.items())
+    body = "\n".join(f"        self.{name} = {name}" for name in parameters)
+    return f"{HEAD}class BuildCacheConfig:\n    def __init__(self, {told}):\n{body}\n"
 
 
 def _default(value: Any) -> str:

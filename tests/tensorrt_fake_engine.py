@@ -5,18 +5,22 @@ The environment variable FAKE_TENSORRT holds JSON that has it misbehave:
 `wrong`          live arguments to falsify, {path: value}
 `fault`          dies (a worker, at a request), hangs (at the load), memory (at the load), memory_at_run,
                 says (`words`, at the load), orphan (a worker outlives shutdown)
+`calls`          a file that gets a line of JSON for each call: its method, and what of sampling each request asks for
 `token_seconds`  how long each token takes
 `single_process` whether it is one, whatever the environment says
 `hide`           the model cannot be reached, as where it lies in another process
 `mpi`            workers are those of mpi4py and an MPI, as in TensorRT-LLM itself
 """
 
+import ast
 import asyncio
 import enum
 import inspect
 import json
 import os
 import random
+import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -60,23 +64,101 @@ class RequestError(RuntimeError):
     """A worker could not answer."""
 
 
+def get_type_repr(kind):
+    """Its name; the library says the kind of some fields with it."""
+    return kind.__name__
+
+
+def Field(default=required, **_):  # noqa: N802 — its name there
+    return default
+
+
+PLAIN = {"int": int, "float": (int, float), "bool": bool, "str": str, "dict": dict, "Dict": dict, "Path": (str, Path)}
+LEAST = {"NonNegativeInt": (int, 0), "PositiveInt": (int, 1), "NonNegativeFloat": ((int, float), 0)}
+NAMED = {"LoadFormat": CONTRACT["load_formats"], "CapacitySchedulerPolicy": CONTRACT["capacity_scheduler_policies"]}
+MADE = {}
+
+
+def fits(value, kind):
+    """Whether a value is of a kind, an annotation of the contract; names that the contract does not know take all.
+
+    Nothing is coerced: `"8"` is no int, though pydantic would make one of it.
+    """
+    match kind:
+        case ast.Constant(value=told):
+            return value is told
+        case ast.Attribute(attr=name) | ast.Name(id=name):
+            return _is(value, name)
+        case ast.BinOp(left=left, right=right):
+            return fits(value, left) or fits(value, right)
+        case ast.Subscript(value=ast.Name(id=outer), slice=inner):
+            inside = inner.elts if isinstance(inner, ast.Tuple) else [inner]
+            return _holds(value, outer, inside)
+    return True
+
+
+def _is(value, name):
+    if name in CONTRACT.get("aliases", {}):
+        return fits(value, ast.parse(CONTRACT["aliases"][name], mode="eval").body)
+    if name == "NoneType":
+        return value is None
+    if name in LEAST:
+        kind, least = LEAST[name]
+        return isinstance(value, kind) and not isinstance(value, bool) and value >= least
+    if name in PLAIN:
+        return isinstance(value, PLAIN[name]) and (name == "bool" or not isinstance(value, bool))
+    if name in enumerations:
+        return isinstance(value, enumerations[name])
+    if name in NAMED:
+        return getattr(value, "name", value) in NAMED[name]
+    return isinstance(value, (MADE[name], dict)) if name in MADE else True
+
+
+def _holds(value, outer, inside):
+    if outer == "Optional":
+        return value is None or fits(value, inside[0])
+    if outer == "Union":
+        return any(fits(value, each) for each in inside)
+    if outer == "Literal":
+        return any(value == each.value and type(value) is type(each.value) for each in inside)
+    if outer in ("List", "list", "Sequence"):
+        return isinstance(value, list) and all(fits(each, inside[0]) for each in value)
+    return isinstance(value, dict) if outer in ("Dict", "dict", "Mapping") else True
+
+
+def made(value, annotation):
+    """A dictionary as the class that its field holds, as pydantic makes one; anything else as it is."""
+    if not isinstance(value, dict):
+        return value
+    for name, meant in CONTRACT.get("aliases", {}).items():
+        annotation = re.sub(rf"\b{name}\b", meant, annotation)
+    kind = next((MADE[name] for name in re.findall(r"\w+", annotation) if name in MADE), dict)
+    return kind(**value)
+
+
 class Strict:
-    """Fields with defaults, by keyword only; anything else is refused, as pydantic's `extra="forbid"` does."""
+    """Fields of kinds, with defaults, by keyword only; anything else is refused, as `extra="forbid"` does."""
+
+    def __init_subclass__(cls):
+        MADE[cls.__name__] = cls
 
     def __init__(self, *positional, **given):
         if positional:
             raise TypeError(f"{type(self).__name__}.__init__() takes 1 positional argument but more were given")
-        known = {}
+        known, kinds = {}, {}
         for kind in reversed(type(self).__mro__):
             known |= {name: getattr(kind, name) for name in vars(kind).get("__annotations__", {})}
-        for name in given:
+            kinds |= vars(kind).get("__annotations__", {})
+        for name, value in given.items():
             if name not in known:
                 raise ValueError(f"{type(self).__name__}: {name}: Extra inputs are not permitted")
+            if not fits(value, ast.parse(kinds[name], mode="eval").body):
+                raise ValueError(f"{type(self).__name__}: {name}: Input should be {kinds[name]}, not {value!r}")
         for name, default in known.items():
             value = given.get(name, default)
             if value is required:
                 raise ValueError(f"{type(self).__name__}: {name}: Field required")
-            setattr(self, name, value)
+            setattr(self, name, made(value, kinds[name]))
 
 
 def bound(name, *positional, **given):
@@ -92,13 +174,20 @@ def bound(name, *positional, **given):
     if contract.get("kwargs"):
         parameters.append(inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD))
     found = inspect.Signature(parameters).bind(*positional, **given)
+    for each, value in found.arguments.items():
+        told = contract["parameters"].get(each)
+        if told and not fits(value, ast.parse(told["annotation"], mode="eval").body):
+            raise TypeError(f"{name}: {each} should be {told['annotation']}, not {value!r}")
     found.apply_defaults()
     return SimpleNamespace(**found.arguments)
 
 
-class BuildCacheConfig:
-    def __init__(self, *positional, **given):
-        self.cache_root = bound("BuildCacheConfig.__init__", *positional, **given).cache_root
+def called(method, parameters):
+    if "calls" in ASKED:
+        defaults = {name: told["default"] for name, told in CONTRACT["classes"]["SamplingParams"]["fields"].items()}
+        asked = [{name: each for name, each in vars(one).items() if each != defaults[name]} for one in parameters]
+        with open(ASKED["calls"], "a") as file:
+            file.write(json.dumps([method, asked]) + "\n")
 
 
 class LLM:
@@ -129,6 +218,9 @@ class LLM:
         self.tokenizer = None
         self.llm_id = f"fake-{os.getpid()}"
         self.config = json.loads((Path(self.args.model) / "config.json").read_text())
+        expected = CONTRACT["architectures"].get(self.config.get("model_type"))
+        if expected and self.config.get("architectures") != [expected]:
+            raise ValueError(f"Unknown architecture for AutoModelForCausalLM: {self.config.get('architectures')}")
         self.llm_build_stats = SimpleNamespace(cache_hitted=False, build_steps_info=[])
         self._engine_dir = None
         self._hf_model_config = SimpleNamespace(**self.config)
@@ -166,10 +258,6 @@ class LLM:
             value = getattr(self.args, name, None)
             if value == kind or (value is None and name == "kv_cache_config"):
                 setattr(self.args, name, getattr(llmapi, kind)())
-            elif isinstance(value, dict):
-                setattr(self.args, name, getattr(llmapi, kind)(**value))
-            elif value is not None and type(value).__name__ != kind:
-                raise ValueError(f"{name}: Input should be a valid dictionary or instance of {kind}")
         self.args.load_format = self._load_format(self.args.load_format)
 
     def _load_format(self, value):
@@ -210,17 +298,19 @@ class LLM:
         asked = bound("LLM.generate", *positional, **given)
         alone = not isinstance(asked.inputs, list) or isinstance(asked.inputs[0], int)
         inputs = [asked.inputs] if alone else asked.inputs
-        futures = []
-        for place, each in enumerate(inputs):
-            parameters = (
-                asked.sampling_params[place] if isinstance(asked.sampling_params, list) else asked.sampling_params
-            )
-            futures.append(self.generate_async(inputs=each, sampling_params=parameters))
+        same = not isinstance(asked.sampling_params, list)
+        parameters = [asked.sampling_params] * len(inputs) if same else asked.sampling_params
+        called("generate", parameters)
+        futures = [self._send(inputs=each, sampling_params=own) for each, own in zip(inputs, parameters, strict=True)]
         for future in futures:
             future.result()
         return futures[0] if alone else futures
 
     def generate_async(self, *positional, **given):
+        called("generate_async", [given["sampling_params"]])
+        return self._send(*positional, **given)
+
+    def _send(self, *positional, **given):
         asked = bound("LLM.generate_async", *positional, **given)
         if self._executor is None:
             raise RuntimeError("LLM is shutting down")
@@ -237,7 +327,9 @@ class LLM:
         prompt = asked.inputs["prompt_token_ids"] if isinstance(asked.inputs, dict) else asked.inputs
         self._check(len(prompt), parameters)
         if ASKED.get("fault") == "dies":
-            raise RequestError("Executor worker died: MPI worker 0 was terminated by signal 9")
+            self._workers[0].kill()
+            ended = signal.Signals(-self._workers[0].wait())
+            raise RequestError(f"Executor worker died: MPI worker 0 was terminated by signal {ended.value}")
         if ASKED.get("fault") == "memory_at_run":
             raise RequestError("CUDA out of memory. Tried to allocate 64.00 MiB")
         return RequestOutput(self, prompt, parameters, asked.streaming)

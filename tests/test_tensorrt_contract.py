@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import tensorrt_contract
-from tensorrt_contract import SECTIONS, VERSIONS, WITH_ENGINES
+from tensorrt_contract import VERSIONS, WITH_ENGINES
 
 from pytest_lem.engines import registry
 from pytest_lem.engines.child import tensorrt_arguments, tensorrt_records, tensorrt_words
@@ -24,37 +25,46 @@ from pytest_lem.model.specs import EngineSpec
 
 CHILD = Path(tensorrt_records.__file__).parent
 GPU = "GPU-a"
-# A value for each word, and what it becomes for each runtime.
-VALUES = {
-    "max_batch_size": 8,
-    "max_input_len": 64,
-    "max_seq_len": 128,
-    "max_num_tokens": 256,
-    "kv_cache_free_gpu_mem_fraction": 0.5,
-    "enable_block_reuse": True,
-    "kv_cache_dtype": "fp8",
-    "enable_trt_overlap": True,
-    "cuda_graphs": True,
-    "cuda_graph_batch_sizes": [1, 8],
-    "cuda_graph_padding": True,
-    "quantization": "8bit",
-    "batching_type": "STATIC",
-    "fast_build": True,
-    "engine_cache": "/cache",
-    "enable_chunked_prefill": True,
-    "load_format": "dummy",
-    "tensor_parallel_size": 2,
-    "pipeline_parallel_size": 2,
+
+
+def becomes(row: tuple, runtime: str) -> dict | None:
+    """What a row of `EXPECTED` says; None where the runtime has no such thing."""
+    return row[1 if runtime == "pytorch" else 2]
+
+
+ON = {"enable_block_reuse": False}  # what is set where nobody asks otherwise
+# A value for each word, and the keywords that it becomes: for the PyTorch runtime, and for the engine one.
+EXPECTED = {
+    "max_batch_size": (8, {"max_batch_size": 8}, {"max_batch_size": 8, "build_config": {"max_batch_size": 8}}),
+    "max_input_len": (64, {"max_input_len": 64}, {"max_input_len": 64, "build_config": {"max_input_len": 64}}),
+    "max_seq_len": (128, {"max_seq_len": 128}, {"max_seq_len": 128, "build_config": {"max_seq_len": 128}}),
+    "max_num_tokens": (256, {"max_num_tokens": 256}, {"max_num_tokens": 256, "build_config": {"max_num_tokens": 256}}),
+    "kv_cache_free_gpu_mem_fraction": (0.5, *[{"kv_cache_config": {**ON, "free_gpu_memory_fraction": 0.5}}] * 2),
+    "enable_block_reuse": (True, *[{"kv_cache_config": {"enable_block_reuse": True}}] * 2),
+    "kv_cache_dtype": (
+        "fp8",
+        {"kv_cache_config": {**ON, "dtype": "fp8"}},
+        {"quant_config": {"kv_cache_quant_algo": "fp8"}},
+    ),
+    "enable_trt_overlap": (True, {"disable_overlap_scheduler": False}, None),
+    "cuda_graphs": (True, {"cuda_graph_config": {}}, {"extended_runtime_perf_knob_config": {"cuda_graph_mode": True}}),
+    "cuda_graph_batch_sizes": ([1, 8], {"cuda_graph_config": {"batch_sizes": [1, 8]}}, None),
+    "cuda_graph_padding": (True, {"cuda_graph_config": {"enable_padding": True}}, None),
+    "quantization": ("8bit", None, {"quant_config": {"quant_algo": "W8A16"}}),
+    "batching_type": ("STATIC", None, {"batching_type": "STATIC"}),
+    "fast_build": (True, None, {"fast_build": True}),
+    "engine_cache": ("/cache", None, {"enable_build_cache": {"cache_root": "/cache"}}),
+    "enable_chunked_prefill": (True, *[{"enable_chunked_prefill": True}] * 2),
+    "load_format": ("dummy", *[{"load_format": "dummy"}] * 2),
+    "tensor_parallel_size": (2, *[{"tensor_parallel_size": 2}] * 2),
+    "pipeline_parallel_size": (2, *[{"pipeline_parallel_size": 2}] * 2),
 }
-TURNED = {
-    ("enable_trt_overlap", "pytorch"): False,
-    ("cuda_graphs", "pytorch"): {},
-    ("quantization", "engine"): "W8A16",
-}
-EVERY = [(word, runtime) for word in WORDS for runtime in tensorrt_words.RUNTIMES if word.paths(runtime)]
-NAMES = [f"{word.name}-{runtime}" for word, runtime in EVERY]
+EVERY = [
+    (name, runtime) for name, row in EXPECTED.items() for runtime in ("pytorch", "engine") if becomes(row, runtime)
+]
+NAMES = [f"{name}-{runtime}" for name, runtime in EVERY]
 # Every translated name of the table, once.
-PATHS = [(word, runtime, path) for word, runtime in EVERY for path in word.paths(runtime)]
+PATHS = [(word, runtime, path) for word in WORDS for runtime in tensorrt_words.RUNTIMES for path in word.paths(runtime)]
 
 
 @pytest.fixture(scope="module")
@@ -85,28 +95,30 @@ def arguments(runtime: str = "pytorch", **options) -> dict:
     return tensorrt_arguments.engine_arguments(request(runtime=runtime, **options), "/model")
 
 
-def at(found: dict, path: str):
-    for name in path.split("."):
-        found = found[name]
-    return found
-
-
 def test_the_typed_options_are_the_tables_words_and_three_of_ours():
     assert set(TensorrtOptions.model_fields) == {*TABLE, *tensorrt_arguments.OURS, "max_output_len"}
-    assert set(VALUES) == set(TABLE)
+    assert set(EXPECTED) == set(TABLE)
 
 
-@pytest.mark.parametrize(("word", "runtime"), EVERY, ids=NAMES)
+@pytest.mark.parametrize(("name", "runtime"), EVERY, ids=NAMES)
 @pytest.mark.parametrize("version", VERSIONS)
-def test_each_word_becomes_the_keywords_that_its_version_has(install, version, word, runtime):
+def test_each_word_becomes_the_keywords_that_its_version_has(install, version, name, runtime):
     install(version)
+    value = EXPECTED[name][0]
     if runtime == "engine" and version not in WITH_ENGINES:
         with pytest.raises(Refused, match=r"runtime='engine' needs tensorrt_llm 1.0 to 1.2"):
-            arguments(runtime, **{word.name: VALUES[word.name]})
+            arguments(runtime, **{name: value})
         return
-    found = arguments(runtime, **{word.name: VALUES[word.name]})
-    expected = TURNED.get((word.name, runtime), VALUES[word.name])
-    assert [at(found, path) for path in word.paths(runtime)] == [expected] * len(word.paths(runtime))
+    assert arguments(runtime, **{name: value}) == {**arguments(runtime), **becomes(EXPECTED[name], runtime)}
+
+
+@pytest.mark.parametrize("word", ["8bit", "8-bit", "4bit", "4-bit", "W4A16_AWQ"])
+@pytest.mark.parametrize("version", WITH_ENGINES)
+def test_bits_are_algorithms_that_weigh_alone_and_an_algorithm_is_itself(install, version, word):
+    install(version)
+    algorithm = {"8": "W8A16", "4": "W4A16"}.get(word[0], word)
+    assert arguments("engine", quantization=word)["quant_config"] == {"quant_algo": algorithm}
+    assert algorithm in tensorrt_contract.read(version)["quant_algos"]
 
 
 @pytest.mark.parametrize(("word", "runtime", "path"), PATHS, ids=[f"{w.name}-{r}-{p}" for w, r, p in PATHS])
@@ -119,10 +131,8 @@ def test_a_mutation_of_any_translated_name_is_seen(install, monkeypatch, version
         mutated = ".".join(part[:-1] if index == place else part for index, part in enumerate(parts))
         paths = tuple(mutated if each == path else each for each in word.paths(runtime))
         monkeypatch.setitem(TABLE, word.name, replace(word, **{runtime: paths}))
-        if mutated.startswith("enable_build_cache."):
-            continue  # a parameter of a class without fields, which the driver names itself
         with pytest.raises(Refused, match="did you mean"):
-            arguments(runtime, **{word.name: VALUES[word.name]})
+            arguments(runtime, **{word.name: EXPECTED[word.name][0]})
 
 
 SCRIPT = """
@@ -151,6 +161,28 @@ tensorrt_driver.open_llm(arguments, runtime)
         ({"kv_cache_config": {"dtype": "fp8"}}, "engine", "KvCacheConfig.dtype is not supported by the TensorRT"),
         ({"quant_config": {"quant_algo": "W9"}}, "engine", "Refused: tensorrt: quant_algo='W9' is none of W8A16, "),
         ({"load_format": "dumy"}, "pytorch", "Invalid LoadFormat: dumy"),
+        ({"max_batch_size": "8"}, "pytorch", "TorchLlmArgs: max_batch_size: Input should be Optional[int], not '8'"),
+        ({"enable_chunked_prefill": 1}, "pytorch", "enable_chunked_prefill: Input should be bool, not 1"),
+        ({"attn_backend": None}, "pytorch", "TorchLlmArgs: attn_backend: Input should be str, not None"),
+        ({"kv_cache_config": {"tokens_per_block": 0.5}}, "pytorch", "tokens_per_block: Input should be int, not 0.5"),
+        ({"cuda_graph_config": {"batch_sizes": ["1"]}}, "pytorch", "Input should be Optional[List[int]], not ['1']"),
+        (
+            {"guided_decoding_backend": "xgramar"},
+            "pytorch",
+            "Input should be Optional[Literal['xgrammar', 'llguidance']]",
+        ),
+        ({"moe_config": {"backend": "NONE"}}, "pytorch", "MoeConfig: backend: Input should be Literal['CUTLASS'"),
+        (
+            {"scheduler_config": {"capacity_scheduler_policy": 1}},
+            "pytorch",
+            "Input should be CapacitySchedulerPolicy, not 1",
+        ),
+        ({"batching_type": 1}, "engine", "TrtLlmArgs: batching_type: Input should be Optional[BatchingType], not 1"),
+        (
+            {"build_config": {"max_batch_size": True}},
+            "engine",
+            "BuildConfig: max_batch_size: Input should be int, not True",
+        ),
     ],
 )
 def test_the_stand_in_refuses_what_the_contract_does_not_name(tmp_path, site, given, runtime, told):
@@ -232,13 +264,31 @@ def test_lengths_of_input_and_output_make_the_one_length_that_there_is(install):
     assert arguments(max_input_len=64, max_output_len=32)["max_seq_len"] == 96
     built = arguments("engine", max_input_len=64, max_output_len=32)["build_config"]
     assert built == {"max_input_len": 64, "max_seq_len": 96}
+    assert arguments(max_input_len=64, max_output_len=32, max_seq_len=96)["max_seq_len"] == 96
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        (
+            {"max_input_len": 64, "max_output_len": 32, "max_seq_len": 100},
+            "max_seq_len=100 is not max_input_len + max_o",
+        ),
+        ({"max_output_len": 32}, "max_output_len needs max_input_len beside it"),
+    ],
+)
+def test_lengths_that_contradict_each_other_are_refused_before_anything_starts(asked, told):
+    with pytest.raises(Exception, match=re.escape(told)):
+        request(**asked)
 
 
 @pytest.mark.parametrize("word", [word for word in WORDS if word.why], ids=lambda word: word.name)
 def test_a_word_that_a_runtime_lacks_is_refused_with_what_to_take_instead(word):
     runtime = "pytorch" if not word.pytorch else "engine"
     with pytest.raises(Exception, match="with runtime=") as caught:
-        registry.validate(EngineSpec(backend="tensorrt", options={"runtime": runtime, word.name: VALUES[word.name]}))
+        registry.validate(
+            EngineSpec(backend="tensorrt", options={"runtime": runtime, word.name: EXPECTED[word.name][0]})
+        )
     assert word.why in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -265,7 +315,9 @@ def test_a_section_and_a_word_for_the_same_field_must_agree(install):
         arguments(cuda_graphs=False, cuda_graph_config={"batch_sizes": [1]})
 
 
-@pytest.mark.parametrize("name", ["model", "dtype", "tokenizer", "backend", "return_perf_metrics"])
+@pytest.mark.parametrize(
+    "name", ["model", "dtype", "tokenizer", "skip_tokenizer_init", "backend", "return_perf_metrics"]
+)
 def test_what_is_said_elsewhere_is_refused_as_an_option(install, name):
     install("1.2")
     with pytest.raises(Refused, match=f"option '{name}' cannot be given: "):
@@ -313,20 +365,59 @@ def test_the_stamps_that_are_read_are_the_versions(version):
     assert ("cached_tokens" in told["RequestOutput"]) is (version in ("1.2", "newest"))
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize(
+    ("section", "told"),
+    [
+        ({"moe_config": {"bakend": "TRTLLM"}}, "moe_config: unknown field 'bakend'; did you mean 'backend'"),
+        (
+            {"scheduler_config": {"capacity_polcy": "STATIC_BATCH"}},
+            "scheduler_config: unknown field 'capacity_polcy'; did you mean 'capacity_scheduler_policy'",
+        ),
+        (
+            {"scheduler_config": {"dynamic_batch_config": {"enable_batch_tuning": True}}},
+            "scheduler_config.dynamic_batch_config: unknown field 'enable_batch_tuning'; did you mean 'enable_ba",
+        ),
+        ({"kv_cache_config": {"dtyp": "fp8"}}, "kv_cache_config: unknown field 'dtyp'; did you mean 'dtype'"),
+        ({"cuda_graph_config": {"paddin": True}}, "cuda_graph_config: unknown field 'paddin'"),
+    ],
+)
+def test_a_field_of_any_section_is_checked_against_the_versions_own_class(install, version, section, told):
+    install(version)
+    with pytest.raises(Refused, match=re.escape(told)):
+        arguments(**section)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_sections_that_a_version_knows_pass_as_they_are(install, version):
+    install(version)
+    asked = {
+        "moe_config": {"backend": "CUTLASS", "max_num_tokens": 64},
+        "scheduler_config": {"dynamic_batch_config": {"enable_batch_size_tuning": True}},
+        "env_overrides" if version in ("1.2", "newest") else "cp_config": {"ANY": "1"},
+    }
+    assert arguments(**asked).items() >= asked.items()
+
+
+@pytest.mark.parametrize("version", ["1.1", "1.2", "newest"])
+def test_a_cache_of_blocks_may_have_their_size(install, version):
+    install(version)
+    assert arguments(kv_cache_config={"tokens_per_block": 64})["kv_cache_config"]["tokens_per_block"] == 64
+
+
 @pytest.mark.parametrize("version", WITH_ENGINES)
-def test_every_section_lies_where_names_are_read(version):
-    contract = tensorrt_contract.read(version)
-    for argument, name in SECTIONS.items():
-        names, file = tensorrt_arguments.SECTIONS[argument]
-        assert (names[0], file) == (name, contract["classes"][name]["file"])
+@pytest.mark.parametrize("section", ["build_config", "quant_config", "extended_runtime_perf_knob_config"])
+def test_sections_of_a_built_engine_lie_in_other_files_and_are_checked_there(install, version, section):
+    install(version)
+    with pytest.raises(Refused, match=f"{section}: unknown field 'oops'; did you mean "):
+        arguments("engine", **{section: {"oops": 1}})
 
 
-def test_cuda_graphs_are_known_by_their_later_name_too(tmp_path, monkeypatch):
-    """`DecodeCudaGraphConfig` in 1.3.0rc27 (llm-api/reference/DecodeCudaGraphConfig.html), with the same fields."""
+def test_a_source_that_is_another_than_expected_is_told(tmp_path, monkeypatch):
     place = tensorrt_contract.install(tmp_path / "later", "newest")
     source = place / "tensorrt_llm" / "llmapi" / "llm_args.py"
-    source.write_text(source.read_text().replace("class CudaGraphConfig", "class DecodeCudaGraphConfig"))
+    source.write_text(source.read_text().replace("class TorchLlmArgs", "class LlmArgs"))
+    monkeypatch.delitem(sys.modules, "tensorrt_llm", raising=False)
     monkeypatch.syspath_prepend(place)
-    assert arguments(cuda_graph_padding=True)["cuda_graph_config"] == {"enable_padding": True}
-    with pytest.raises(Refused, match="cuda_graph_config: unknown field 'paddin'"):
-        arguments(cuda_graph_config={"paddin": True})
+    with pytest.raises(Refused, match=r"tensorrt_llm 1.4 has no TorchLlmArgs in llmapi/llm_args.py"):
+        arguments()

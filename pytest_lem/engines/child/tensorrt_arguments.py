@@ -5,7 +5,6 @@ TensorRT-LLM takes half a minute to import and claims a GPU, so names are read f
 
 from __future__ import annotations
 
-import ast
 import difflib
 import importlib.metadata
 import importlib.util
@@ -15,24 +14,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from . import tensorrt_source as source
 from .faults import Refused
 from .tensorrt_words import TABLE, turned, with_lengths
 
 OLDEST = (1, 0)
-# The engine runtime is `tensorrt_llm._tensorrt_engine`, and later versions have none.
+# The engine runtime is `tensorrt_llm._tensorrt_engine`. Candidates of 1.3 have it up to rc20, and were not read for it.
 LAST_WITH_ENGINES = (1, 2)
 OURS = ("runtime", "single_process", "start_seconds")
 ARGUMENTS = {"pytorch": "TorchLlmArgs", "engine": "TrtLlmArgs"}
-# Arguments that are sections, the class that holds each (late in 1.3 that of CUDA graphs was renamed, and the old name
-# became a union), and the file that it lies in. `enable_build_cache` has another
-# shape: its class has no fields but parameters.
-SECTIONS = {
-    "kv_cache_config": (("KvCacheConfig",), "llmapi/llm_args.py"),
-    "cuda_graph_config": (("CudaGraphConfig", "DecodeCudaGraphConfig"), "llmapi/llm_args.py"),
-    "extended_runtime_perf_knob_config": (("ExtendedRuntimePerfKnobConfig",), "llmapi/llm_args.py"),
-    "build_config": (("BuildConfig",), "builder.py"),
-    "quant_config": (("QuantConfig",), "models/modeling_utils.py"),
-}
 OWNED = {
     "model": "--lem-model says it",
     "dtype": "--lem-precision says it",
@@ -69,24 +59,15 @@ def told() -> str:
     return ".".join(map(str, version()))
 
 
-def field_names(folder: Path, file: str, *names: str) -> tuple[str, ...]:
-    """The fields of the first class that there is, with those of its bases in that file. Raises Refused for none."""
-    path = folder / file
-    tree = ast.parse(path.read_text(encoding="utf-8")) if path.is_file() else ast.Module([], [])
-    classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
-    name = next((name for name in names if name in classes), None)
-    if name is None:
-        raise Refused(f"tensorrt: tensorrt_llm {told()} has no {names[0]} in {file}; this adapter drives 1.0 to 1.3")
-    return tuple(dict.fromkeys(_fields(classes, name)))
-
-
-def _fields(classes: dict[str, ast.ClassDef], name: str) -> list[str]:
-    node = classes.get(name)
-    if node is None:
-        return []
-    found = [each for base in node.bases if isinstance(base, ast.Name) for each in _fields(classes, base.id)]
-    targets = [each.target for each in node.body if isinstance(each, ast.AnnAssign)]
-    return found + [target.id for target in targets if isinstance(target, ast.Name) and target.id[0] != "_"]
+def known_arguments(folder: Path, runtime: str) -> dict[str, source.Found]:
+    """The arguments of the installed `LLM` of this runtime. Raises Refused where its source is not as expected."""
+    name = ARGUMENTS[runtime]
+    found = source.find(folder / "llmapi" / "llm_args.py", name)
+    if found is None:
+        raise Refused(
+            f"tensorrt: tensorrt_llm {told()} has no {name} in llmapi/llm_args.py; this adapter drives 1.0 to 1.4"
+        )
+    return source.fields(found)
 
 
 def engine_arguments(request: dict[str, Any], model: str) -> dict[str, Any]:
@@ -98,7 +79,7 @@ def engine_arguments(request: dict[str, Any], model: str) -> dict[str, Any]:
     runtime = request["options"]["runtime"]
     folder = source_folder()
     check_version(version(), runtime)
-    known = field_names(folder, "llmapi/llm_args.py", ARGUMENTS[runtime])
+    known = known_arguments(folder, runtime)
     options = {name: value for name, value in request["options"].items() if name not in OURS}
     check_owned(options)
     check_one_host(options.get("gpus_per_node"), len(request["gpus"]))
@@ -115,7 +96,8 @@ def engine_arguments(request: dict[str, Any], model: str) -> dict[str, Any]:
         for path in word.paths(runtime):
             place(arguments, path, turned(word, value, runtime))
     check_names(arguments, known)
-    check_sections(arguments, folder)
+    for name, value in arguments.items():
+        check_section(name, value, known[name])
     return arguments
 
 
@@ -163,7 +145,7 @@ def check_one_host(gpus_per_node: int | None, gpus: int) -> None:
         )
 
 
-def check_names(options: dict[str, Any], known: tuple[str, ...]) -> None:
+def check_names(options: dict[str, Any], known: dict[str, source.Found]) -> None:
     """Raise Refused for an option that the installed version does not have, with the nearest one that it has."""
     for name in options:
         if name not in known:
@@ -174,17 +156,17 @@ def check_names(options: dict[str, Any], known: tuple[str, ...]) -> None:
             )
 
 
-def check_sections(arguments: dict[str, Any], folder: Path) -> None:
-    """Raise Refused for a field that a section does not have: some of them drop it in silence."""
-    for section, (names, file) in SECTIONS.items():
-        given = arguments.get(section)
-        if not isinstance(given, dict) or not given:
-            continue
-        known = field_names(folder, file, *names)
-        for field in given:
-            if field not in known:
-                nearest = difflib.get_close_matches(field, known, 1, 0.0)[0]
-                raise Refused(f"tensorrt: {section}: unknown field {field!r}; did you mean {nearest!r}?")
+def check_section(name: str, given: Any, declared: source.Found) -> None:
+    """Raise Refused for a field that a section does not have, or one within it: some of them drop it in silence.
+
+    Where a section may be one of several classes, a field of any of them passes.
+    """
+    known = source.section(declared) if isinstance(given, dict) and given else {}
+    for field in known and given:
+        if field not in known:
+            nearest = difflib.get_close_matches(field, known, 1, 0.0)[0]
+            raise Refused(f"tensorrt: {name}: unknown field {field!r}; did you mean {nearest!r}?")
+        check_section(f"{name}.{field}", given[field], known[field])
 
 
 def check_owned(options: dict[str, Any]) -> None:

@@ -13,10 +13,18 @@ from tensorrt_llm import SamplingParams, llmapi
 
 from .faults import Refused
 from .submission import submit
-from .tensorrt_arguments import SECTIONS
 from .tensorrt_records import Answer
 
 Sampling = Callable[[int], SamplingParams]
+# Sections that are handed over as objects, by the names that their class has had: in 1.0 and 1.1 some are plain
+# dataclasses, which nothing makes out of a dictionary.
+SECTIONS = {
+    "kv_cache_config": ("KvCacheConfig",),
+    "cuda_graph_config": ("CudaGraphConfig", "DecodeCudaGraphConfig"),
+    "extended_runtime_perf_knob_config": ("ExtendedRuntimePerfKnobConfig",),
+    "build_config": ("BuildConfig",),
+    "quant_config": ("QuantConfig",),
+}
 # Keywords that hold a member of an enumeration, by the class's name.
 ENUMERATIONS = {"batching_type": "BatchingType"}
 FIELD_ENUMERATIONS = {"quant_algo": "QuantAlgo", "kv_cache_quant_algo": "QuantAlgo"}
@@ -34,10 +42,11 @@ def open_llm(arguments: dict[str, Any], runtime: str) -> Any:
 def _object(name: str, value: Any) -> Any:
     """A section as the object that TensorRT-LLM wants, a word as the member of its enumeration."""
     if name == "enable_build_cache" and isinstance(value, dict):
-        return llmapi.BuildCacheConfig(cache_root=Path(value["cache_root"]).expanduser().resolve())
+        root = {"cache_root": Path(value["cache_root"]).expanduser().resolve()} if "cache_root" in value else {}
+        return llmapi.BuildCacheConfig(**value | root)
     if name in SECTIONS and isinstance(value, dict):
         fields = {field: member(FIELD_ENUMERATIONS.get(field), field, given) for field, given in value.items()}
-        kinds = [getattr(llmapi, kind, None) for kind in SECTIONS[name][0]]
+        kinds = [getattr(llmapi, kind, None) for kind in SECTIONS[name]]
         return next(kind for kind in kinds if isinstance(kind, type))(**fields)
     return member(ENUMERATIONS.get(name), name, value)
 
