@@ -84,6 +84,35 @@ def test_every_request_gets_exactly_its_tokens_in_every_version(start, version):
         assert result.counters == told
 
 
+@pytest.fixture
+def calls(tmp_path):
+    """What the library was called with: the method, and what of sampling each of its requests asks for."""
+    path = tmp_path / "calls"
+
+    def calls() -> list[list]:
+        return [json.loads(line) for line in path.read_text().splitlines()]
+
+    calls.path = str(path)
+    return calls
+
+
+def test_a_measured_wave_is_one_call_and_its_requests_stream_in_passes_beside_it(start, calls):
+    with start(fake={"calls": calls.path}) as engine:
+        prepare(engine, waves([(range(4), 3), (range(6), 5)], [(range(2), 1)]))
+        engine.run(1)
+        assert [(method, len(asked)) for method, asked in calls()] == [("generate", 2), ("generate", 1)]
+        engine.run(1, hooks=True)
+        assert [(method, len(asked)) for method, asked in calls()[2:]] == [("generate_async", 1)] * 3
+
+
+@pytest.mark.parametrize("model", ["tiny", "qwen2.5-0.5b", "tiny-moe"])
+def test_a_synthetic_model_is_of_the_architecture_that_the_library_knows(start, model):
+    """The stand-in refuses a configuration of a kind whose class is not the contract's."""
+    with start(model=f"synthetic:{model}") as engine:
+        prepare(engine, waves([(range(4), 2)]))
+        assert engine.run(1).tokens == 2
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 def test_token_times_are_this_processs_and_the_engines_where_it_gives_any(start, version):
     with start(version, fake={"token_seconds": 0.004}) as engine:
@@ -126,9 +155,10 @@ def test_the_engine_runtime_builds_and_tells_how_long(start, version, tmp_path):
         "max_input_len": 16,
         "max_output_len": 8,
         "quantization": "8bit",
+        "kv_cache_dtype": "fp8",
         "cuda_graphs": True,
         "batching_type": "STATIC",
-        "engine_cache": str(tmp_path / "cache"),
+        "engine_cache": f"{tmp_path}/./cache",
         "fast_build": True,
         "kv_cache_free_gpu_mem_fraction": 0.5,
     }
@@ -234,7 +264,7 @@ def test_an_engine_on_several_hosts_is_refused_by_its_name(start, monkeypatch):
 
 
 def test_a_worker_that_dies_ends_the_engine_with_its_words(start):
-    error = refused(start, fake={"fault": "dies"})
+    error = refused(start, single_process=False, fake={"fault": "dies"})
     assert error.kind == "died"
     assert "RequestError: Executor worker died: MPI worker 0 was terminated by signal 9" in str(error)
 
@@ -325,6 +355,15 @@ def test_a_prompt_over_max_num_tokens_may_come_in_chunks(start):
     [
         ("1.0", [({"temperature": 0.8}, "decoding.temperature: the engine's sampler has it not; add enable_trtllm")]),
         (
+            "newest",
+            [
+                (
+                    {"temperature": 0.8, "seed": 1},
+                    "decoding.seed: the engine's sampler has it not; this version has no o",
+                )
+            ],
+        ),
+        (
             "1.2",
             [
                 ({"temperature": 0.8, "seed": 1}, "decoding.seed: the engine's sampler has it not; add sampler_type"),
@@ -341,6 +380,50 @@ def test_what_a_sampler_would_leave_out_in_silence_is_refused(start, version, as
                 prepare(engine, waves([(range(4), 2)], **decoding))
             assert told in str(caught.value)
             assert caught.value.kind == "usage"
+
+
+PLAIN = {"temperature": 0.7, "top_p": 0.9, "top_k": 5}
+PENALTIES = {"min_p": 0.1, "repetition_penalty": 1.1, "presence_penalty": 0.2, "frequency_penalty": 0.3}
+# What each request asks for beside how it draws.
+EXACT = {
+    "max_tokens": 2,
+    "end_id": -1,
+    "pad_id": 0,
+    "ignore_eos": True,
+    "return_perf_metrics": True,
+    "detokenize": False,
+}
+
+
+@pytest.mark.parametrize(
+    ("version", "options", "taken"),
+    [
+        ("1.0", {"enable_mixed_sampler": True}, PLAIN),
+        ("1.0", {"enable_trtllm_sampler": True}, PLAIN | PENALTIES | {"seed": 3}),
+        ("1.1", {}, PLAIN),
+        ("1.2", {"sampler_type": "TRTLLMSampler"}, PLAIN | PENALTIES | {"seed": 3}),
+        ("1.2", {"runtime": "engine"}, PLAIN | PENALTIES | {"seed": 3}),
+        ("newest", {}, PLAIN | PENALTIES),
+    ],
+)
+def test_how_tokens_are_drawn_is_what_was_asked_name_by_name(start, calls, version, options, taken):
+    with start(version, fake={"calls": calls.path}, **options) as engine:
+        for name, value in (PLAIN | PENALTIES | {"seed": 3}).items():
+            asked = {"temperature": 0.5, name: value}
+            if name not in taken:
+                with pytest.raises(EngineError, match=f"decoding.{name}: the engine's sampler has it not"):
+                    prepare(engine, waves([(range(4), 2)], **asked))
+                continue
+            prepare(engine, waves([(range(4), 2)], **asked))
+            engine.run(1)
+            assert calls()[-1] == ["generate", [EXACT | asked]]
+
+
+def test_what_has_no_meaning_when_the_likeliest_token_is_taken_is_left_out(start, calls):
+    with start(fake={"calls": calls.path}) as engine:
+        prepare(engine, waves([(range(4), 2)], temperature=0.0, top_p=0.9, top_k=5, min_p=0.1, seed=3))
+        engine.run(1)
+        assert calls() == [["generate", [EXACT]]]
 
 
 @pytest.mark.parametrize(

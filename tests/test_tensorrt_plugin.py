@@ -108,6 +108,7 @@ def check(ours, python) -> None:
         values = {name: metric["value"] for name, metric in each["metrics"].items()}
         assert values["ttft_ms"] > 0
         assert values["tpot_ms"] > 0
+        assert values["itl_ms"] > 0
         assert values["peak_memory_bytes"] == 3 << 20
         assert each["metrics"]["build_seconds"]["reason"] == "this engine built nothing before it served"
 

@@ -11,6 +11,8 @@ from .faults import Refused
 PLAIN = ("temperature", "top_p", "top_k")
 # Only the C++ sampler has these: the PyTorch one would leave them out in silence.
 FULL = ("min_p", "repetition_penalty", "presence_penalty", "frequency_penalty", "seed")
+# What the documentation of the one sampler names, that is left since 1.3.0rc26: a seed is not among it.
+OF_THE_ONLY_SAMPLER = (*PLAIN, "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty")
 WITHOUT_MEANING_WHEN_GREEDY = ("top_p", "top_k", "min_p", "seed", "temperature")
 NO_END = -1  # what TensorRT-LLM itself sends for a request that ignores the end
 
@@ -46,10 +48,7 @@ def check_sampling(decoding: dict[str, Any], args: Any, runtime: str) -> None:
     draws = _draws(args, runtime)
     lacking = next((name for name in asked if name not in draws), None)
     if lacking is not None:
-        word = (
-            "enable_trtllm_sampler=True" if hasattr(args, "enable_trtllm_sampler") else "sampler_type='TRTLLMSampler'"
-        )
-        raise Refused(f"decoding.{lacking}: the engine's sampler has it not; add {word} to tensorrt={{...}}")
+        raise Refused(f"decoding.{lacking}: the engine's sampler has it not; {_instead(args)}")
     request = {"requests": [{"output_tokens": 1}], "decoding": decoding}
     try:
         sampling(request, 0)
@@ -61,7 +60,17 @@ def _draws(args: Any, runtime: str) -> tuple[str, ...]:
     """What the sampler that was chosen at the start can do. 1.0's own takes the likeliest token, whatever is asked."""
     if runtime == "engine" or getattr(args, "enable_trtllm_sampler", False):
         return (*PLAIN, *FULL)
-    kind = getattr(args, "sampler_type", None)
-    if kind is None:
-        return PLAIN if getattr(args, "enable_mixed_sampler", False) else ()
-    return (*PLAIN, *FULL) if getattr(kind, "name", kind) == "TRTLLMSampler" else PLAIN
+    if hasattr(args, "enable_mixed_sampler"):
+        return PLAIN if args.enable_mixed_sampler else ()
+    if not hasattr(args, "sampler_type"):
+        return OF_THE_ONLY_SAMPLER
+    return (*PLAIN, *FULL) if args.sampler_type == "TRTLLMSampler" else PLAIN
+
+
+def _instead(args: Any) -> str:
+    """Which other sampler the version has."""
+    if hasattr(args, "enable_trtllm_sampler"):
+        return "add enable_trtllm_sampler=True to tensorrt={...}"
+    if hasattr(args, "sampler_type"):
+        return "add sampler_type='TRTLLMSampler' to tensorrt={...}"
+    return "this version has no other, so leave it out"
