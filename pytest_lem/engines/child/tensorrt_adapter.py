@@ -1,6 +1,6 @@
 """The TensorRT-LLM engine: exactly the new tokens that each request asks for, passes back to back.
 
-Built to the published contract of 1.0 to 1.3 (tests/tensorrt_contracts), and not yet run on a real installation.
+Built to the published contract of 1.0 to 1.4 (tests/tensorrt_contracts), and not yet run on a real installation.
 """
 
 from __future__ import annotations
