@@ -68,7 +68,7 @@ def install(folder: Path, version: str = "1.2") -> Path:
     shutil.copy(ENGINE, package / "_fake.py")
     for file in {each["file"] for each in contract["classes"].values()}:
         (package / file).write_text(HEAD + "".join(_source(contract, file)))
-    exports = [name for name in (*SECTIONS.values(), "DecodeCudaGraphConfig") if name in known(contract)]
+    exports = [name for name in SECTIONS.values() if name in known(contract)]
     lines = [f"from tensorrt_llm.{_module(contract, name)} import {name}" for name in exports]
     lines += ["from tensorrt_llm._fake import LLM, enumerations", "globals().update(enumerations)"]
     if "BuildCacheConfig.__init__" in contract["methods"]:

@@ -16,15 +16,9 @@ from .submission import submit
 from .tensorrt_records import Answer
 
 Sampling = Callable[[int], SamplingParams]
-# Sections that are handed over as objects, by the names that their class has had: in 1.0 and 1.1 some are plain
-# dataclasses, which nothing makes out of a dictionary.
-SECTIONS = {
-    "kv_cache_config": ("KvCacheConfig",),
-    "cuda_graph_config": ("CudaGraphConfig", "DecodeCudaGraphConfig"),
-    "extended_runtime_perf_knob_config": ("ExtendedRuntimePerfKnobConfig",),
-    "build_config": ("BuildConfig",),
-    "quant_config": ("QuantConfig",),
-}
+# Sections that are handed over as objects. Of a dictionary the library makes any other itself; it does not make one of
+# `build_config` in 1.0 and 1.1, which annotate it as `object`, and algorithms have to be members of an enumeration.
+SECTIONS = {"build_config": "BuildConfig", "quant_config": "QuantConfig"}
 # Keywords that hold a member of an enumeration, by the class's name.
 ENUMERATIONS = {"batching_type": "BatchingType"}
 FIELD_ENUMERATIONS = {"quant_algo": "QuantAlgo", "kv_cache_quant_algo": "QuantAlgo"}
@@ -46,8 +40,7 @@ def _object(name: str, value: Any) -> Any:
         return llmapi.BuildCacheConfig(**value | root)
     if name in SECTIONS and isinstance(value, dict):
         fields = {field: member(FIELD_ENUMERATIONS.get(field), field, given) for field, given in value.items()}
-        kinds = [getattr(llmapi, kind, None) for kind in SECTIONS[name]]
-        return next(kind for kind in kinds if isinstance(kind, type))(**fields)
+        return getattr(llmapi, SECTIONS[name])(**fields)
     return member(ENUMERATIONS.get(name), name, value)
 
 
