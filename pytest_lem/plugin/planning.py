@@ -52,6 +52,7 @@ def announce(config: pytest.Config, ids: Sequence[str], engines: Sequence[int | 
     steps = [
         Step(experiment_of(test), (ours[test], cycle_of(test)), guess, known.get(experiment_of(test))) for test in left
     ]
+    lanes = min(lanes, max(1, len(set(ours.values()))))  # one engine is work for one of them
     reporter.ensure_newline()
     for note in _notes(config, list(ours)):
         reporter.write_line(f"lem: {note}")
