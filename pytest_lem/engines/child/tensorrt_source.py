@@ -28,19 +28,26 @@ class Found:
 def find(file: Path, name: str, passed: frozenset[Path] = frozenset()) -> Found | None:
     """What `name` means in `file`: a class or the expression that it is another word for. None for anything else."""
     for node in _statements(_parsed(file).body):
-        match node:
-            case ast.ClassDef(name=found) if found == name:
-                return Found(file, node)
-            case ast.Assign(targets=[ast.Name(id=found)], value=value) if found == name:
-                return Found(file, value)
-            case ast.AnnAssign(target=ast.Name(id=found), value=ast.expr() as value) if found == name:
-                return Found(file, value)
-            case ast.ImportFrom(names=names):
-                original = next((each.name for each in names if (each.asname or each.name) == name), None)
-                source = _imported(file, node)
-                if original and source and source not in passed:
-                    return find(source, original, passed | {file})
+        meant = _meant(node, name)
+        if meant is not None:
+            return Found(file, meant)
+        if isinstance(node, ast.ImportFrom):
+            original = next((each.name for each in node.names if (each.asname or each.name) == name), None)
+            source = _imported(file, node)
+            if original and source and source not in passed:
+                return find(source, original, passed | {file})
     return None
+
+
+def _meant(node: ast.stmt, name: str) -> ast.AST | None:
+    """The class or the expression that a statement calls `name`; None where it calls nothing so."""
+    if isinstance(node, ast.ClassDef):
+        return node if node.name == name else None
+    if not isinstance(node, (ast.Assign, ast.AnnAssign)):
+        return None
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+    called = [target.id for target in targets if isinstance(target, ast.Name)]
+    return node.value if called == [name] else None
 
 
 def fields(found: Found) -> dict[str, Found]:
