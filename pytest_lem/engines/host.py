@@ -78,8 +78,8 @@ class Engine:
     ) -> Engine:
         """Start the engine and load its model. `gpus` are UUIDs, empty for a CPU; device `auto` follows them.
 
-        It has `start_timeout` seconds; None: as many as such an engine may take. Raises EngineError (the
-        process is gone by then), and UsageError for a backend or model that cannot be.
+        It has `start_timeout` seconds; None: as many as such an engine may take. Raises EngineError (the process is
+        gone by then), and UsageError for a backend or model that cannot be.
         """
         entry = registry.entry(spec.backend)
         source = locate(spec.model, gguf_file=spec.options.get("gguf_file"))
@@ -98,7 +98,7 @@ class Engine:
         request["ranks"] = entry.ranks(spec.options)
         try:
             engine._load(request, began + start_timeout)
-            engine.pids()  # the process remembers them
+            process.remember()
         except BaseException:
             engine.kill()
             raise
@@ -158,7 +158,7 @@ class Engine:
         asked = tuple(len(request.prompt) for request in work.requests)
         if self._prepared.prompt_tokens != asked:
             self._fail("protocol", f"prepared prompts of {self._prepared.prompt_tokens} tokens, asked {asked}")
-        self.pids()  # also those that it started for this work
+        self._process.remember()
         return self._prepared
 
     def run(
@@ -192,7 +192,7 @@ class Engine:
 
         Returns when no process is left.
         """
-        self.pids()  # those that it leaves behind are found no other way once it has ended
+        self._process.remember()
         if self._process.running() and not self._busy:
             self._command += 1
             try:

@@ -45,7 +45,7 @@ class EngineProcess:
 
     Its exit is noticed without reaping it: until `reap`, the dead leader keeps its number, so the group that is
     signalled is always ours. What it started into other sessions, as Open MPI does, is known by it only while it lives:
-    those processes that `pids` has seen are remembered, and end with it.
+    those processes that `remember` or `pids` has seen end with it.
     """
 
     def __init__(self, python: str | None, adapter: Path, environment: Mapping[str, str], log_path: Path) -> None:
@@ -89,6 +89,10 @@ class EngineProcess:
     def pids(self) -> set[int]:
         """All live processes of the engine: its session, its descendants wherever they went, and those seen before."""
         return {member.pid for member in self._members()}
+
+    def remember(self) -> None:
+        """Look at what it has started by now, to find it again when the engine that would tell is gone."""
+        self._members()
 
     def _members(self) -> set[psutil.Process]:
         if self._popen.returncode is not None:

@@ -185,8 +185,12 @@ class WorkerLane:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> None:
         """Lanes for which there is nothing share no host with those that measure."""
-        if "lem_lanes" in self._input:
-            self._input["lem_lanes"] = min(self._input["lem_lanes"], max(1, _units(session)))
+        if "lem_lanes" not in self._input:
+            return
+        from pytest_lem.plugin.units import units
+
+        found = units([item.nodeid for item in session.items], engines(session.items))
+        self._input["lem_lanes"] = min(self._input["lem_lanes"], max(1, len(set(found.values()))))
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
@@ -218,17 +222,6 @@ class WorkerLane:
         self._input["lem_lane"], self._input["lem_gpus"] = slot, list(gpus)
         if gpus:
             os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
-
-
-def _units(session: pytest.Session) -> int:
-    """How many lanes its items can fill at most: one an engine, and one a window that gates keep in a lane."""
-    from pytest_lem.campaign.lanes import gated_by
-    from pytest_lem.store.experiments import experiment_of
-
-    keys = {item.nodeid: key for item in session.items if (key := engine_key(item))}
-    specs = {id(spec): spec for spec, _ in keys.values()}  # a spec's own hash reads all of its fields
-    windows = set(map(gated_by, (item.nodeid for item in session.items))) - {None, *map(experiment_of, keys)}
-    return len(set(specs.values())) + len(windows)
 
 
 def ask(gateway: Any) -> tuple[str, ...] | None:

@@ -11,10 +11,10 @@ from typing import Any, Protocol
 
 import pytest
 
-from pytest_lem.campaign.lanes import gated_by, is_gate, spread
+from pytest_lem.campaign.lanes import is_gate, spread
 from pytest_lem.model.errors import LemError, UsageError
 from pytest_lem.plugin.planning import announce
-from pytest_lem.store.experiments import experiment_of
+from pytest_lem.plugin.units import Engines, units
 
 HELD = 2
 """Items a worker holds: it starts one only when it knows the next, for which it keeps the engine or stops it."""
@@ -39,8 +39,6 @@ class Worker(Protocol):
 Lane = tuple[str, int]
 """A host, and the number of one of its lanes."""
 LaneOf = Callable[[Worker], Lane | None]
-Engines = Sequence[int | None]
-"""The engine that each item of a collection needs, as a number; None for an item without one."""
 
 
 class ChosenScheduling:
@@ -162,7 +160,7 @@ class LaneScheduling:
             self.add_node(worker)
         # Sorted: workers come in any order, and an experiment should find the same GPUs in the next run.
         lanes = sorted({lane for lane in self._lane.values() if lane is not None})
-        self._home = _homes(_units(self._ids, engines), lanes)
+        self._home = _homes(units(self._ids, engines), lanes)
         self._lanes: dict[Lane | None, deque[int]] = {lane: deque() for lane in lanes}
         for index, lane in self._home.items():
             self._lanes[lane].append(index)
@@ -285,21 +283,9 @@ class LaneScheduling:
             self._home |= dict.fromkeys(rest, heir)
 
 
-def _homes(units: Mapping[int, Hashable], lanes: Sequence[Lane]) -> dict[int, Lane]:
+def _homes(together: Mapping[int, Hashable], lanes: Sequence[Lane]) -> dict[int, Lane]:
     """The lane of each item that measures, by its place in the collection, in its order. Raises UsageError."""
     if not lanes:
         raise UsageError("no worker has a lane to measure in: pytest-lem must be installed where the workers run")
-    return {index: lanes[chunk] for index, chunk in zip(units, spread(list(units.values()), len(lanes)), strict=True)}
-
-
-def _units(ids: Sequence[str], engines: Engines) -> dict[int, Hashable]:
-    """What must stay together, by place: what needs one engine, and windows with the gates that judge them."""
-    gated = {gated_by(nodeid) for nodeid in ids}
-    found: dict[int, Hashable] = {}
-    for index, (nodeid, engine) in enumerate(zip(ids, engines, strict=True)):
-        subject = gated_by(nodeid) or experiment_of(nodeid)
-        if engine is not None:
-            found[index] = engine
-        elif subject in gated:
-            found[index] = subject
-    return found
+    chunks = spread(list(together.values()), len(lanes))
+    return {index: lanes[chunk] for index, chunk in zip(together, chunks, strict=True)}

@@ -20,8 +20,7 @@ class AdapterProtocol(Protocol):
         `precision`, `device` (`cuda`, `cpu`), `gpus` (UUIDs), `options`, `seed`. Observed, read from live objects, are
         `precision`, `device`, `gpus`, `options` (every option that was asked for), `unread` (those that nothing keeps,
         so that they cannot be read back), `vocab_size`, `notes` (lines that a reader of the numbers has to know), and
-        what else the adapter can tell. `progress` shows the user a
-        line about a long step.
+        what else the adapter can tell. `progress` shows the user a line about a long step.
 
         Where the entry's `ranks` is more than one, as many processes have an adapter, and each method is called in all
         of them. `request` then has `ranks` and this one's `rank`, the environment what torchrun would set, and rank 0
