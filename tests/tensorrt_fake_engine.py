@@ -284,9 +284,9 @@ class LLM:
         main = sys.modules["__main__"]
         name = getattr(getattr(main, "__spec__", None), "name", "")
         path = getattr(main, "__file__", "")
-        worker = subprocess.Popen(
-            [sys.executable, "-c", WORKER, name, path], stdout=subprocess.PIPE, start_new_session=True
-        )
+        command = [sys.executable, "-c", WORKER, name, path]
+        # Its own stderr: one that a failing test leaves behind would hold the pipe that the test reads to its end.
+        worker = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True)
         if worker.stdout.readline() != b"ready\n":
             raise RuntimeError("a worker of MPI was aborted")
         return worker
