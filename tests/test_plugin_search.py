@@ -13,6 +13,12 @@ def test_cheapest(lem_backend, lem_workload, lem_energy):
     found = lem_energy.search(lem_backend, lem_workload)
     print("FOUND", found.value, found.measurement.name, float(lem_energy.joules_per_token) > 0)
 """
+NEXT = """
+
+@pytest.mark.lem(batch=1, output_tokens=4, {lem})
+def test_next(lem_backend, lem_workload, lem_energy):
+    lem_energy.measure(lem_backend, lem_workload)
+"""
 # A step takes 2 ms, and 0.25 ms more for each other request: joules a token fall with the batch, times rise.
 CROWD = "backend='fake', fake={'traffic': True, 'token_seconds': 0.002, 'crowd_seconds': 0.00025}"
 
@@ -43,6 +49,14 @@ def test_the_cheapest_batch_that_keeps_its_times_is_found_and_every_point_is_kep
     assert names == {"batch=4", "batch=8", "batch=16"}
     assert found["rounds"] == 9
     assert found["front"] == [4, 8, 16]
+
+
+def test_settings_of_the_workload_are_tried_on_the_one_engine_that_the_next_test_goes_on_with(project):
+    project.write(SEARCH.format(lem=CROWD, search="over='batch', values=[1, 4, 16]") + NEXT.format(lem=CROWD))
+    project.run("--lem-rounds=1").assert_outcomes(passed=2)
+    measured = project.report()["measurements"]
+    assert {one["name"] for one in measured} == {"batch=4", "batch=16", ""}
+    assert len({cycle["launch"] for one in measured for cycle in one["cycles"]}) == 1
 
 
 def test_more_is_better_of_throughput(project, searched):

@@ -39,7 +39,7 @@ class EnginePool:
     cooling: Cooling | None = None
     engine: Engine | None = None
     spec: EngineSpec | None = None
-    _wanted: tuple[EngineSpec, int] | None = None
+    _cycle: int = 0
     _before: dict[str, int] = field(default_factory=dict)
     _gap: Gap | None = None
     _started: int = 0
@@ -48,7 +48,7 @@ class EnginePool:
 
     def acquire(self, spec: EngineSpec, cycle: int) -> tuple[EngineSpec, Engine]:
         """The engine for `spec` and `cycle`, started unless it runs already. Raises EngineError."""
-        if self.engine is not None and self.spec is not None and self._wanted == (spec, cycle) and self._usable():
+        if self.engine is not None and self.spec is not None and self._runs(spec, cycle) and self._usable():
             return self.spec, self.engine
         self.stop()
         resolved, gpus = self.place(spec)
@@ -56,24 +56,28 @@ class EnginePool:
         self.gpus.warn_of_strangers(gpus)
         self._before = {uuid: memory_used(uuid) for uuid in gpus}
         self.engine = self.start(resolved, gpus)
-        self.spec, self._wanted = resolved, (spec, cycle)
+        self.spec, self._cycle = resolved, cycle
         return resolved, self.engine
 
     def resolved(self, spec: EngineSpec) -> EngineSpec:
         """`spec` with its device: cuda where there is a GPU to lease, unless it names one itself."""
         return spec.replace(device="cuda" if self.gpus.candidates else "cpu") if spec.device == "auto" else spec
 
+    def _runs(self, spec: EngineSpec, cycle: int) -> bool:
+        """Whether the engine that runs is the one for `spec`, whose device may be resolved or not."""
+        return (self.spec, self._cycle) == (self.resolved(spec), cycle)
+
     def _usable(self) -> bool:
         return self.engine is not None and self.engine.alive and not self.engine.busy
 
     def keep_for(self, wanted: tuple[EngineSpec, int] | None) -> None:
         """Stop the engine unless the next item needs the same one."""
-        if wanted != self._wanted:
+        if wanted is None or not self._runs(*wanted):
             self.stop()
 
     def stop(self) -> None:
         """Stop the engine and wait until its GPU memory is really free."""
-        engine, self.engine, self.spec, self._wanted = self.engine, None, None, None
+        engine, self.engine, self.spec = self.engine, None, None
         if engine is None:
             return
         try:
