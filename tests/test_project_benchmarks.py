@@ -30,6 +30,7 @@ from pytest_lem.model.measurement import EngineRecord, Measurement
 from pytest_lem.model.phases import BasePart, PhasePart, Phases
 from pytest_lem.model.search import Search, SearchPoint
 from pytest_lem.model.specs import EngineSpec, WorkloadSpec
+from pytest_lem.store.experiments import experiment_of
 
 
 def window(start_s: float, seconds: float, replays: int, **joules: float) -> dict[str, Any]:
@@ -477,8 +478,9 @@ def searched(best: int, **changes: Any) -> Search:
 
 
 def search_page(search: Search, *more: Measurement) -> list[str]:
-    tried = [batch_measured(int(point.value), search.test) for point in search.points]
-    sweep = [batch_measured(batch, f"t.py::test_sweep[vllm-bf16-b{batch}-c0]") for batch in JOULES]
+    # A report names a search by the item that made it, and measurements by their experiment.
+    tried = [batch_measured(int(point.value), experiment_of(search.test)) for point in search.points]
+    sweep = [batch_measured(batch, f"t.py::test_sweep[vllm-bf16-b{batch}]") for batch in JOULES]
     made = [each.model_dump(mode="json") for each in (*tried, *more, *sweep)]
     report = {"environment": {"gpus": []}, "measurements": made, "searches": [search.model_dump(mode="json")]}
     return evidence.generator("search-h100-vllm-8b")({"report": report}).splitlines()
@@ -486,7 +488,7 @@ def search_page(search: Search, *more: Measurement) -> list[str]:
 
 def test_a_search_stands_beside_the_sweep_of_all_that_it_might_have_measured() -> None:
     elsewhere = EngineSpec(backend="pytorch")
-    other = batch_measured(8, "t.py::test_sweep[pytorch-bf16-b8-c0]", requested=elsewhere)
+    other = batch_measured(8, "t.py::test_sweep[pytorch-bf16-b8]", requested=elsewhere)
     lines = search_page(searched(8), other)
     assert lines[0] == "- no GPU; vllm 0.26.0."
     assert lines[2] == "test_search[vllm-bf16-c0], joules_per_token over batch; bounds: tpot_p99_ms 30."

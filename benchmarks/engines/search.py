@@ -9,6 +9,7 @@ from typing import Any
 
 from benchmarks.figures import table
 from pytest_lem.model.metrics import METRICS
+from pytest_lem.store.experiments import experiment_of
 
 Json = dict[str, Any]
 Sweep = dict[float, Json]
@@ -52,12 +53,13 @@ def _agreement(search: Json, best: float | None, rounds: int) -> str:
 
 def _sweep(search: Json, measurements: list[Json]) -> Sweep:
     """What other tests measured of the search's candidates on the same engine, by the setting."""
-    own = next((each for each in measurements if each["test"] == search["test"]), None)
+    test = experiment_of(search["test"])
+    own = next((each for each in measurements if each["test"] == test), None)
     found: Sweep = {}
     for each in measurements:
         setting = _setting(search["over"], each)
         alike = own is not None and _engine(search["over"], each) == _engine(search["over"], own)
-        if alike and each["test"] != search["test"] and setting in search["candidates"]:
+        if alike and each["test"] != test and setting in search["candidates"]:
             found[setting] = each
     return found
 
