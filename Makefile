@@ -4,8 +4,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 RESULTS ?= .lem
-# Tests mostly wait for processes that they start. 0 runs them one by one: for --pdb, and where tests share a GPU.
-WORKERS ?= 2
+# Tests mostly wait for processes that they start: three keep two cores busy. 0 runs them one by one: for --pdb, and where
+# tests share a GPU.
+WORKERS ?= 3
 EXTRAS := pytorch,quantization,checkpoints,flops,carbon,xdist,schedule,test,lint,build
 
 PYTEST := $(BIN)/pytest -n $(WORKERS) --dist worksteal
@@ -43,9 +44,9 @@ test-all: test-slow matrix
 test-slow: $(MODEL) $(BROWSER) $(MPI)
 	$(PYTEST) -m "slow and not vllm" $(ARGS)
 
+# Two at a time, the long ones first: those of vLLM keep less than one core busy.
 matrix: $(READY)
-	$(BIN)/tox run-parallel -p 2 -e py312,py313
-	$(BIN)/tox run -e vllm,vllm28
+	$(BIN)/tox run-parallel -p 2 -e py313,vllm,py312,vllm28
 
 lint: $(READY)
 	$(BIN)/ruff check .
