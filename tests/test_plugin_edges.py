@@ -171,7 +171,7 @@ def test_a_limit_that_is_not_a_number_is_refused_before_measuring(project):
     project.write()
     result = project.run("--lem-budget=power_w:nan")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["ERROR: --lem-budget=power_w:nan: a limit is a number, got 'nan'"])
+    result.stderr.fnmatch_lines(["ERROR: --lem-budget=power_w:nan: a limit is a number, 0 or more, got 'nan'"])
 
 
 def test_a_budget_for_every_test_says_nothing_of_plain_windows(project):

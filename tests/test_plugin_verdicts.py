@@ -175,7 +175,8 @@ def test_a_users_own_property_arrives_as_a_plain_number(project, workers):
             ["--lem-budget=joule_per_token:1"],
             "*--lem-budget: unknown metric 'joule_per_token'; the nearest known one is 'joules_per_token'*",
         ),
-        (["--lem-budget=power_w:much"], "*--lem-budget=power_w:much: a limit is a number, got 'much'*"),
+        (["--lem-budget=power_w:much"], "*--lem-budget=power_w:much: a limit is a number, 0 or more, got 'much'*"),
+        (["--lem-budget=power_w:-1"], "*--lem-budget=power_w:-1: a limit is a number, 0 or more, got '-1'*"),
         (["--lem-rounds=0"], "*--lem-rounds: rounds: Input should be greater than or equal to 1 (got 0)*"),
         (
             ["--lem-round-seconds=inf"],

@@ -32,7 +32,7 @@ class Limit:
 
 
 def command_limits(config: pytest.Config) -> list[Limit]:
-    """The budgets of `--lem-budget`. Raises UsageError for an unknown metric or a limit that is no number."""
+    """The budgets of `--lem-budget`. Raises UsageError for an unknown metric or a limit that cannot be."""
     found = []
     for text in options.value(config, "budget") or []:
         key, colon, limit = text.partition(":")
@@ -122,6 +122,7 @@ def _number(value: object, place: str) -> float:
         number = float(str(value))
     except ValueError:
         number = nan
-    if not isfinite(number):
-        raise UsageError(f"{place}: a limit is a number, got {value!r}")
+    # No metric is below 0, so that such a limit would break always or never: a slip.
+    if not isfinite(number) or number < 0:
+        raise UsageError(f"{place}: a limit is a number, 0 or more, got {value!r}")
     return number
