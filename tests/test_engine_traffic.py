@@ -154,7 +154,7 @@ def test_tokens_can_be_drawn_under_traffic(engine):
     work = closed(2, *[(SHORT, 24)] * 4, batch=2).replace(decoding={"temperature": 1.0, "top_p": 0.9, "top_k": 100})
     assert len(set(run(engine, work).token_ids)) == 4
     greedy = run(engine, work.replace(decoding={"temperature": 0.0})).token_ids
-    for certain in ({"top_k": 1}, {"min_p": 1.0}):
+    for certain in ({"top_k": 1}, {"min_p": 1.0}, {"top_h": 1e-6}, {"epsilon_cutoff": 0.999}):
         assert run(engine, work.replace(decoding={"temperature": 1.0, **certain})).token_ids == greedy
     typical = work.replace(decoding={"temperature": 1.0, "typical_p": 1e-6})
     assert len(set(run(engine, typical).token_ids)) == 1  # one token is the most typical
