@@ -153,7 +153,8 @@ def test_what_the_adapter_does_not_know_is_refused_in_one_line_and_the_engine_li
         prepare(engine, waves([(SHORT, 2)], mirostat=2))
     assert str(caught.value) == (
         "engine 'pytorch': decoding.mirostat: transformers has no such parameter; "
-        "it has temperature, top_p, top_k, min_p, typical_p, top_h, epsilon_cutoff, eta_cutoff, repetition_penalty, seed"
+        "it has temperature, top_p, top_k, min_p, typical_p, top_h, epsilon_cutoff, eta_cutoff, repetition_penalty, "
+        "seed"
     )
     assert len(answers(engine, waves([(SHORT, 2)]))[0]) == 2
 
