@@ -100,7 +100,8 @@ def test_every_pass_draws_the_same_tokens_from_a_seed(engine):
 
 def test_every_field_of_decoding_reaches_the_engine(engine):
     greedy = answers(engine, waves([(SHORT, 24)]))
-    for certain in ({"top_k": 1}, {"top_p": 1e-6}, {"min_p": 1.0}, {"temperature": 1e-4}):
+    of_one = ({"top_k": 1}, {"top_p": 1e-6}, {"min_p": 1.0}, {"top_h": 1e-6}, {"epsilon_cutoff": 0.999})
+    for certain in (*of_one, {"temperature": 1e-4}):
         assert answers(engine, waves([(SHORT, 24)], **{"temperature": 1.0, **certain})) == greedy
     assert len(set(greedy[0])) < 24  # random weights go round in circles
     (new,) = answers(engine, waves([(SHORT, 24)], repetition_penalty=1e4))
@@ -116,6 +117,8 @@ def test_what_is_left_open_is_not_cut_off_by_a_default(engine):
     assert len(drawn()) > 200
     assert len(drawn(top_k=50)) <= 50
     assert len(drawn(typical_p=1e-6)) == 1
+    # About half of the tokens are likelier than exp(-entropy), near which the eta is that cuts off.
+    assert len(drawn(eta_cutoff=0.999)) < len(drawn()) - 20
 
 
 @pytest.mark.parametrize("name", ["presence_penalty", "frequency_penalty"])
@@ -150,7 +153,8 @@ def test_what_the_adapter_does_not_know_is_refused_in_one_line_and_the_engine_li
         prepare(engine, waves([(SHORT, 2)], mirostat=2))
     assert str(caught.value) == (
         "engine 'pytorch': decoding.mirostat: transformers has no such parameter; "
-        "it has temperature, top_p, top_k, min_p, typical_p, repetition_penalty, seed"
+        "it has temperature, top_p, top_k, min_p, typical_p, top_h, epsilon_cutoff, eta_cutoff, repetition_penalty, "
+        "seed"
     )
     assert len(answers(engine, waves([(SHORT, 2)]))[0]) == 2
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 
 import pytest
 from engine_starts import arriving, closed, most_in_flight, prepare, spec, started, waves
@@ -47,6 +49,29 @@ def test_a_model_without_a_cache_is_queued_and_continuous_batching_of_it_refused
     with pytest.raises(EngineError) as caught, started(pytorch(use_cache=False, traffic="continuous"), tmp_path):
         pass
     assert str(caught.value).endswith("pytorch: traffic='continuous': it needs use_cache; take 'queue'")
+
+
+SAVED = """
+import sys
+from transformers import MambaConfig, MambaForCausalLM, set_seed
+
+set_seed(0)
+small = MambaConfig(vocab_size=400, hidden_size=32, num_hidden_layers=2, state_size=8)
+MambaForCausalLM(small).save_pretrained(sys.argv[1])
+"""
+
+
+def test_a_model_of_other_layers_than_attention_is_queued_and_answers_as_it_does_alone(tmp_path):
+    folder = str(tmp_path / "mamba")
+    subprocess.run([sys.executable, "-c", SAVED, folder], check=True)
+    with started(spec("pytorch", precision="float32", model=folder, options={"num_threads": 1}), tmp_path) as engine:
+        assert way(engine) == "queue"
+        prepare(engine, waves([(SHORT, MANY)], [(SHORT, 6)], [(OTHER, 4)]))
+        alone = engine.run(1).token_ids
+        # The others come while the first runs, wait for it, and share a batch.
+        together = run(engine, arriving((SHORT, MANY, 0.0), (SHORT, 6, 0.01), (OTHER, 4, 0.01), batch=2))
+        assert together.token_ids == alone
+        assert together.counters["padding_tokens"] == len(OTHER) - len(SHORT)
 
 
 def test_answers_are_those_of_each_request_alone_and_as_long_as_asked(engine):
@@ -129,7 +154,7 @@ def test_tokens_can_be_drawn_under_traffic(engine):
     work = closed(2, *[(SHORT, 24)] * 4, batch=2).replace(decoding={"temperature": 1.0, "top_p": 0.9, "top_k": 100})
     assert len(set(run(engine, work).token_ids)) == 4
     greedy = run(engine, work.replace(decoding={"temperature": 0.0})).token_ids
-    for certain in ({"top_k": 1}, {"min_p": 1.0}):
+    for certain in ({"top_k": 1}, {"min_p": 1.0}, {"top_h": 1e-6}, {"epsilon_cutoff": 0.999}):
         assert run(engine, work.replace(decoding={"temperature": 1.0, **certain})).token_ids == greedy
     typical = work.replace(decoding={"temperature": 1.0, "typical_p": 1e-6})
     assert len(set(run(engine, typical).token_ids)) == 1  # one token is the most typical

@@ -155,6 +155,7 @@ def test_a_search_over_a_traffic_that_nobody_gives_is_one_line(searched):
 
 
 TINY = "backend='pytorch', model='synthetic:tiny'"
+VLLM = "backend='vllm', model='synthetic:tiny'"
 CLOSED = f"{CROWD}, traffic={{'concurrency': 1, 'requests': 12}}"
 
 
@@ -164,6 +165,16 @@ CLOSED = f"{CROWD}, traffic={{'concurrency': 1, 'requests': 12}}"
         ("over='btch'", CROWD, "over: unknown field 'btch'; the nearest known one is 'batch'"),
         ("over='traffic.concurency'", CLOSED, "over: unknown field 'traffic.concurency'; *'traffic.concurrency'"),
         ("over='vllm.max_num_seqs'", CROWD, "over: unknown field 'vllm.max_num_seqs'; the nearest known one is *"),
+        (
+            "over='max_num_seqs'",
+            VLLM,
+            "over: unknown field 'max_num_seqs'; the nearest known one is 'vllm.max_num_seqs'",
+        ),
+        (
+            "over='vllm.max_num_seqs', values=[0]",
+            VLLM,
+            "vllm.max_num_seqs=0: vllm: option max_num_seqs=0: Input should*",
+        ),
         ("over='traffic.qps', values=[3]", CLOSED, "over='traffic.qps': closed arrivals take no qps; they take conc*"),
         ("over='batch', slo={'tpt_ms': 3}", CROWD, "slo: unknown metric 'tpt_ms'; the nearest known one is 'tpot_ms'"),
         ("over='batch', slo={'tpot_ms': 'low'}", CROWD, "slo: tpot_ms: expected a number, got 'low'"),

@@ -92,6 +92,19 @@ def test_the_window_lies_in_the_steady_part_of_the_pass(project):
     assert value(found, "cpu_joules") == pytest.approx(WATTS * seconds)
 
 
+def test_a_ramp_is_sent_as_asked_and_is_no_part_of_the_window(project):
+    ramp = {"arrivals": "constant", "qps": 40.0, "seconds": 3.0, "ramp_seconds": 1.0}
+    _, found = serve(project, traffic=ramp)
+    window = the_round(found)
+    served = window["served"]
+    due = sorted(each["due_ms"] / 1e3 for each in window["latency"]["requests"])
+    climbing = [at for at in due if at < due[0] + 0.999]
+    assert (len(climbing), len(due)) in ((20, 100), (20, 101))  # the rate is half of it on average, then all of it
+    assert (window["start_ns"] - served["start_ns"]) / 1e9 > due[0] + 1
+    assert served["steady"] is True
+    assert value(found, "requests_per_second") == pytest.approx(40, rel=0.04)
+
+
 def test_percentiles_agree_with_numpy_on_the_stamps_in_the_report(project):
     traffic = {"arrivals": "poisson", "qps": 30.0, "requests": 45}
     _, found = serve(project, traffic=traffic, options="'slots': 1,", rounds=2)

@@ -54,6 +54,25 @@ def test_groups_of_requests_are_measured_and_kept_as_they_were_asked(asked):
     assert round_["tokens"] == 15 * round_["passes"]
 
 
+@pytest.mark.parametrize(
+    ("strategy", "groups", "padding"),
+    [
+        # Prompts of 4, 40, 6, 38 and 5 tokens, answers of 2.
+        ("'static'", 2, 36 + 34 + 2),
+        ("'sorted_static'", 2, 2 + 34 + 35),
+        ("'dynamic', max_tokens_per_batch=84", 3, 36 + 32),
+        ("'sorted_dynamic', max_tokens_per_batch=84", 2, 2 + 1 + 2),
+    ],
+)
+def test_each_strategy_is_reported_with_what_it_pads(asked, strategy, groups, padding):
+    prompts = "prompts=[[1] * 4, [2] * 40, [3] * 6, [4] * 38, [5] * 5]"
+    project = asked(f"{prompts}, batch=4, requests=5, output_tokens=2, batching={strategy}")
+    project.run("--lem-rounds=1").assert_outcomes(passed=1)
+    (cycle,) = project.report()["measurements"][0]["cycles"]
+    assert cycle["work"] == {"groups": groups, "padding_tokens": padding, "overrun_tokens": 0}
+    assert {round_["prompt_tokens"] / round_["passes"] for round_ in cycle["rounds"]} == {93}  # padding is no prompt
+
+
 def test_a_conftest_gives_a_workload_of_its_own(asked):
     project = asked("generator='mine', output_tokens=2")
     project.pytester.makeconftest(

@@ -84,6 +84,12 @@ def refused(asked: dict, **request) -> str:
     return str(caught.value)
 
 
+def test_an_interpreter_without_vllm_lacks_the_module_and_not_the_distribution(monkeypatch):
+    monkeypatch.setitem(sys.modules, "vllm", None)
+    with pytest.raises(ModuleNotFoundError, match="No module named 'vllm'"):  # told with what installs it
+        arguments()
+
+
 def test_nothing_asked_for_means_offline_without_a_prefix_cache():
     assert options() == {"served": False, "enable_prefix_caching": False}
 

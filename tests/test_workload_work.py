@@ -196,6 +196,11 @@ def test_decoding_is_handed_on_by_its_fields():
 
 def test_what_shapes_a_draw_is_told_apart_where_nothing_is_drawn():
     assert DecodingSpec(top_p=0.9, top_k=50, min_p=0.1, seed=0).undrawn == ("top_p", "top_k", "min_p", "seed")
+    assert DecodingSpec(top_h=0.4, epsilon_cutoff=0.1, eta_cutoff=0.1).undrawn == (
+        "top_h",
+        "epsilon_cutoff",
+        "eta_cutoff",
+    )
     assert DecodingSpec(top_p=1.0, top_k=1, min_p=0.0, repetition_penalty=1.2, presence_penalty=0.5).undrawn == ()
     assert DecodingSpec(temperature=0.7, top_p=0.9, seed=3).undrawn == ()
     assert [name for name, fields in PRESETS.items() if DecodingSpec(**fields).undrawn] == []

@@ -101,6 +101,16 @@ def _gpus(known: EngineEntry, spec: EngineSpec, options: dict[str, Any]) -> int:
     return needed
 
 
+def option_names(backend: str) -> tuple[str, ...]:
+    """The options of an engine that are known by name, as users write them; none where it takes none."""
+    kind = entry(backend).options
+    return () if kind is None else _names(kind)
+
+
+def _names(options: type[BaseModel]) -> tuple[str, ...]:
+    return tuple(field.alias or key for key, field in options.model_fields.items())
+
+
 def _options(known: EngineEntry, spec: EngineSpec) -> dict[str, Any]:
     if known.options is None:
         if spec.options:
@@ -120,6 +130,6 @@ def _first_fault(fault: ValidationError, options: type[BaseModel]) -> str:
     if first["type"] != "extra_forbidden":
         told = first["msg"].removeprefix("Value error, ")
         return f"option {name}={first['input']!r}: {told}" if name else told
-    known = [field.alias or key for key, field in options.model_fields.items()]
+    known = _names(options)
     nearest = difflib.get_close_matches(name, known, 1, 0.0)
     return f"unknown option {name!r}; did you mean {nearest[0]!r}? Known options: {', '.join(known)}"

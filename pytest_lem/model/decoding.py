@@ -23,6 +23,9 @@ class DecodingSpec(Asked):
     top_k: int | None = Field(default=None, ge=1)
     min_p: float | None = Field(default=None, ge=0, le=1)
     typical_p: float | None = Field(default=None, gt=0, le=1)
+    top_h: float | None = Field(default=None, gt=0, le=1)
+    epsilon_cutoff: float | None = Field(default=None, ge=0, lt=1)
+    eta_cutoff: float | None = Field(default=None, ge=0, lt=1)
     repetition_penalty: float | None = Field(default=None, gt=0)
     presence_penalty: float | None = None
     frequency_penalty: float | None = None
@@ -46,5 +49,14 @@ class DecodingSpec(Asked):
         return given
 
 
-_OF_A_DRAW: Mapping[str, float | None] = {"top_p": 1.0, "top_k": 1, "min_p": 0.0, "typical_p": 1.0, "seed": None}
+_OF_A_DRAW: Mapping[str, float | None] = {
+    "top_p": 1.0,
+    "top_k": 1,
+    "min_p": 0.0,
+    "typical_p": 1.0,
+    "top_h": None,
+    "epsilon_cutoff": 0.0,
+    "eta_cutoff": 0.0,
+    "seed": None,
+}
 """What only shapes a draw, with the value that leaves nothing out, or nothing but the likeliest token."""

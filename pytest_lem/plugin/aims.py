@@ -95,7 +95,8 @@ def setting(over: str, value: Setting, engine: EngineSpec, workload: WorkloadSpe
     if head == engine.backend and field:
         return registry.validate(engine.replace(options={**engine.options, field: value})), workload
     known = {*WorkloadSpec.model_fields, *(f"traffic.{name}" for name in TrafficSpec.model_fields)}
-    raise unknown("field", over, {*known, f"{engine.backend}.OPTION"}, f"{MARKER}: over")
+    options = {f"{engine.backend}.{name}" for name in registry.option_names(engine.backend) or ("OPTION",)}
+    raise unknown("field", over, known | options, f"{MARKER}: over")
 
 
 def _check(engine: EngineSpec, workload: WorkloadSpec, refuse: Refuse) -> None:

@@ -145,7 +145,14 @@ class Continuous:
             self.manager.destroy()
 
 
-PROCESSORS = {"Repetition": "repetition_penalty", "Typical": "typical_p", "MinP": "min_p"}
+PROCESSORS = {
+    "Repetition": "repetition_penalty",
+    "Typical": "typical_p",
+    "MinP": "min_p",
+    "TopH": "top_h",
+    "Epsilon": "epsilon_cutoff",
+    "Eta": "eta_cutoff",
+}
 """The field that makes a processor, by how its class is called."""
 
 

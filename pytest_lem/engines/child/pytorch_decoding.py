@@ -9,9 +9,11 @@ from transformers import GenerationConfig
 
 from .faults import Refused
 
-FIELDS = ("temperature", "top_p", "top_k", "min_p", "typical_p", "repetition_penalty", "seed")
+# What is left out of a draw by a rule of its own, unless the rule is absent or 0.
+CUTS = ("min_p", "typical_p", "top_h", "epsilon_cutoff", "eta_cutoff")
+FIELDS = ("temperature", "top_p", "top_k", *CUTS, "repetition_penalty", "seed")
 # Zero changes no score, so that nothing is left out.
-NEUTRAL_AT_ZERO = ("presence_penalty", "frequency_penalty", "min_p")
+NEUTRAL_AT_ZERO = ("presence_penalty", "frequency_penalty")
 
 
 @dataclass(frozen=True)
@@ -54,5 +56,5 @@ def _drawing(decoding: dict[str, Any]) -> dict[str, Any]:
     if drawing["do_sample"]:
         drawing |= {"temperature": decoding["temperature"], "top_p": decoding.get("top_p", 1.0)}
         drawing["top_k"] = decoding.get("top_k", 0)
-        drawing |= {name: decoding[name] for name in ("min_p", "typical_p") if decoding.get(name)}
+        drawing |= {name: decoding[name] for name in CUTS if decoding.get(name)}
     return drawing

