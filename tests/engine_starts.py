@@ -73,6 +73,12 @@ def most_in_flight(request_times: Sequence[RequestTimes]) -> int:
     return max(accumulate(change for _, change in sorted(sent + answered)))
 
 
+def sent_unanswered(request_times: Sequence[RequestTimes]) -> int:
+    """How many requests were sent before any was answered."""
+    first = min(times.due_ms + times.e2e_ms for times in request_times)
+    return sum(times.sent_ms < first for times in request_times)
+
+
 def run_once(folder: Path, workload: WorkloadSpec | None = None, timeout: float = 60, **options: Any) -> EngineError:
     """The error of a fake engine that is started, prepared and run once; AssertionError when there is none."""
     try:

@@ -33,6 +33,7 @@ def options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--backend", help="the engine of --only engine (default: vllm) or telemetry (pytorch)")
     parser.add_argument("--model", default="synthetic:llama-3.2-1b", help="its model")
     parser.add_argument("--options", type=json.loads, default={}, help="its options, as JSON")
+    parser.add_argument("--until", type=float, default=200.0, help="seconds that all of --only telemetry takes, about")
     parser.add_argument("--batch", type=int, help="its requests a pass (default: 256; telemetry: 32)")
     return parser.parse_args(argv)
 
@@ -73,7 +74,7 @@ def telemetry_part(asked: argparse.Namespace) -> bool:
     results = Results(asked.out / "overhead-telemetry.json", "What telemetry costs")
     spec = EngineSpec(backend=asked.backend or "pytorch", model=asked.model, options=asked.options)
     work = WorkloadSpec(batch=asked.batch or 32, prompt_tokens=256, output_tokens=64)
-    return attempt(results, lambda: telemetry.measure(results, spec, work)) and not results.errors
+    return attempt(results, lambda: telemetry.measure(results, spec, work, asked.until)) and not results.errors
 
 
 def startup_half(asked: argparse.Namespace) -> bool:

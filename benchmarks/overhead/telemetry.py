@@ -2,7 +2,8 @@
 
 Windows with the sampler and without take turns, in the orders of a Williams design (of two: ABBA): of a CUDA graph,
 whose windows repeat within a thousandth, and of an engine's passes, there also with a thread that only wakes and with
-all but GPM, so that a cost has a culprit. Every part has its time, so that all of it takes three and a half minutes.
+all but GPM, so that a cost has a culprit. Every part has its time: all of it takes three and a half minutes, unless it
+is given more.
 """
 
 from __future__ import annotations
@@ -38,15 +39,17 @@ GRAPH_SIZE = 1024
 GRAPH_SECONDS = 1.0
 ENGINE_SECONDS = 2.0
 GRAPH_UNTIL_S = 60.0
-ENGINE_UNTIL_S = 200.0
-"""Windows take another turn until then, counted from the start of the run."""
+"""Windows of the graph take another turn until then, counted from the start of the run."""
 _LEAD_NS = 30_000_000
 _CALLS = 100
 _APART_S = 0.02
 
 
-def measure(results: Results, asked: EngineSpec, workload: WorkloadSpec) -> None:
-    """Fill `results`: GPM as it is, the calls idle and beside work, pairs of a CUDA graph, pairs of an engine."""
+def measure(results: Results, asked: EngineSpec, workload: WorkloadSpec, until_s: float) -> None:
+    """Fill `results`: GPM as it is, the calls idle and beside work, pairs of a CUDA graph, pairs of an engine.
+
+    Windows of the engine take another turn until `until_s`, counted from the start of the run.
+    """
     board = Board()
     results.data.update(
         board=board.facts(), packages=versions("torch", "transformers", "nvidia-ml-py"), hertz=HERTZ, gpm={}, calls={}
@@ -59,7 +62,7 @@ def measure(results: Results, asked: EngineSpec, workload: WorkloadSpec) -> None
         results.data["opened"] = opened(telemetry)
         for part, act in (
             ("graph", lambda: _graph(results, board, telemetry)),
-            ("engine", lambda: _engine(results, board, asked, workload, telemetry)),
+            ("engine", lambda: _engine(results, board, asked, workload, telemetry, until_s)),
         ):
             try:
                 act()
@@ -155,7 +158,9 @@ def _beside(results: Results, board: Board, work: GraphWork, telemetry: Telemetr
     turns(results, "graph", work, {"on": telemetry, "off": None}, GRAPH_SECONDS, GRAPH_UNTIL_S)
 
 
-def _engine(results: Results, board: Board, asked: EngineSpec, workload: WorkloadSpec, telemetry: Telemetry) -> None:
+def _engine(
+    results: Results, board: Board, asked: EngineSpec, workload: WorkloadSpec, telemetry: Telemetry, until_s: float
+) -> None:
     log = Path(results.path).with_suffix(".log")
     engine = Engine.start(registry.validate(asked), gpus=[board.uuid], log_path=log, on_progress=results.log)
     try:
@@ -167,7 +172,7 @@ def _engine(results: Results, board: Board, asked: EngineSpec, workload: Workloa
                 for kept in (lambda _: False, lambda name: name != GPM)
             )
             samplers = {"on": telemetry, "off": None, WAKING: waking, CHEAP: cheap}
-            turns(results, "engine", work, samplers, ENGINE_SECONDS, ENGINE_UNTIL_S)
+            turns(results, "engine", work, samplers, ENGINE_SECONDS, until_s)
     finally:
         engine.stop()
 
