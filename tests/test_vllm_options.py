@@ -12,8 +12,9 @@ import vllm_contract
 from pytest_lem.engines import registry
 from pytest_lem.engines.child import vllm_arguments
 from pytest_lem.engines.child.faults import Refused
+from pytest_lem.model.decoding import DecodingSpec
 from pytest_lem.model.errors import UsageError
-from pytest_lem.model.specs import EngineSpec
+from pytest_lem.model.specs import EngineSpec, WorkloadSpec
 
 ARG_UTILS = "class Other:\n    nothing: int = 0\n\nclass EngineArgs:\n{fields}\n    def create(self): ...\n"
 QUANTIZATION = "from typing import Literal\n\nQuantizationMethods = Literal[\n{names}\n]\n"
@@ -381,3 +382,12 @@ def test_a_folder_for_compiled_code_is_vllms_cache(environment, monkeypatch):
 @pytest.mark.parametrize(("source", "offline"), [("synthetic", "1"), ("folder", "1"), ("hub", None)])
 def test_only_a_model_of_a_hub_asks_the_hub(environment, source, offline):
     assert environment(source).get("HF_HUB_OFFLINE") == offline
+
+
+@pytest.mark.parametrize("backend", ["vllm", "tensorrt"])
+@pytest.mark.parametrize("name", ["typical_p", "top_h", "epsilon_cutoff", "eta_cutoff"])
+def test_a_draw_that_only_transformers_has_is_refused_before_anything_starts(backend, name):
+    drawn = WorkloadSpec(decoding=DecodingSpec(temperature=1.0, **{name: 0.5}))
+    with pytest.raises(UsageError, match=rf"^decoding\.{name}: backend '{backend}': .* does not have it; leave it out"):
+        registry.check_workload(registry.validate(EngineSpec(backend=backend)), drawn)
+    registry.check_workload(registry.validate(EngineSpec(backend="pytorch")), drawn)

@@ -13,6 +13,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from pytest_lem.engines.child.tensorrt_words import TABLE, with_lengths
 from pytest_lem.engines.entry import EngineEntry
+from pytest_lem.model.decoding import of_transformers
 from pytest_lem.model.specs import Frozen, WorkloadSpec
 
 NEEDS = (
@@ -86,8 +87,10 @@ def gpus(options: Mapping[str, Any]) -> int:
     return sizes[0] * sizes[1] * sizes[2]
 
 
-def refuses(_options: Mapping[str, Any], _workload: WorkloadSpec) -> tuple[str, str] | None:
-    """Nothing: requests can be handed over together or sent one by one; how tokens are drawn, the process checks."""
+def refuses(_options: Mapping[str, Any], workload: WorkloadSpec) -> tuple[str, str] | None:
+    """Which field cannot be asked, and why: what no version draws by. What some do not have, the process checks."""
+    if field := of_transformers(workload.decoding):
+        return f"decoding.{field}", "TensorRT-LLM does not have it; leave it out, or take top_p"
     return None
 
 

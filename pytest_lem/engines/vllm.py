@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field, model_validator
 
 from pytest_lem.engines.entry import EngineEntry
+from pytest_lem.model.decoding import of_transformers
 from pytest_lem.model.specs import Frozen, WorkloadSpec
 
 
@@ -85,7 +86,9 @@ def gpus(options: Mapping[str, Any]) -> int:
 
 
 def refuses(options: Mapping[str, Any], workload: WorkloadSpec) -> tuple[str, str] | None:
-    """Which field cannot be asked, and why: only a served engine takes requests one by one."""
+    """Which field cannot be asked, and why: only a served engine takes requests one by one, and draws are its own."""
+    if field := of_transformers(workload.decoding):
+        return f"decoding.{field}", "vLLM does not have it; leave it out, or take top_p or min_p"
     if workload.arriving is None or options.get("served"):
         return None
     field = "target_qps" if workload.target_qps is not None else "traffic"

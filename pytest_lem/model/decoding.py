@@ -60,3 +60,9 @@ _OF_A_DRAW: Mapping[str, float | None] = {
     "seed": None,
 }
 """What only shapes a draw, with the value that leaves nothing out, or nothing but the likeliest token."""
+
+
+def of_transformers(decoding: DecodingSpec) -> str | None:
+    """The first field that is asked for and that only transformers has, whatever the other engines' version."""
+    names = ("typical_p", "top_h", "epsilon_cutoff", "eta_cutoff")
+    return next((name for name in names if getattr(decoding, name) is not None), None)
