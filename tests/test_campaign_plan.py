@@ -31,13 +31,21 @@ def test_what_took_its_time_before_takes_it_again():
 
 
 def test_lanes_share_the_time_and_what_is_done_needs_none():
-    found = plan(steps(4, launches=4, seconds=40.0, load=20.0), lanes=2, done=2)
+    found = plan(steps(4, launches=4, seconds=40.0, load=20.0), lanes=2, done=["e0", "e1"])
     assert found.seconds == 120
     assert found.line == (
         "6 tests of 4 experiments, 2 measured already, 4 engine starts, 2 lanes, about 2 min (as they took before)"
     )
-    assert plan([], done=3).line == (
-        "3 tests of 0 experiments, 3 measured already, 0 engine starts, about 1 s (nothing is left to measure)"
+    assert plan([], done=["e0", "e0", "e1"]).line == (
+        "3 tests of 2 experiments, 3 measured already, 0 engine starts, about 1 s (nothing is left to measure)"
+    )
+
+
+def test_what_failed_before_needs_no_engine_and_no_time():
+    found = plan(steps(1, seconds=40.0, load=20.0), done=["e8"], failed=["e8", "e9"])
+    assert found.line == (
+        "4 tests of 3 experiments, 1 measured already, 2 failed before, 1 engine start, about 60 s "
+        "(as they took before)"
     )
 
 

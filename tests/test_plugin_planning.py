@@ -60,6 +60,19 @@ def test_a_run_that_goes_on_plans_what_is_left(project):
     )
 
 
+def test_a_run_that_goes_on_plans_no_engine_for_what_failed_until_another_try_is_asked_for(project):
+    """One engine's tests are measured, but for a batch in cycle 1, which failed; the other engine's never ran."""
+    fails = "    assert (lem_backend.cycle, lem_workload.batch) != (1, 8)\n    lem_energy.measure("
+    project.write(MATRIX.replace("    lem_energy.measure(", fails))
+    project.run("-k", "fp32").assert_outcomes(passed=3, failed=1, deselected=4)
+    for options, line in [
+        (["--lem-resume", "-k", "fp32"], "4 tests of 2 experiments, 3 measured already, 1 failed before, 0 engine"),
+        (["--lem-resume"], "8 tests of 4 experiments in 2 cycles, 3 measured already, 1 failed before, 2 engine"),
+        (["--lem-retry-failed"], "8 tests of 4 experiments in 1 to 2 cycles, 3 measured already, 3 engine"),
+    ]:
+        assert said(project.run("--collect-only", *options)).startswith(f"lem: {line} starts, ")
+
+
 def test_plain_tests_have_no_plan(project):
     project.write("def test_plain(): pass")
     assert not any(line.startswith("lem:") for line in project.run().outlines)

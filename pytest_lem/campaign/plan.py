@@ -37,9 +37,10 @@ class Pause:
 class Plan:
     """What is ahead. `seconds` is the whole run's, on `lanes` equally long lanes; `known` items took so `before`.
 
-    `cycles` are the fewest and the most that are left of an experiment. `done` items are measured already, in a run
-    that is continued. `starts_known` is false where the time of an engine's start is a guess. `cooling` (s) is the most
-    that gaps of unknown length may add to `seconds`.
+    `items` and `experiments` are all of them, `cycles` the fewest and the most that are left of an experiment. Of a run
+    that is continued, `done` items are measured already, and `failed` ones are not tried again. `starts_known` is false
+    where the time of an engine's start is a guess. `cooling` (s) is the most that gaps of unknown length may add to
+    `seconds`.
     """
 
     items: int
@@ -50,6 +51,7 @@ class Plan:
     cycles: tuple[int, int] = (1, 1)
     lanes: int = 1
     done: int = 0
+    failed: int = 0
     starts_known: bool = True
     before: str = "as they took before"
     cooling: float = 0.0
@@ -59,6 +61,7 @@ class Plan:
         """The plan in one line."""
         parts = [f"{_count(self.items, 'test')} of {_count(self.experiments, 'experiment')}{self._in_cycles()}"]
         parts += [f"{self.done} measured already"] if self.done else []
+        parts += [f"{self.failed} failed before"] if self.failed else []
         parts += [_count(self.starts, "engine start")]
         parts += [f"{self.lanes} lanes"] if self.lanes > 1 else []
         parts += [f"about {_duration(self.seconds)}"]
@@ -72,7 +75,7 @@ class Plan:
         return f" in {most} cycles" if fewest == most else f" in {fewest} to {most} cycles"
 
     def _grounds(self) -> str:
-        left = self.items - self.done
+        left = self.items - self.done - self.failed
         if not left:
             return "nothing is left to measure"
         if not self.known:
@@ -83,9 +86,17 @@ class Plan:
 
 
 def plan(
-    steps: Sequence[Step], *, lanes: int = 1, done: int = 0, before: str = Plan.before, gap: Pause | None = None
+    steps: Sequence[Step],
+    *,
+    lanes: int = 1,
+    done: Sequence[str] = (),
+    failed: Sequence[str] = (),
+    before: str = Plan.before,
+    gap: Pause | None = None,
 ) -> Plan:
     """The plan of `steps`, those that are left to measure, in their order; `before` says which times are known.
+
+    `done` and `failed` name the experiments of items that are not measured again, one an item.
 
     An engine is started for each launch, wherever it stands: the run's order keeps its items together. A `gap` is made
     before each start but the first of a lane.
@@ -97,14 +108,15 @@ def plan(
     pauses = max(0, len(loads) - lanes) * (gap.seconds if gap else 0.0)
     open_ended = gap is not None and gap.at_most
     return Plan(
-        items=len(steps) + done,
-        experiments=len({step.experiment for step in steps}),
+        items=len(steps) + len(done) + len(failed),
+        experiments=len({*(step.experiment for step in steps), *done, *failed}),
         starts=len(loads),
         seconds=(seconds if open_ended else seconds + pauses) / lanes,
         known=sum(step.seconds is not None for step in steps),
         cycles=(min(cycles, default=1), max(cycles, default=1)),
         lanes=lanes,
-        done=done,
+        done=len(done),
+        failed=len(failed),
         starts_known=None not in loads.values(),
         before=before,
         cooling=pauses / lanes if open_ended else 0.0,

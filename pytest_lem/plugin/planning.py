@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Container, Hashable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -28,9 +29,9 @@ def pytest_report_collectionfinish(config: pytest.Config, items: Sequence[pytest
         return None
     from pytest_lem.campaign.plan import plan
 
-    done = _done(config)
-    left = [item for item in ours if item.nodeid not in done]
-    return f"lem: {plan(list(_steps(config, left)), done=len(ours) - len(left), gap=_gap(config)).line}"
+    settled = _Settled.of(config, [item.nodeid for item in ours])
+    steps = list(_steps(config, [item for item in ours if item.nodeid in settled.left]))
+    return f"lem: {plan(steps, done=settled.done, failed=settled.failed, gap=_gap(config)).line}"
 
 
 def announce(config: pytest.Config, ids: Sequence[str], engines: Sequence[int | None], lanes: int) -> None:
@@ -44,19 +45,20 @@ def announce(config: pytest.Config, ids: Sequence[str], engines: Sequence[int | 
     reporter: Any = config.pluginmanager.getplugin("terminalreporter")
     if reporter is None:
         return
-    done, known = _done(config), read_durations(options.results(config)).experiments
+    known = read_durations(options.results(config)).experiments
     guess = expected_seconds(ProtocolSpec())
     needed = zip(ids, engines, strict=True)
     ours = {test: engine for test, engine in needed if engine is not None and not is_gate(test)}
-    left = [test for test in ours if test not in done]
+    settled = _Settled.of(config, list(ours))
     steps = [
-        Step(experiment_of(test), (ours[test], cycle_of(test)), guess, known.get(experiment_of(test))) for test in left
+        Step(experiment_of(test), (ours[test], cycle_of(test)), guess, known.get(experiment_of(test)))
+        for test in settled.left
     ]
     lanes = min(lanes, max(1, len(set(ours.values()))))  # one engine is work for one of them
     reporter.ensure_newline()
     for note in _notes(config, list(ours)):
         reporter.write_line(f"lem: {note}")
-    found = plan(steps, lanes=lanes, done=len(ours) - len(left), before=BY_NAME, gap=_gap(config))
+    found = plan(steps, lanes=lanes, done=settled.done, failed=settled.failed, before=BY_NAME, gap=_gap(config))
     reporter.write_line(f"lem: {found.line}")
 
 
@@ -82,18 +84,38 @@ def _notes(config: pytest.Config, ids: Sequence[str]) -> list[str]:
     return notes_of(config, ids)
 
 
-def _done(config: pytest.Config) -> set[str]:
-    """The items that a continued run has measured."""
-    if not resume.asked(config):
-        return set()
-    from pytest_lem.model.errors import LemError
-    from pytest_lem.store.experiments import whole_tests
-    from pytest_lem.store.rebuild import gather
+@dataclass(frozen=True)
+class _Settled:
+    """What a continued run makes of its items: those that are `left`, and the experiments of all others, one an item.
 
-    # What cannot be read is told when the run opens it.
-    with suppress(LemError):
-        return whole_tests(gather(options.results(config) / "runs" / config.stash[RUN_NAME]).measurements)
-    return set()
+    `done` are measured; `failed` fail again without an engine, unless another try is asked for.
+    """
+
+    left: Mapping[str, None]
+    done: Sequence[str] = ()
+    failed: Sequence[str] = ()
+
+    @classmethod
+    def of(cls, config: pytest.Config, tests: Sequence[str]) -> _Settled:
+        """Out of the samples of the run that goes on; a new run has everything left."""
+        if not resume.asked(config):
+            return cls(dict.fromkeys(tests))
+        from pytest_lem.model.errors import LemError
+        from pytest_lem.store.experiments import experiment_of, whole_tests
+        from pytest_lem.store.rebuild import gather, still_failed
+
+        whole: Container[str] = ()
+        failed: Container[str] = ()
+        # What cannot be read is told when the run opens it.
+        with suppress(LemError):
+            found = gather(options.results(config) / "runs" / config.stash[RUN_NAME])
+            whole = whole_tests(found.measurements)
+            failed = () if options.retry_failed(config) else still_failed(found)
+        return cls(
+            dict.fromkeys(test for test in tests if test not in whole and test not in failed),
+            [experiment_of(test) for test in tests if test in whole],
+            [experiment_of(test) for test in tests if test in failed],
+        )
 
 
 def _steps(config: pytest.Config, items: Iterable[pytest.Item]) -> Iterable[Step]:
