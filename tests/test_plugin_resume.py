@@ -8,10 +8,12 @@ import sys
 from contextlib import contextmanager
 
 import pytest
+from builders import GPU, a_gpu, an_environment
 from users_project import TEST
 
 from pytest_lem.model.errors import EngineError
 from pytest_lem.plugin.breaker import Breaker
+from pytest_lem.plugin.resume import differences
 
 KILLED = TEST.replace(
     "    lem_energy.measure(lem_backend, lem_workload)",
@@ -114,14 +116,25 @@ def test_an_engine_starts_for_what_was_not_measured_and_only_then(project):
     assert [m["name"] for m in project.report()["measurements"]] == ["", "two"]
 
 
-def test_another_workload_of_the_same_name_is_measured_anew(project):
+@pytest.mark.parametrize(
+    ("now", "options", "told"),
+    [
+        (("output_tokens=4", "output_tokens=16"), (), (16, 4, 0.001)),
+        (("", ""), ("--lem-rounds=5",), (4, 5, 0.001)),
+        (("0.001", "0.002"), (), (4, 4, 0.002)),
+    ],
+    ids=["workload", "protocol", "engine"],
+)
+def test_another_experiment_of_the_same_name_is_measured_anew(project, now, options, told):
     project.write(TEST.replace("[1, 8]", "1"))
     project.run()
-    project.write(TEST.replace("[1, 8]", "1").replace("output_tokens=4", "output_tokens=16"))
-    project.run("--lem-resume").assert_outcomes(passed=1)
+    project.write(TEST.replace("[1, 8]", "1").replace(*now))
+    project.run("--lem-resume", *options).assert_outcomes(passed=1)
     assert len(measured(project)) == 2
     (found,) = project.report()["measurements"]
-    assert (found["workload"]["output_tokens"], len(found["cycles"])) == (16, 1)  # never mixed with what was before
+    (cycle,) = found["cycles"]  # never mixed with what was before
+    pace = found["engine"]["requested"]["options"]["token_seconds"]
+    assert (found["workload"]["output_tokens"], len(cycle["rounds"]), pace) == told
     assert found["metrics"]["tokens_per_second"]["covers"] == "this session only"
 
 
@@ -251,6 +264,35 @@ def test_a_run_from_another_environment_is_not_mixed_with_this_one(project):
     )
 
 
+@pytest.mark.parametrize(
+    ("now", "line"),
+    [
+        ({"host": "bench-2"}, "host bench-1 then, bench-2 now"),
+        ({"python": "3.13.0"}, "Python 3.12.4 then, 3.13.0 now"),
+        ({"cpu": "EPYC, 4 cores"}, "CPU EPYC, 8 cores then, EPYC, 4 cores now"),
+        ({"packages": {}}, "pytest-lem 0.1.0 then, absent now"),
+        ({"gpus": ()}, f"GPU {GPU} is not here now"),
+        (
+            {"gpus": (a_gpu().replace(power_limit_w=350.0),)},
+            f"GPU {GPU} has another driver, power limit or clocks now",
+        ),
+        (
+            {"gpus": (a_gpu(), a_gpu("GPU-b").replace(name="NVIDIA A100"))},
+            "GPU GPU-b (NVIDIA A100) is no GPU of then",
+        ),
+    ],
+    ids=lambda given: next(iter(given)) if isinstance(given, dict) else "",
+)
+def test_each_fact_of_the_environment_that_is_another_now_is_told(now, line):
+    assert differences(an_environment(cpu="EPYC, 8 cores"), an_environment(**{"cpu": "EPYC, 8 cores"} | now)) == [line]
+
+
+def test_what_the_numbers_do_not_depend_on_may_be_another():
+    then = an_environment(platform="Linux-6.8")  # of before the CPU was told
+    now = an_environment(cpu="EPYC, 8 cores", platform="Linux-6.9", gpus=(a_gpu(), a_gpu("GPU-b")))
+    assert differences(then, now) == []
+
+
 def test_an_engine_that_was_changed_in_its_own_environment_does_not_go_on_with_the_run(project, monkeypatch):
     project.write(TEST.replace("[1, 8]", "[1, 2, 8]"))
     monkeypatch.setenv("FAKE_VERSION", "1.0")
@@ -290,6 +332,18 @@ def test_after_three_engines_that_failed_in_a_row_nothing_more_is_tried(project)
     missing = project.report()["missing"]
     assert [": failed: " in line for line in missing] == [True] * 3 + [False] * 3
     assert all(": not run: " in line for line in missing[3:])
+
+
+def test_engines_that_die_at_work_count_and_one_that_measures_ends_their_row(project):
+    """The second engine of five and the last are sound; the fourth is the second in a row that is not."""
+    sound = '{"token_seconds": 0.001}'
+    dies = '{{"at": "run", "fault": "exit", "load_seconds": {}}}'
+    sections = [dies.format(0.01), sound, dies.format(0.02), dies.format(0.03), '{"slots": 1}']
+    project.write(TEST.replace("[1, 8]", "1").replace(sound, f"[{', '.join(sections)}]"))
+    result = project.run("-rs", "--lem-max-engine-failures=2")
+    result.assert_outcomes(failed=3, passed=1, skipped=1)
+    result.stdout.fnmatch_lines(["*not run: 2 engines failed in a row, the last one: engine 'fake'*"])
+    assert starts(project) == 4
 
 
 def test_what_is_measured_already_needs_no_engine_that_works(project):

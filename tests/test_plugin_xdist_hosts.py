@@ -56,7 +56,9 @@ def test_who_only_looks_at_the_tests_looks_for_no_gpu_with_auto_either(campaign,
 
 def test_a_lane_may_own_several_of_the_gpus_that_are_left_to_the_run(campaign, gpus, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,2,1,GPU-a")
-    campaign.run("-nauto", "--lem-gpus-per-worker=2").assert_outcomes(passed=10)
+    result = campaign.run("-nauto", "--lem-gpus-per-worker=2")
+    result.assert_outcomes(passed=10)
+    result.stdout.fnmatch_lines(["2 workers [[]10 items]"])  # none that would have no lane
     assert given(campaign) == {"0": "GPU-d,GPU-c", "1": "GPU-b,GPU-a"}
 
 

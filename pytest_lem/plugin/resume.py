@@ -56,11 +56,17 @@ def differences(then: Environment, now: Environment) -> list[str]:
         found.append(f"host {then.host} then, {now.host} now")
     if then.python != now.python:
         found.append(f"Python {then.python} then, {now.python} now")
+    if then.cpu not in ("", now.cpu):
+        found.append(f"CPU {then.cpu} then, {now.cpu or 'unknown'} now")
     gone = {gpu.uuid: gpu for gpu in then.gpus}
     here = {gpu.uuid: gpu for gpu in now.gpus}
     found += [f"GPU {uuid} is not here now" for uuid in gone if uuid not in here]
     changed = [gpu for uuid, gpu in here.items() if uuid in gone and gpu != gone[uuid]]
-    return found + [f"GPU {gpu.uuid} has another driver or power limit now" for gpu in changed]
+    found += [f"GPU {gpu.uuid} has another driver, power limit or clocks now" for gpu in changed]
+    # Boards of one model may differ, as under lanes; another model may not come to them.
+    models = {(gpu.name, gpu.power_limit_w) for gpu in then.gpus}
+    new = [gpu for uuid, gpu in here.items() if uuid not in gone and (gpu.name, gpu.power_limit_w) not in models]
+    return found + [f"GPU {gpu.uuid} ({gpu.name}) is no GPU of then" for gpu in new]
 
 
 def _other_versions(then: Mapping[str, str | None], now: Mapping[str, str | None]) -> list[str]:
