@@ -62,6 +62,8 @@ def test_shuffled_is_drawn_from_the_seed():
     assert all(tuple(ordered(items, "shuffled", seed)) == order for seed, order in drawn.items())
     inside = Counter(tuple(position % 3 for position in order[:3]) for order in drawn.values())
     assert len(inside) > 1  # the items of a launch are drawn too
+    alternations = [starts([items[position][0] for position in order]) for order in drawn.values()]
+    assert min(alternations) > 5  # launches of all engines are mixed, not engines taken one by one
 
 
 def test_an_engine_with_fewer_cycles_is_left_out_of_the_later_ones():

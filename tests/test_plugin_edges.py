@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
+from types import ModuleType
 
 import pytest
 from users_project import TEST
 
 from pytest_lem.campaign.matrix import Layers, cells, protocol
+from pytest_lem.meters.nvml import library
 from pytest_lem.model.errors import UsageError
 
 
@@ -153,10 +156,22 @@ def pytest_runtest_protocol(item, nextitem):
     assert len(measurement["cycles"]) == 2  # a rerun adds samples, it replaces none
 
 
-@pytest.mark.parametrize("option", ["--fixtures", "--setup-plan", "--collect-only"])
-def test_looking_at_a_project_opens_no_meter_and_leaves_no_files(project, option):
+@pytest.mark.parametrize(
+    "options",
+    [["--fixtures"], ["--setup-plan"], ["--collect-only"], ["--collect-only", "--lem-gap=cool"]],
+    ids=" ".join,
+)
+def test_looking_at_a_project_touches_no_gpu_opens_no_meter_and_leaves_no_files(project, monkeypatch, options):
+    touched = []
+    nvml = ModuleType("pynvml")
+    nvml.__getattr__ = lambda name: touched.append(name) or (lambda *_: None)
+    monkeypatch.setitem(sys.modules, "pynvml", nvml)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    library.cache_clear()
     project.write()
-    project.run(option)
+    assert project.run(*options).ret == pytest.ExitCode.OK
+    library.cache_clear()
+    assert touched == []
     assert project.runs() == []
 
 
