@@ -6,10 +6,13 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import fake_pynvml
 import pytest
 from xdist_campaign import EXPERIMENTS
+
+from pytest_lem.plugin import distribution
 
 pytestmark = pytest.mark.xdist
 EVERYTHING = sorted(["test_first", *EXPERIMENTS, "test_last"])
@@ -95,6 +98,32 @@ def test_proxies_on_this_machine_share_its_lanes(campaign):
     assert sorted(campaign.names()) == EVERYTHING
     measured = {(worker, lane, lanes) for worker, lane, lanes, _, name in campaign.ran() if name in EXPERIMENTS}
     assert sorted(place for _, *place in measured) == [["0", "2"], ["1", "2"]]  # the third worker is one too many
+
+
+@pytest.mark.parametrize(
+    ("spec", "slots"),
+    [
+        ("popen", {"lem_slot": 0, "lem_workers": 3}),
+        ("socket=localhost:8888", {"lem_slot": 0, "lem_workers": 3}),
+        ("popen//via=p1", {"lem_slot": 0, "lem_workers": 3}),
+        ("ssh=user@h1", {"lem_slot": 0, "lem_workers": 1}),
+    ],
+)
+def test_whatever_reaches_this_machine_counts_among_its_workers(monkeypatch, spec, slots):
+    execnet = pytest.importorskip("execnet")
+    monkeypatch.setattr(distribution, "ask", lambda gateway: None)
+    known = ("popen", "socket=localhost:8888", "popen//via=p1", "ssh=user@h1")
+    config = SimpleNamespace(
+        getvalue=lambda name: "load", getoption=lambda name: ["id=p1//socket=127.0.0.1:8889//execmodel=thread"]
+    )
+    channel = SimpleNamespace(setcallback=lambda heard: None)
+    node = SimpleNamespace(
+        gateway=SimpleNamespace(id="gw0", spec=execnet.XSpec(spec), newchannel=lambda: channel),
+        nodemanager=SimpleNamespace(specs=[execnet.XSpec(one) for one in known]),
+        workerinput={},
+    )
+    distribution.Distribution(config).pytest_configure_node(node)
+    assert node.workerinput == slots | {"lem_engines": channel}
 
 
 @pytest.fixture
