@@ -483,6 +483,39 @@ def other_weights(model, observed):
     return line(lambda: replicas.observed(model, observed))
 
 
+def on_gpus():
+    """By what the ranks of a split model meet, compute and tell where they have GPUs, and what one tells of its own."""
+    said = []
+
+    def noted(name, answer=None):
+        def note(*args, **keywords):
+            told = [keywords[key] for key in ("backend", "device_id", "group") if key in keywords]
+            said.append([name, *map(str, [*args, *told])])
+            return answer
+
+        return note
+
+    calls = {"init_process_group": None, "new_group": "the host's", "barrier": None, "all_gather_object": None}
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}
+    with ExitStack() as stack:
+        for each in (
+            patch.dict(os.environ, place),
+            patch.object(torch.distributed, "TCPStore", lambda *_, **__: None),
+            patch.object(torch.cuda, "set_device", noted("set_device")),
+            *(patch.object(torch.distributed, name, noted(name, answer)) for name, answer in calls.items()),
+        ):
+            stack.enter_context(each)
+        ranks = pytorch_parallel.Shared({"rank": 1, "ranks": 2}, torch.device("cuda", 1))
+        ranks.arm(1)
+        with ranks.window():
+            said.append(["work"])
+        ranks.gather("own")
+    peaks = [{"device": "GPU-b", "allocated_bytes": 30, "reserved_bytes": 40}]
+    own = ranks.own_run({"memory": peaks, "tokens": 24}, 20)
+    told = ("rank", "device", "tokens", "weights_bytes", "allocated_bytes", "reserved_bytes")
+    return {"said": said, "own": {name: own[name] for name in told}}
+
+
 def unshared():
     """Splits that the installed transformers does not have, or not of every vocabulary."""
 
@@ -574,6 +607,7 @@ def placed(folder):
         "falsified": {"over_two": over_two},
         "refused": refusals,
         "read": read,
+        "on_gpus": on_gpus(),
     }
 
 

@@ -177,6 +177,32 @@ def test_a_replica_sees_its_own_gpu_alone_and_a_placed_model_all_of_them(found):
 
 
 @pytest.mark.torch
+def test_ranks_on_gpus_compute_by_nccl_and_meet_by_gloo_past_the_gpus_queue(found):
+    assert found["on_gpus"]["said"] == [
+        ["set_device", "cuda:1"],
+        ["init_process_group", "nccl", "cuda:1"],
+        ["new_group", "gloo"],
+        ["barrier", "the host's"],
+        ["barrier", "the host's"],
+        ["work"],
+        ["barrier", "the host's"],
+        ["all_gather_object", "[None, None]", "the host's"],
+    ]
+
+
+@pytest.mark.torch
+def test_a_rank_on_a_gpu_tells_the_peaks_of_its_own(found):
+    assert found["on_gpus"]["own"] == {
+        "rank": 1,
+        "device": "GPU-b",
+        "tokens": 24,
+        "weights_bytes": 20,
+        "allocated_bytes": 30,
+        "reserved_bytes": 40,
+    }
+
+
+@pytest.mark.torch
 def test_one_weight_in_half_a_million_makes_another_fingerprint(found):
     first, again, other, moved = found["fingerprints"]
     assert first == again != other

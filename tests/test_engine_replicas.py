@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -63,9 +64,35 @@ class Life:
     coming: PassResult
     clients: PassResult
     drawn: tuple[PassResult, PassResult]
+    late: PassResult
+    let_go_ns: int
     refusal: str
     death: EngineError
     left: list[int]
+
+
+def started_late(engine, rank_1):
+    """A run whose second rank is held from before the start until after it, and when that was let go.
+
+    It has most of the work, so that it is the last to be done, too.
+    """
+    prepare_work(engine, waves([(SHORT, 2), (SHORT, 64)]))
+    let_go = []
+
+    def hold():
+        os.kill(rank_1, signal.SIGSTOP)
+        time.sleep(1.0)
+        let_go.append(time.monotonic_ns())
+        os.kill(rank_1, signal.SIGCONT)
+
+    # All of them have met by then, and wait for the start.
+    holder = threading.Timer(0.5, hold)
+    holder.start()
+    try:
+        result = engine.run(1, start_ns=time.monotonic_ns() + 1_000_000_000)
+    finally:
+        holder.join()
+    return result, let_go[0]
 
 
 @pytest.fixture(scope="module")
@@ -79,17 +106,27 @@ def life(tmp_path_factory):
         clients = ran(engine, closed(2, *((LONG[at:], 4) for at in range(6))), hooks=True)
         prepare_work(engine, waves([(SHORT, 16), (SHORT, 16)], temperature=1.0, seed=7))
         drawn = engine.run(1), engine.run(1)
+        (other,) = pids - {engine.pid}
+        late = started_late(engine, other)
         with pytest.raises(EngineError) as refused:
             prepare_work(engine, waves([(SHORT, 8)]))
         prepare_work(engine, UNEVEN)
-        (other,) = pids - {engine.pid}
         killer = threading.Timer(1.0, os.kill, (other, signal.SIGKILL))
         killer.start()
         with pytest.raises(EngineError) as died:
             engine.run(100_000)
         killer.join()
         return Life(
-            engine.observed, pids, *uneven, coming, clients, drawn, str(refused.value), died.value, wait_gone(pids, 0)
+            engine.observed,
+            pids,
+            *uneven,
+            coming,
+            clients,
+            drawn,
+            *late,
+            str(refused.value),
+            died.value,
+            wait_gone(pids, 0),
         )
 
 
@@ -166,6 +203,12 @@ def test_the_window_covers_the_work_of_every_replica(life):
     for result in (life.waves, life.hooked, life.coming, life.clients):
         starts, ends = [each.start_ns for each in result.ranks], [each.end_ns for each in result.ranks]
         assert result.start_ns <= min(starts) < max(starts) < min(ends) < max(ends) <= result.end_ns
+
+
+def test_no_replica_begins_before_one_that_is_late_and_the_window_ends_with_the_last(life):
+    first, late = life.late.ranks
+    assert life.let_go_ns <= min(first.start_ns, late.start_ns)
+    assert first.end_ns < late.end_ns <= life.late.end_ns
 
 
 def test_fewer_requests_than_replicas_are_refused_and_they_live_on(life):
