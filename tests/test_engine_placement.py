@@ -186,7 +186,7 @@ def test_ranks_on_gpus_compute_by_nccl_and_meet_by_gloo_past_the_gpus_queue(foun
         ["barrier", "the host's"],
         ["work"],
         ["barrier", "the host's"],
-        ["all_gather_object", "[None, None]", "the host's"],
+        ["all_gather_object", "[None, None]", "own", "the host's"],
     ]
 
 
