@@ -30,10 +30,12 @@ from lem_child import (  # noqa: E402
     pytorch_attention,
     pytorch_compile,
     pytorch_continuous,
+    pytorch_group,
     pytorch_model,
     pytorch_parallel,
     pytorch_placement,
     pytorch_quantization,
+    pytorch_ranks,
     pytorch_replicas,
     pytorch_weights,
 )
@@ -217,6 +219,22 @@ def hub_kernel(runs):
         return case(request(attention_implementation=name))
 
 
+def counted_on_a_gpu(name):
+    """A model of an attention that needs a GPU, whose own kernel stands where transformers calls it."""
+    place = pytorch_attention.CALLED[pytorch_attention.KERNELS[name]]
+
+    def other(asked, device):
+        model = made({**asked, "options": {**asked["options"], "attention_implementation": "eager"}}, device)
+        model.config._attn_implementation_internal = name
+        return model
+
+    made = pytorch_model.load_model
+    unchecked = patch.object(pytorch, "check_attention", lambda *_: None)
+    with unchecked, patch.object(pytorch_model, "load_model", other), patch(place, lambda query, *_, **__: query):
+        observed = loaded(request(attention_implementation=name))[1]
+    return observed["options"]["attention_implementation"]
+
+
 def kernels(_folder):
     both, one = work(SHORT, LONG), work(LONG)
     lengths = [work(LONG, tokens=tokens) for tokens in (1, 2, 3, 12)]
@@ -270,7 +288,40 @@ def kernels(_folder):
     beside = {"sdpa": 2, "flex": 0, "flash": 5, "hub kernel": 5}
     belied["both"] = [pytorch_attention.attention(name, beside) for name in ("flash_attention_2", "someone/kernel")]
     told = {"refused": refusals, "belied": belied, "modes": modes(), "gpu": on_a_gpu()}
+    told |= {"counted": {name: counted_on_a_gpu(name) for name in pytorch_attention.KERNELS if name != "sdpa"}}
+    told |= {"workspace": os.environ.get("CUBLAS_WORKSPACE_CONFIG"), "tf32": tf32(), "passes": passes()}
     return {"cases": cases, "falsified": falsifications, **told}
+
+
+def tf32():
+    """What torch is set to for each answer, on a GPU that has it."""
+    found = {}
+    with (
+        patch.object(torch.cuda, "get_device_capability", lambda device: (9, 0)),
+        patch.object(torch.cuda, "is_available", lambda: True),
+    ):
+        for asked in (True, False):
+            pytorch_arithmetic.set_arithmetic({"tf32": asked}, torch.device("cuda", 0))
+            told = pytorch_arithmetic.arithmetic()
+            found[str(asked)] = [told["matmul_precision"], told["tf32"]]
+    return found
+
+
+def passes():
+    """How many passes warm up a work of which these compile something, and how many graphs that were."""
+
+    def warmed(*compiling):
+        ran, graphs = [], []
+
+        def run_pass():
+            ran.append(None)
+            if len(ran) in compiling:
+                graphs.append(None)
+
+        with patch.object(pytorch_compile, "compiles", lambda: len(graphs)):
+            return [pytorch_compile.warm_up(run_pass), len(ran)]
+
+    return {"none": warmed(), "first": warmed(1), "to_the_fourth": warmed(1, 2, 3, 4)}
 
 
 def modes():
@@ -502,6 +553,7 @@ def on_gpus():
             patch.dict(os.environ, place),
             patch.object(torch.distributed, "TCPStore", lambda *_, **__: None),
             patch.object(torch.cuda, "set_device", noted("set_device")),
+            patch.object(pytorch_group.resident, "forget_peak", noted("forget_peak", answer=False)),
             *(patch.object(torch.distributed, name, noted(name, answer)) for name, answer in calls.items()),
         ):
             stack.enter_context(each)
@@ -512,8 +564,38 @@ def on_gpus():
         ranks.gather("own")
     peaks = [{"device": "GPU-b", "allocated_bytes": 30, "reserved_bytes": 40}]
     own = ranks.own_run({"memory": peaks, "tokens": 24}, 20)
-    told = ("rank", "device", "tokens", "weights_bytes", "allocated_bytes", "reserved_bytes")
-    return {"said": said, "own": {name: own[name] for name in told}}
+    told = ("rank", "device", "tokens", "weights_bytes", "allocated_bytes", "reserved_bytes", "resident_bytes")
+    return {"said": said, "own": {name: own[name] for name in told}, "other_tokens": other_tokens(ranks)}
+
+
+def other_tokens(ranks):
+    """What is said where a rank that shares a model tells of other tokens than the first."""
+    ranks.weights_bytes = 20
+    ranks.gather = lambda own: [own, (own[0], "others", own[2])]
+    return line(lambda: ranks.collected({"memory": [], "tokens": 24, "token_ids": [[1]]}))
+
+
+def apart(observed):
+    """What comes of two ranks that differ in how they run, and of two that do not hold all of the model."""
+
+    def own(rows):
+        parts = {"model.layers.0.mlp.up_proj.weight": ((rows, 4), (4, 4))}
+        return {"layers": [0], "weights_bytes": 4 * rows, "parts": parts}
+
+    options = {**observed["options"], "tensor_parallel_size": 2}
+    asked = {**observed, "options": options}
+    eager = {**asked, "options": {**options, "attention_implementation": "eager"}}
+
+    def told(other, rows=2):
+        return pytorch_ranks.merged([(own(2), asked), (own(rows), other)])
+
+    return {
+        "alike": told(asked),
+        "precision": told({**asked, "precision": "bfloat16"}),
+        "attention": told(eager),
+        "size": told({**asked, "options": {**options, "tensor_parallel_size": 1}}),
+        "missing": line(lambda: told(asked, rows=1)),
+    }
 
 
 def unshared():
@@ -608,6 +690,7 @@ def placed(folder):
         "refused": refusals,
         "read": read,
         "on_gpus": on_gpus(),
+        "apart": apart(cases["plain"]["observed"]),
     }
 
 

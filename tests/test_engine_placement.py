@@ -14,6 +14,7 @@ from engine_starts import spec
 from test_engine_pytorch_options import difference, lab, made, runs_as_asked
 
 from pytest_lem.engines import registry
+from pytest_lem.engines.observed import check_observed
 from pytest_lem.model.errors import UsageError
 from pytest_lem.render.columns import _split
 
@@ -182,6 +183,7 @@ def test_ranks_on_gpus_compute_by_nccl_and_meet_by_gloo_past_the_gpus_queue(foun
         ["set_device", "cuda:1"],
         ["init_process_group", "nccl", "cuda:1"],
         ["new_group", "gloo"],
+        ["forget_peak"],
         ["barrier", "the host's"],
         ["barrier", "the host's"],
         ["work"],
@@ -199,7 +201,26 @@ def test_a_rank_on_a_gpu_tells_the_peaks_of_its_own(found):
         "weights_bytes": 20,
         "allocated_bytes": 30,
         "reserved_bytes": 40,
+        "resident_bytes": None,  # where the peak cannot be begun anew, it would be that of loading
     }
+
+
+@pytest.mark.torch
+def test_ranks_that_differ_from_each_other_are_an_error(found):
+    apart = found["apart"]
+    asked = {**found["cases"]["plain"]["request"]}
+    asked["options"] = {**asked["options"], "attention_implementation": "sdpa", "tensor_parallel_size": 2}
+    assert check_observed(asked, apart["alike"]) is None
+    assert apart["alike"]["weights_bytes"] == 16
+    assert check_observed(asked, apart["precision"]).endswith("asked 'float32', observed 'float32+bfloat16'")
+    assert check_observed(asked, apart["attention"]).endswith("asked 'sdpa', observed 'sdpa+eager'")
+    assert check_observed(asked, apart["size"]).endswith("tensor_parallel_size: asked 2, observed '2+1'")
+    assert found["on_gpus"]["other_tokens"] == "rank 1 made other tokens than rank 0"
+
+
+@pytest.mark.torch
+def test_shards_that_do_not_come_to_the_whole_model_are_an_error(found):
+    assert found["apart"]["missing"] == ("the ranks hold 12 of the 16 parameters of model.layers.0.mlp.up_proj.weight")
 
 
 @pytest.mark.torch

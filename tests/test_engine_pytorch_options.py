@@ -236,6 +236,13 @@ def test_the_arithmetic_is_set_and_read_back(kernels):
     plain = kernels["cases"]["plain"]["options"]
     assert (plain["matmul_precision"], plain["tf32"], plain["deterministic"]) == ("highest", False, False)
     assert made(case)[0] == made(kernels["cases"]["plain"])[0]
+    # Without it cuBLAS raises in deterministic mode.
+    assert kernels["workspace"] == ":4096:8"
+
+
+@pytest.mark.torch
+def test_tf32_sets_how_float32_is_multiplied_on_a_gpu(kernels):
+    assert kernels["tf32"] == {"True": ["high", True], "False": ["highest", False]}
 
 
 @pytest.mark.torch
@@ -275,6 +282,12 @@ def test_an_attention_whose_kernel_was_never_called_is_not_taken_at_its_word(ker
 def test_a_hub_kernel_is_told_by_the_calls_of_what_is_registered_under_its_name(kernels):
     assert runs_as_asked(kernels["cases"]["hub"])
     assert kernels["cases"]["hub"]["options"]["attention_implementation"] == "someone/kernel"
+
+
+@pytest.mark.torch
+def test_a_kernel_of_a_gpu_is_told_by_the_calls_that_transformers_made_of_it(kernels):
+    names = ("flex_attention", "flash_attention_2", "flash_attention_3")
+    assert kernels["counted"] == {name: name for name in names}
 
 
 HERE = "eager and sdpa are here"
@@ -393,6 +406,11 @@ def test_what_a_gpu_has_is_not_refused(kernels, name):
 def test_a_mode_is_told_by_the_settings_that_torch_made_of_it(kernels):
     assert len(kernels["modes"]) == 4
     assert all(asked == found for asked, found in kernels["modes"].items())
+
+
+@pytest.mark.torch
+def test_passes_are_run_until_one_compiles_nothing_three_at_least(kernels):
+    assert kernels["passes"] == {"none": [0, 3], "first": [1, 3], "to_the_fourth": [4, 5]}
 
 
 @pytest.mark.torch

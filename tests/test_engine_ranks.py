@@ -13,7 +13,7 @@ from engine_starts import fake, is_gone, killed_in_the_end, run_once
 from test_engine_orphans import session, start_parent, wait_gone
 
 from pytest_lem.engines import process
-from pytest_lem.engines.child import ranks
+from pytest_lem.engines.child import ranks, resident
 from pytest_lem.engines.observed import check_observed, check_ranks
 from pytest_lem.engines.protocol import RunReply
 from pytest_lem.model.errors import EngineError
@@ -151,6 +151,14 @@ def test_killing_the_parent_leaves_no_rank(tmp_path):
         parent.send_signal(signal.SIGKILL)
     assert len(pids) == 3
     assert wait_gone({*pids, *session(engine)}) == []
+
+
+def test_the_peak_of_a_ranks_memory_is_that_of_the_round():
+    big = b"x" * 200_000_000
+    before = resident.peak_bytes()
+    del big
+    assert resident.forget_peak()
+    assert resident.peak_bytes() < before - 100_000_000
 
 
 def a_reply(*ranks):
