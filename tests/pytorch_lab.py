@@ -235,6 +235,17 @@ def counted_on_a_gpu(name):
     return observed["options"]["attention_implementation"]
 
 
+def often_wrong():
+    """What is counted of drafts by a model of other weights, and how many passes the model itself made."""
+    load = pytorch.load_assistant
+    with patch.object(pytorch, "load_assistant", lambda asked, *more: load({**asked, "seed": 1}, *more)):
+        adapter, _ = loaded(request(**ASSISTED))
+    passes = []
+    adapter.model.register_forward_hook(lambda *_: passes.append(None))
+    told = answered(adapter, work(LONG))
+    return {"passes": len(passes), "tokens": told["tokens"], "token_ids": told["token_ids"], **told["counters"]}
+
+
 def kernels(_folder):
     both, one = work(SHORT, LONG), work(LONG)
     lengths = [work(LONG, tokens=tokens) for tokens in (1, 2, 3, 12)]
@@ -289,6 +300,7 @@ def kernels(_folder):
     belied["both"] = [pytorch_attention.attention(name, beside) for name in ("flash_attention_2", "someone/kernel")]
     told = {"refused": refusals, "belied": belied, "modes": modes(), "gpu": on_a_gpu()}
     told |= {"counted": {name: counted_on_a_gpu(name) for name in pytorch_attention.KERNELS if name != "sdpa"}}
+    told |= {"often_wrong": often_wrong()}
     told |= {"workspace": os.environ.get("CUBLAS_WORKSPACE_CONFIG"), "tf32": tf32(), "passes": passes()}
     return {"cases": cases, "falsified": falsifications, **told}
 
@@ -353,6 +365,18 @@ def compiled_within_a_run():
     adapter.collect()
 
 
+def graphs(asked):
+    """How many graphs each of several works compiles on one engine; the last is the first again."""
+    adapter, _ = loaded(asked)
+    found = []
+    for each in (work(SHORT), work(LONG), work(LONG, SHORT), work(SHORT)):
+        before = pytorch_compile.compiles()
+        adapter.prepare(each)
+        found.append(pytorch_compile.compiles() - before)
+    pytorch_compile.forget_compiled(adapter.model)
+    return found
+
+
 def compiled(_folder):
     two, static = work(SHORT, LONG, waves=[[0], [1]]), request(cache_implementation="static", **EAGER)
     compile_ = torch.compile
@@ -368,7 +392,9 @@ def compiled(_folder):
         "compiled_by_another": falsified(request(**EAGER), otherwise),
         "not_compiled_by_generate": falsified(static, change=without(compile_config=None, disable_compile=True)),
     }
-    return {"cases": cases, "falsified": falsifications, "refused": {"within": line(compiled_within_a_run)}}
+    told = {"refused": {"within": line(compiled_within_a_run)}}
+    told["graphs"] = {"growing": graphs(request(**EAGER)), "static": graphs(static)}
+    return {"cases": cases, "falsified": falsifications, **told}
 
 
 def inductor(_folder):

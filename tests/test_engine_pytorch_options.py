@@ -218,6 +218,15 @@ def test_drafts_are_counted_and_those_that_the_model_took(kernels):
 
 
 @pytest.mark.torch
+def test_a_draft_that_the_model_throws_away_is_not_accepted(kernels):
+    told = kernels["often_wrong"]
+    assert told["token_ids"] == made(kernels["cases"]["plain"])[1]
+    # Each of its passes makes one token of its own, beside the drafts that it takes.
+    assert told["accepted_tokens"] == told["tokens"] - told["passes"]
+    assert told["accepted_tokens"] < told["draft_tokens"]
+
+
+@pytest.mark.torch
 @pytest.mark.parametrize("way", ["lookup_hooked", "assisted_hooked"])
 def test_tokens_that_come_several_at_once_have_a_time_each(kernels, way):
     (run,) = kernels["cases"][way]["runs"]
@@ -436,6 +445,15 @@ def test_a_compiled_model_gives_the_tokens_of_the_plain_one_and_compiles_nothing
 )
 def test_what_is_not_compiled_as_asked_is_seen(compiled, name, words):
     assert difference(compiled["falsified"][name]) == words
+
+
+@pytest.mark.torch
+@pytest.mark.slow
+@pytest.mark.parametrize("cache", ["growing", "static"])
+def test_each_work_is_compiled_for_its_own_shapes(compiled, cache):
+    first, second, third, first_again = compiled["graphs"][cache]
+    assert first == first_again > 0  # not left over, and no graph for any shape
+    assert (second, third) == (first, first)
 
 
 @pytest.mark.torch
