@@ -38,6 +38,20 @@ def test_an_engine_that_fails_fails_its_test_with_its_log_and_the_next_test_gets
     assert good["metrics"]["joules_per_token"]["value"] > 0
 
 
+def test_a_rank_that_is_killed_fails_its_test_with_its_own_log_and_the_next_test_gets_a_whole_engine(project):
+    project.write(misbehaving("kill").replace('"at"', '"ranks": 2, "fault_rank": 1, "at"'))
+    result = project.run()
+    result.assert_outcomes(failed=1, passed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "*engine 'fake': run failed: rank 1 died (signal SIGKILL)*",
+            "*--- the engine's log ends ---*",
+            "*[[]rank 1[]] fake engine: loading *",
+            "*[[]rank 1[]] fake engine: about to kill at run*",
+        ]
+    )
+
+
 def test_an_engine_that_cannot_load_is_an_error_with_its_log(project):
     project.write(misbehaving("exit", "load"))
     result = project.run()
