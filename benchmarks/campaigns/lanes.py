@@ -3,8 +3,8 @@
     python benchmarks/campaigns/lanes.py --out DIR [--only killed|speed|waiting] [PYTEST OPTION …]
 
 `killed` runs benchmarks/test_matrix.py with `-n auto`, kills a worker when half of the tests have measured, and
-continues the run; `speed` runs a matrix of equal PyTorch items on one worker and on all; `waiting` starts a second run
-on the GPU that a first one holds. Options of pytest's take the place of the matrix's own. Writes DIR/lanes.json as
+continues the run; `speed` runs benchmarks/test_equal.py on one worker and on all; `waiting` starts a second run
+on the GPU that a first one holds. Options of pytest's take the place of our own. Writes DIR/lanes.json as
 values come; `benchmarks/evidence.py` makes the table.
 """
 
@@ -43,15 +43,14 @@ MATRIX = [
     "--lem-seed=5",
     *SHORT,
 ]
-EQUAL = ["--lem-backend=pytorch", "--lem-batch=1,8", "--lem-cycles=2", *SHORT]
 ALONE = ["--lem-backend=pytorch", "--lem-precision=bfloat16", "--lem-batch=8", *SHORT]
 LIMIT_S = 900.0
 NS = 1e9
 
 
-def pytest_run(results: Path, *options: str) -> list[str]:
+def pytest_run(results: Path, *options: str, tests: str = "test_matrix.py") -> list[str]:
     """The command of one run."""
-    base = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "benchmarks/test_matrix.py"]
+    base = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", f"benchmarks/{tests}"]
     return [*base, f"--lem-results={results}", *options]
 
 
@@ -137,13 +136,13 @@ def _planned(command: Sequence[str]) -> int:
 
 
 def speed(results: Results, folder: Path, options: Sequence[str]) -> None:
-    """The same matrix of equal items on one worker and on all."""
+    """The same items of equal length on one worker and on all."""
     rows = results.data["speed"] = []
     for name in ("1", "auto"):
         place = folder / name
         began = time.monotonic()
         with (folder.parent / f"speed-{name}.log").open("wb") as log:
-            command = pytest_run(place, "-n", name, *(options or EQUAL))
+            command = pytest_run(place, "-n", name, *(options or ["--lem-cycles=2"]), tests="test_equal.py")
             done = subprocess.run(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, check=False)
         found = measured(place)
         seconds = time.monotonic() - began
