@@ -4,9 +4,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 RESULTS ?= .lem
-# Tests mostly wait for processes that they start: three keep two cores busy. 0 runs them one by one: for --pdb, and where
-# tests share a GPU.
-WORKERS ?= 3
+# Tests mostly wait for processes that they start. 0 runs them one by one: for --pdb, and where tests share a GPU.
+WORKERS ?= 2
 EXTRAS := pytorch,quantization,checkpoints,flops,carbon,xdist,schedule,test,lint,build
 
 PYTEST := $(BIN)/pytest -n $(WORKERS) --dist worksteal
