@@ -31,7 +31,7 @@ help:
 	@echo "make screenshots  take those of the HTML report in docs/ anew"
 
 # Those that compare engines or GPUs want more than any machine has: their own first lines say how to run them.
-LARGE := engines equal factors launches parallel traffic search phases
+LARGE := engines factors launches parallel traffic search phases
 bench: $(READY)
 	$(BIN)/pytest benchmarks $(LARGE:%=--ignore=benchmarks/test_%.py) --lem-quick --lem-max-seconds=10 --lem-results=$(RESULTS) $(ARGS)
 

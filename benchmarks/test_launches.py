@@ -11,7 +11,6 @@ import pytest
 
 @pytest.mark.lem(
     model="synthetic:llama-3.2-1b",
-    precision="bfloat16",
     batch=64,
     prompt_tokens=1024,
     output_tokens=4,

@@ -86,7 +86,7 @@ def gpus(options: Mapping[str, Any]) -> int:
 
 
 def refuses(options: Mapping[str, Any], workload: WorkloadSpec) -> tuple[str, str] | None:
-    """Which field cannot be asked, and why: only a served engine takes requests one by one, and draws are its own."""
+    """Which field cannot be asked, and why: draws of transformers, and requests over time unless it is served."""
     if field := of_transformers(workload.decoding):
         return f"decoding.{field}", "vLLM does not have it; leave it out, or take top_p or min_p"
     if workload.arriving is None or options.get("served"):
