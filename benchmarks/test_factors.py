@@ -3,7 +3,8 @@
     pytest benchmarks/test_factors.py --lem-model=synthetic:llama-3.2-1b
 
 Wants an NVIDIA GPU of compute capability 8.9 or newer, and `pip install "pytest-lem[pytorch,quantization]"`; twelve
-rows a model, about half an hour each, and three attention kernels of other packages.
+rows a model and three attention kernels of other packages, half an hour a model, or a quarter of an hour with
+`--lem-rounds=5 --lem-round-seconds=1.5`.
 `--lem-model=synthetic:llama-3.2-1b,synthetic:llama-3.1-8b` measures both. A row that the machine cannot run fails with
 what is missing, the others go on. As evidence, which `make evidence` makes a table of:
 
@@ -14,7 +15,7 @@ what is missing, the others go on. As evidence, which `make evidence` makes a ta
 import pytest
 
 WORK = {"backend": "pytorch", "model": "synthetic:tiny", "precision": "bfloat16"}
-WORK |= {"batch": 8, "prompt_tokens": 256, "output_tokens": 128}
+WORK |= {"batch": 8, "prompt_tokens": 256, "output_tokens": 64, "warmup_seconds": 8.0}
 STATIC = {"cache_implementation": "static"}
 FACTORS = [
     {},
