@@ -59,6 +59,15 @@ def test_an_engine_that_cannot_load_is_an_error_with_its_log(project):
     result.stdout.fnmatch_lines(["*fake engine: about to exit at load*"])
 
 
+def test_what_an_engine_refuses_is_its_line_without_a_log_of_what_its_libraries_said(project):
+    project.write(misbehaving("refuse", "load"))
+    result = project.run()
+    result.assert_outcomes(errors=1, passed=1)
+    result.stdout.fnmatch_lines(["engine 'fake': the fake engine does not do that"])
+    result.stdout.no_fnmatch_line("*about to refuse at load*")
+    result.stdout.no_fnmatch_line("*log ends*")
+
+
 def test_ctrl_c_keeps_what_was_measured(project):
     project.write(
         TEST.replace(

@@ -44,8 +44,8 @@ def one_line(item: pytest.Item | None = None) -> Iterator[None]:
 
 
 def told(error: LemError) -> str:
-    """The error's line, and the tail of the engine's log where there is one."""
-    tail = error.log_tail if isinstance(error, EngineError) else ""
+    """The error's line, and the tail of the engine's log where there is one and more than a refusal to explain."""
+    tail = error.log_tail if isinstance(error, EngineError) and error.kind != "usage" else ""
     return f"{error}\n--- the engine's log ends ---\n{tail}" if tail else str(error)
 
 
