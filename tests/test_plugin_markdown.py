@@ -52,12 +52,15 @@ def test_the_last_line_is_the_same_in_every_summary(project):
     assert last in (project.pytester.path / "out.html").read_text()
 
 
-def test_a_page_that_cannot_be_written_takes_no_summary_away(project):
+def test_a_page_that_cannot_be_written_takes_no_summary_no_comment_and_no_baseline_away(project):
     project.write()
-    result = project.run(f"--lem-html={'a' * 250}.html")  # no room for the temporary name beside it
+    long = "a" * 250  # no room for the temporary name beside it
+    result = project.run(f"--lem-html={long}.html", "--lem-markdown=out.md", f"--lem-comment={long}", "--lem-save=main")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    result.stdout.fnmatch_lines(["lem: cannot write *.html: *", "test_decode*b8*", "report: *report.json", "cheapest*"])
+    result.stdout.fnmatch_lines(["lem: cannot write *.html: *", "lem: cannot write *aaa: *"])
+    result.stdout.fnmatch_lines(["test_decode*b8*", "saved to baseline main", "report: *", "summary: out.md", "cheapest*"])
     result.stdout.no_fnmatch_line("page: *")
+    assert len(rows(summary(project))) == 3
 
 
 def test_what_missed_its_limit_stands_in_the_summary(project):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -43,23 +42,36 @@ def finished_report(config: pytest.Config, folder: Path, outcomes: dict[str, str
     return report
 
 
-def write_copies(config: pytest.Config, report: Report) -> Iterator[str]:
-    """Write what `--lem-json`, `--lem-html` and `--lem-markdown` ask for; a line each for people. Raises StoreError."""
+def write_json(config: pytest.Config, report: Report) -> None:
+    """Write the copy of `report.json` that `--lem-json` asks for. Raises StoreError."""
     copy = options.value(config, "json")
     if copy:
         save_report(report, Path(config.invocation_params.dir, copy))
+
+
+def write_page(config: pytest.Config, report: Report) -> str | None:
+    """Write the page that `--lem-html` asks for; a line for people. Raises StoreError."""
     page = options.value(config, "html")
-    if page:
-        from pytest_lem.render.html.page import report_page
+    if not page:
+        return None
+    from pytest_lem.render.html.page import report_page
 
-        write_atomic(Path(config.invocation_params.dir, page), report_page([report]))
-        yield f"page: {page}"
+    write_atomic(Path(config.invocation_params.dir, page), report_page([report]))
+    return f"page: {page}"
+
+
+def write_summary(config: pytest.Config, report: Report) -> str | None:
+    """Write the summary that `--lem-markdown` asks for; a line for people. Raises StoreError and UsageError."""
     said = options.value(config, "markdown")
-    if said:
-        from pytest_lem.plugin.accepting import summary_of
+    if not said:
+        return None
+    from pytest_lem.plugin.accepting import summary_of
 
-        write_atomic(Path(config.invocation_params.dir, said), summary_of(config, report))
-        yield f"summary: {said}"
+    write_atomic(Path(config.invocation_params.dir, said), summary_of(config, report))
+    return f"summary: {said}"
+
+
+COPIERS = (write_json, write_page, write_summary)
 
 
 def _reason(test: str, outcomes: dict[str, str]) -> str | None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Generator, Sequence
-from contextlib import suppress
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +32,7 @@ from pytest_lem.store.names import RUN_VARIABLE, new_name
 
 if TYPE_CHECKING:
     from pytest_lem.plugin.session import LemSession
+    from pytest_lem.store.report import Report
 
 _CYCLE = re.compile(r"-c\d+\](?:@.*)?$")
 """The end of an experiment's id, and xdist's group behind it."""
@@ -185,26 +186,41 @@ class Lifecycle:
         return known or given or new_name(datetime.now(UTC))
 
     def _write(self, session: pytest.Session, folder: Path) -> None:
-        from pytest_lem.plugin.ending import finished_report, write_copies
+        from pytest_lem.plugin.ending import COPIERS, finished_report
         from pytest_lem.store.timelines import pack_left
 
-        try:
-            # Kept before its copies are made: what was measured is told also where one of them cannot be written.
+        with self._failing(session):
+            # Kept before its copies are made, and each by itself: one that cannot be written takes no other away.
             report = self.config.stash[REPORT] = finished_report(self.config, folder, self._outcomes)
-            for line in write_copies(self.config, report):
-                self.config.stash[COPIES] = [*self.config.stash.get(COPIES, []), line]
-            if options.value(self.config, "save") or options.value(self.config, "comment"):
-                from pytest_lem.plugin.accepting import save, write_comment
-
-                write_comment(self.config, report)
-                self.config.stash[SAVED] = save(self.config, report)
-        except LemError as error:
-            self._say(str(error))
-            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+            for write in COPIERS:
+                with self._failing(session):
+                    line = write(self.config, report)
+                    self.config.stash[COPIES] = [*self.config.stash.get(COPIES, []), *([line] if line else [])]
+            self._accept(session, report)
         try:
             pack_left(folder)  # of a worker that was killed, too
         except LemError as error:  # the run itself is whole
             self._say(str(error))
+
+    def _accept(self, session: pytest.Session, report: Report) -> None:
+        """What `--lem-comment` and `--lem-save` ask for."""
+        if not (options.value(self.config, "save") or options.value(self.config, "comment")):
+            return
+        from pytest_lem.plugin.accepting import save, write_comment
+
+        with self._failing(session):
+            write_comment(self.config, report)
+        with self._failing(session):
+            self.config.stash[SAVED] = save(self.config, report)
+
+    @contextmanager
+    def _failing(self, session: pytest.Session) -> Iterator[None]:
+        """Tell an error of ours, and fail the run for it."""
+        try:
+            yield
+        except LemError as error:
+            self._say(str(error))
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def _say(self, line: str) -> None:
         reporter: Any = self.config.pluginmanager.getplugin("terminalreporter")
