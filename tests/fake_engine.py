@@ -27,6 +27,7 @@ installed third-party distribution. Options:
 `tokenizer`         texts can be given; one token a word
 `gpus`              how many GPUs it takes (default 1)
 `ranks`             how many processes share it (default 1); they do not talk to each other
+`own_gpu`           each rank sees the GPU of its number alone, and logs what it saw when it was imported
 `fault_rank`        the rank that misbehaves (default 0)
 """
 
@@ -40,6 +41,7 @@ import sys
 import time
 
 VOCABULARY = 1000
+SEEN = os.environ.get("CUDA_VISIBLE_DEVICES")
 
 
 class Adapter:
@@ -49,6 +51,8 @@ class Adapter:
         self.runs, self.rank = 0, request.get("rank", 0)
         progress("loading nothing")
         say(f"loading {request['model']}")
+        if self.options.get("own_gpu"):
+            say(f"sees {SEEN}")
         self.misbehave("load")
         time.sleep(self.options.get("load_seconds", 0))
         ours = ("pytest_lem", "pydantic", "pytest")
@@ -293,11 +297,13 @@ def install(folder):
         "    'unnamed_times': (bool, False), 'queue_times': (bool, False),\n"
         "    'gpus': (int, 1), 'prompt_seconds': (float, 0.0), 'crowd_seconds': (float, 0.0), 'slots': (int, 0),\n"
         "    'ledger': (str | None, None), 'prompt_joules': (float, 0.0), 'token_joules': (float, 0.0),\n"
-        "    'dispatch_seconds': (float, 0.0), 'traffic': (bool, False), 'ranks': (int, 1), 'fault_rank': (int, 0)})\n"
+        "    'dispatch_seconds': (float, 0.0), 'traffic': (bool, False), 'ranks': (int, 1), 'fault_rank': (int, 0),\n"
+        "    'own_gpu': (bool, False)})\n"
         "def refuses(options, workload):\n"
         "    return None if options.get('traffic') else one_batch(options, workload)\n"
         f"ENTRY = EngineEntry('fake', Path({__file__!r}), Options, needs='pip install lem-fake',\n"
         "    gpus=lambda options: options.get('gpus', 1), ranks=lambda options: options.get('ranks', 1),\n"
+        "    own_gpu=lambda options: options.get('own_gpu', False),\n"
         "    refuses=refuses)\n"
     )
     return folder

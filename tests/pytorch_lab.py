@@ -537,19 +537,19 @@ def offloaded(folder):
 
 
 def device_of(gpus, visible, rank=0, **options):
-    """The device that a rank takes where torch sees so many, and what is visible to it."""
+    """The device that a rank takes where torch sees so many."""
     ranks = options.get("data_parallel_size") or options.get("tensor_parallel_size") or 1
     asked = {**request(**options), "device": "cuda", "gpus": gpus, "rank": rank, "ranks": ranks}
+    asked["own_gpu"] = "data_parallel_size" in options
     seen = (
         patch.object(torch.version, "cuda", "13.0"),
         patch.object(torch.cuda, "is_available", lambda: True),
         patch.object(torch.cuda, "device_count", lambda: visible),
-        patch.dict(os.environ, {"CUDA_VISIBLE_DEVICES": ",".join(gpus)}),
     )
     with ExitStack() as stack:
         for each in seen:
             stack.enter_context(each)
-        return [str(pytorch_model.find_device(asked)), os.environ["CUDA_VISIBLE_DEVICES"]]
+        return str(pytorch_model.find_device(asked))
 
 
 def other_weights(model, observed):

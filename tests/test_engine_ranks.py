@@ -9,11 +9,12 @@ import time
 import fake_engine
 import psutil
 import pytest
-from engine_starts import fake, is_gone, killed_in_the_end, run_once
+from engine_starts import fake, is_gone, killed_in_the_end, run_once, spec
 from test_engine_orphans import session, start_parent, wait_gone
 
 from pytest_lem.engines import process
 from pytest_lem.engines.child import ranks, resident
+from pytest_lem.engines.host import Engine
 from pytest_lem.engines.observed import check_observed, check_ranks
 from pytest_lem.engines.protocol import RunReply
 from pytest_lem.model.errors import EngineError
@@ -66,6 +67,14 @@ def test_each_rank_is_told_apart_in_the_log(tmp_path):
     lines = (tmp_path / "engine.log").read_text().splitlines()
     said = "fake engine: loading synthetic:tiny"
     assert sorted(lines) == sorted([said, f"[rank 1] {said}", f"[rank 2] {said}"])
+
+
+def test_a_rank_with_a_gpu_of_its_own_sees_no_other_before_its_libraries_look(tmp_path):
+    log = tmp_path / "engine.log"
+    asked = spec(options={"ranks": 2, "gpus": 2, "own_gpu": True})
+    Engine.start(asked, gpus=("GPU-b", "GPU-a"), log_path=log).stop()
+    seen = [line for line in log.read_text().splitlines() if " sees " in line]
+    assert sorted(seen) == ["[rank 1] fake engine: sees GPU-a", "fake engine: sees GPU-b"]
 
 
 @pytest.mark.parametrize("step", ["load", "prepare", "run"])

@@ -235,6 +235,13 @@ def test_each_replica_gets_a_gpu():
     assert str(caught.value).startswith("pytorch needs 3 GPU(s), 2 visible here ")
 
 
+def test_replicas_alone_are_shown_a_gpu_each():
+    shown = registry.entry("pytorch").own_gpu
+    assert shown({"data_parallel_size": 2})
+    assert not shown({"tensor_parallel_size": 2})
+    assert not shown({"data_parallel_size": 1})
+
+
 def test_one_request_for_two_replicas_is_refused():
     for workload, field in ((WorkloadSpec(batch=1), "batch"), (WorkloadSpec(batch=8, requests=1), "requests")):
         with pytest.raises(UsageError) as caught:

@@ -23,6 +23,11 @@ def one_rank(_options: Mapping[str, Any]) -> int:
     return 1
 
 
+def shown_all(_options: Mapping[str, Any]) -> bool:
+    """Of an engine whose ranks see the GPUs of each other."""
+    return False
+
+
 def unremarkable(_options: Mapping[str, Any], _work: Work) -> str | None:
     """Of an engine that does all of a work as it is handed over."""
     return None
@@ -74,7 +79,8 @@ class EngineEntry:
     for), `refuses` which field of a workload cannot be asked with them, and why (None: it can be). `positions` is how
     many tokens a request and its answer have room for, by the options and the model's `config.json` (empty where it
     does not lie here); None where only the running engine knows. `ranks` is how many copies of the child, each with the
-    adapter, share the engine, `misfits` why the model cannot be split among them (None: it can), both told by the same.
+    adapter, share the engine, `misfits` why the model cannot be split among them (None: it can), both told by the same,
+    and `own_gpu` whether each of them sees the GPU of its number alone.
     `remarks` is what a reader has to know of how a work is done with the options (None: nothing). `builds` tells
     whether a start with the options may build an engine: its adapter observes `build` then, with `start_ns` (monotonic)
     and `seconds`, and meters watch the start. `continuous`: it batches continuously whatever comes, so that a batching
@@ -94,6 +100,7 @@ class EngineEntry:
     positions: Callable[[Mapping[str, Any], Mapping[str, Any]], int | None] = not_told
     ranks: Callable[[Mapping[str, Any]], int] = one_rank
     misfits: Callable[[Mapping[str, Any], Mapping[str, Any]], str | None] = fits
+    own_gpu: Callable[[Mapping[str, Any]], bool] = shown_all
     remarks: Callable[[Mapping[str, Any], Work], str | None] = unremarkable
     builds: Callable[[Mapping[str, Any]], bool] = nothing_built
     continuous: bool = False

@@ -95,7 +95,7 @@ class Engine:
         engine = cls(spec, used, process, on_progress)
         engine._start_seconds = start_timeout
         request = {**spec.model_dump(), **source.as_request(), "device": device, "gpus": used}
-        request["ranks"] = entry.ranks(spec.options)
+        request |= {"ranks": entry.ranks(spec.options), "own_gpu": bool(used) and entry.own_gpu(spec.options)}
         try:
             engine._load(request, began + start_timeout)
             process.remember()

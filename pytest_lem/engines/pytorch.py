@@ -198,6 +198,11 @@ def ranks(options: Mapping[str, Any]) -> int:
     return math.prod(sizes(options)) * replicas(options)
 
 
+def own_gpu(options: Mapping[str, Any]) -> bool:
+    """A replica's: nothing of it comes to lie on the GPU of another."""
+    return replicas(options) > 1
+
+
 def gpus(options: Mapping[str, Any]) -> int | None:
     """One a rank; with a `device_map` those that it names, or as many as are asked for (None)."""
     placed = options.get("device_map")
@@ -273,6 +278,7 @@ ENTRY = EngineEntry(
     precisions=("float32", "float16", "bfloat16"),
     gpus=gpus,
     ranks=ranks,
+    own_gpu=own_gpu,
     remarks=remarks,
     misfits=misfit,
     refuses=refuses,

@@ -105,6 +105,9 @@ class Session:
 
     def _load(self, request: dict[str, Any]) -> dict[str, Any]:
         number = request["id"]
+        if request.get("own_gpu"):
+            # Before anything is imported: what asks for GPUs as it is (torchao does) fixes which there are.
+            os.environ["CUDA_VISIBLE_DEVICES"] = request["gpus"][request["rank"]]
         self._adapter = load_adapter(self._adapter_file)
         observed = self._adapter.load(
             request, lambda text: self._wire.send({"type": "progress", "id": number, "text": text})

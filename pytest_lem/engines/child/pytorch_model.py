@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +15,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 from .faults import Refused
 from .pytorch_parallel import Make, split, spread
 from .pytorch_quantization import quantization_config
-from .pytorch_split import is_split, replicas
+from .pytorch_split import is_split
 
 PREFIX = "synthetic:"
 SYNTHETIC = Path(__file__).parents[1] / "synthetic"
@@ -29,10 +28,7 @@ def find_device(request: dict[str, Any]) -> torch.device:
     """
     if request["device"] == "cpu":
         return torch.device("cpu")
-    alone = replicas(request["options"]) == len(request["gpus"]) > 1
-    if alone:
-        # Before torch looks at any: nothing of a replica comes to lie on the GPU of another.
-        os.environ["CUDA_VISIBLE_DEVICES"] = request["gpus"][request["rank"]]
+    alone = request.get("own_gpu", False)
     asked = f"device 'cuda' was asked for, but torch {torch.__version__} of {sys.executable}"
     if torch.version.cuda is None and torch.version.hip is None:
         raise Refused(f"{asked} is built without CUDA; install a CUDA build of torch, or ask for device 'cpu'")
