@@ -3,7 +3,7 @@
     python benchmarks/campaigns/lanes.py --out DIR [--only killed|speed|waiting] [PYTEST OPTION …]
 
 `killed` runs benchmarks/test_matrix.py with `-n auto`, kills a worker when half of the tests have measured, and
-continues the run; `speed` runs launches of equal length (benchmarks/test_launches.py) on one worker and on all;
+continues the run; `speed` runs items of equal length (benchmarks/campaigns/equal.py) on one worker and on all;
 `waiting` starts a second run on the GPU that a first one holds. Options of pytest's take the place of our own. Writes
 DIR/lanes.json as values come; `benchmarks/evidence.py` makes the table.
 """
@@ -42,14 +42,6 @@ MATRIX = [
     "--lem-order=shuffled",
     "--lem-seed=5",
     *SHORT,
-]
-# Bound by the GPU, and as long as their rounds: warming up until steady takes longer the less even a host is.
-EQUAL = [
-    "--lem-backend=pytorch",
-    "--lem-precision=bfloat16,float16",
-    "--lem-cycles=2",
-    "--lem-rounds=15",
-    "--lem-round-seconds=4",
 ]
 ALONE = ["--lem-backend=pytorch", "--lem-precision=bfloat16", "--lem-batch=8", *SHORT]
 LIMIT_S = 900.0
@@ -150,7 +142,7 @@ def speed(results: Results, folder: Path, options: Sequence[str]) -> None:
         place = folder / name
         began = time.monotonic()
         with (folder.parent / f"speed-{name}.log").open("wb") as log:
-            command = pytest_run(place, "-n", name, *(options or EQUAL), tests="test_launches.py")
+            command = pytest_run(place, "-n", name, *options, tests="campaigns/equal.py")
             done = subprocess.run(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, check=False)
         found = measured(place)
         seconds = time.monotonic() - began
