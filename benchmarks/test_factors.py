@@ -2,9 +2,10 @@
 
     pytest benchmarks/test_factors.py --lem-model=synthetic:llama-3.2-1b
 
-Wants an NVIDIA GPU of compute capability 8.9 or newer, and `pip install "pytest-lem[pytorch,quantization]"`; twelve
+Wants an NVIDIA GPU of compute capability 8.9 or newer, and `pip install "pytest-lem[pytorch,quantization]"`; thirteen
 rows a model and three attention kernels of other packages, half an hour a model, or a quarter of an hour with
-`--lem-rounds=5 --lem-round-seconds=1.5`.
+`--lem-rounds=5 --lem-round-seconds=1.5`, or half of either with `-n auto` on two GPUs. The row of sdpa is the base over
+again, and stands where a second lane begins: it tells how far two rows of one setting, or two boards, lie apart.
 `--lem-model=synthetic:llama-3.2-1b,synthetic:llama-3.1-8b` measures both. A row that the machine cannot run fails with
 what is missing, the others go on. As evidence, which `make evidence` makes a table of:
 
@@ -25,6 +26,7 @@ FACTORS = [
     {"pytorch": {"quantization": "8bit"}},
     {"pytorch": {"quantization": "4bit"}},
     {"pytorch": {"quantization": "int8_weight_only"}},
+    {"pytorch": {"attention_implementation": "sdpa"}},  # what the base runs, in the second lane where there are two
     {"pytorch": {"attention_implementation": "eager"}},
     {"pytorch": {"attention_implementation": "flex_attention"}},
     {"pytorch": {"torch_compile": True}},

@@ -22,7 +22,8 @@ import pytest
     precision="bfloat16",
     batch=[1, 32],
     prompt_tokens=256,
-    output_tokens=128,
+    output_tokens=64,
+    warmup_seconds=8.0,
     experiments=[
         {"backend": "vllm", "vllm": [{"max_model_len": 2048}, {"max_model_len": 2048, "tensor_parallel_size": 2}]},
         {"backend": "pytorch", "pytorch": [{}, {"tensor_parallel_size": 2}, {"pipeline_parallel_size": 2}]},
