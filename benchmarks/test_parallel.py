@@ -6,8 +6,9 @@
 Needs two GPUs; with fewer all but the first of an engine's settings fail and say so. PyTorch has nine rows: one GPU,
 tensor parallel, pipeline parallel, and layers that one process places on both (`device_map`), at batch 1 and 32 each;
 two replicas at batch 32, 16 requests each, as one request is nothing to share. vLLM has four. A row takes a minute or
-two once its engine has started (of an 8B shape: half a minute, of vLLM a minute and a half), so that PyTorch takes a
-quarter of an hour and vLLM ten minutes; `--lem-quick` takes a third of it. `--collect-only` guesses how long.
+two once its engine has started (of an 8B shape: 20 s, of vLLM a minute and a half), so that PyTorch takes a quarter of
+an hour, or half of it with `--lem-rounds=5 --lem-round-seconds=1.5`, and vLLM ten minutes; `--lem-quick` takes a third
+of it. `--collect-only` guesses how long.
 
 A row's J/token are the joules of all its GPUs over the tokens of its requests, each counted once; the GPUs' own
 readings, with their intervals, are in the run's `raw/`, a file each. Pipeline stages and placed layers work one at a

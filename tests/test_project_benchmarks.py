@@ -336,7 +336,7 @@ def test_an_engines_passes_are_told_as_the_work_that_was_metered() -> None:
     assert overhead._work(work) == told
 
 
-def factor(precision: str, joules: float | None, **options: Any) -> dict[str, Any]:
+def factor(precision: str, joules: float | None, gpu: str = "", **options: Any) -> dict[str, Any]:
     values = {"joules_per_token": joules, "tokens_per_second": 200.0, "weights_bytes": 2.0**30}
     values |= {"mfu": 0.42, "roofline_memory": 0.6, "roofline_arithmetic": None, "roofline_rest": None}
     read = dict.fromkeys(factors.READ) | options
@@ -351,7 +351,7 @@ def factor(precision: str, joules: float | None, **options: Any) -> dict[str, An
             },
         },
         "metrics": {key: {"value": value, "low": None, "high": None} for key, value in values.items()},
-        "cycles": [{"rounds": [{"valid": True}, {"valid": False}]}],
+        "cycles": [{"gpus": [gpu] if gpu else [], "rounds": [{"valid": True}, {"valid": False}]}],
     }
 
 
@@ -362,12 +362,26 @@ def test_a_factors_row_stands_beside_its_base_with_what_ran() -> None:
     assert lines[0] == "- no GPU; torch 2.13."
     assert lines[3] == "- Not measured: x: no kernel"
     base, quantised, unknown = ([cell.strip() for cell in line.split("|")[1:-1]] for line in lines[-3:])
-    assert base[:8] == ["m", "base", "2", "1.000", "200", "1.000", "1", "1/2"]
-    assert quantised[1:4] == ["float16, quantization=4bit", "1", "0.500"]
-    assert quantised[8:12] == ["42 %", "60 %", "–", "–"]
-    assert quantised[12].startswith("float16; attention_implementation=None; ")
-    assert quantised[12].endswith("quantization=4bit; matmul_precision=None; 14 Linear4bit uint8")
-    assert unknown[1:4] == ["float32", "–", "–"]
+    assert base[:9] == ["m", "–", "base", "2", "1.000", "200", "1.000", "1", "1/2"]
+    assert quantised[2:5] == ["float16, quantization=4bit", "1", "0.500"]
+    assert quantised[9:13] == ["42 %", "60 %", "–", "–"]
+    assert quantised[13].startswith("float16; attention_implementation=None; ")
+    assert quantised[13].endswith("quantization=4bit; matmul_precision=None; 14 Linear4bit uint8")
+    assert unknown[2:5] == ["float32", "–", "–"]
+
+
+def test_a_factor_of_the_second_lane_is_held_against_the_base_of_its_own_gpu() -> None:
+    again = {"attention_implementation": "sdpa"}
+    first = [factor("bfloat16", 2.0, "GPU-aaaaaaaa-1"), factor("float32", 5.0, "GPU-aaaaaaaa-1")]
+    second = [factor("bfloat16", 1.6, "GPU-bbbbbbbb-2", **again), factor("float32", 4.8, "GPU-bbbbbbbb-2")]
+    one_lane = [factor("bfloat16", 1.0, "GPU-cccccccc-3", **again), factor("bfloat16", 2.0, "GPU-cccccccc-3")]
+    report = {"measurements": [*first, *second, *one_lane], "environment": {"gpus": []}, "missing": []}
+    rows = [line.split("|") for line in factors.render({"report": report}).splitlines()[-6:]]
+    assert [(row[2].strip(), row[5].strip()) for row in rows] == [
+        *(("aaaaaaaa", "1.000"), ("aaaaaaaa", "2.500")),
+        *(("bbbbbbbb", "1.000"), ("bbbbbbbb", "3.000")),
+        *(("cccccccc", "0.500"), ("cccccccc", "1.000")),
+    ]
 
 
 @pytest.mark.slow
@@ -532,11 +546,13 @@ def test_lanes_are_told_with_what_was_measured_twice_and_what_two_gain() -> None
     then |= {"experiments": 1, "cycles": 2}
     speed = [{"n": n, "workers": w, "gpus": ["GPU-a"] * w, "exit": 0, "cycles": 8} for n, w in (("1", 1), ("auto", 2))]
     speed = [{**each, "seconds": s, "cycles_per_hour": 28_800 / s} for each, s in zip(speed, (200, 104), strict=True)]
+    speed[1]["measured"] = [row]
     told = lanes.render({"gpus": [], "errors": [], "killed": {"first": first, "resumed": then}, "speed": speed})
     assert "one of them killed after 1 had measured; exit 1, 1 measured in 60 s" in told
     assert "1 experiments with 2 cycles in the report, complete, 0 missing; measured twice: pytorch-bf16-b1-c0." in told
     assert "| pytorch-bf16-b1-c0 | gw0 | GPU-aaaabbbb | 7 | 5.0 | 20.0 | rounds |" in told
     assert "2 workers measure ×1.92 as many cycles an hour as one." in told
+    assert "| auto | pytorch-bf16-b1-c0 | GPU-aaaabbbb | 7 | 5.0 | 20.0 |" in told
 
 
 def test_a_second_run_on_a_held_gpu_is_told_with_what_it_said_and_that_it_began_after_the_first() -> None:

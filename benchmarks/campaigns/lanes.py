@@ -149,8 +149,8 @@ def speed(results: Results, folder: Path, options: Sequence[str]) -> None:
         gpus = sorted({gpu for each in found for gpu in each["gpus"]})
         used = len({each["worker"] for each in found})
         rows.append({"n": name, "workers": used, "gpus": gpus, "exit": done.returncode, "cycles": len(found)})
-        rows[-1] |= {"seconds": seconds, "cycles_per_hour": 3600 * len(found) / seconds}
-        results.log(f"-n {name}: {rows[-1]}")
+        rows[-1] |= {"seconds": seconds, "cycles_per_hour": 3600 * len(found) / seconds, "measured": found}
+        results.log(f"-n {name}: {used} worker(s), {len(found)} cycles in {seconds:.0f} s, exit {done.returncode}")
         results.write()
 
 
@@ -213,9 +213,21 @@ def render(data: Json) -> str:
                 ],
             ),
         ]
+        lines += _items(data["speed"])
     if "waiting" in data:
         lines += ["", *_waiting_lines(data["waiting"])]
     return "\n".join(lines)
+
+
+def _items(runs: Sequence[Json]) -> list[str]:
+    """What each item took in each run, where the run kept it."""
+    items = [(run["n"], each) for run in runs for each in run.get("measured", ())]
+    rows = [
+        [name, each["test"], ", ".join(gpu[:12] for gpu in each["gpus"]) or "–", each["launch"]]
+        + [f"{each[key]:.1f}" for key in ("load_s", "seconds")]
+        for name, each in items
+    ]
+    return ["", table(["`-n`", "test", "GPU", "engine's process", "load s", "s"], rows)] if rows else []
 
 
 def _waiting_lines(data: Json) -> list[str]:

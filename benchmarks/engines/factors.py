@@ -1,6 +1,7 @@
 """One factor at a time, as evidence: each row beside the base that it differs from, and what was observed to run.
 
-The report is one of `pytest benchmarks/test_factors.py`, kept by `benchmarks/engines/keep.py`.
+The report is one of `pytest benchmarks/test_factors.py`, kept by `benchmarks/engines/keep.py`. Of a run in lanes each
+GPU has a base of its own, so that no row is held against another board.
 """
 
 from __future__ import annotations
@@ -11,7 +12,19 @@ from benchmarks.figures import percent, table
 
 Json = dict[str, Any]
 BASE = "base"
-HEAD = ["model", "factor", "J/output token (95 % interval)", "× base", "tok/s", "× base", "weights GiB", "rounds"]
+AGAIN = "attention_implementation=sdpa"
+"""The base over again, as a second lane has it: what is asked for by name is what the base takes by itself."""
+HEAD = [
+    "model",
+    "GPU",
+    "factor",
+    "J/output token (95 % interval)",
+    "× base",
+    "tok/s",
+    "× base",
+    "weights GiB",
+    "rounds",
+]
 HEAD += ["MFU", "step: bytes", "step: FLOPs", "step: neither", "observed"]
 SHARES = ("mfu", "roofline_memory", "roofline_arithmetic", "roofline_rest")
 READ = ("attention_implementation", "cache_implementation", "torch_compile", "quantization", "matmul_precision")
@@ -26,13 +39,14 @@ def render(data: Json) -> str:
     told = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
     lines = [
         f"- {gpus or 'no GPU'}; {told or 'nothing was measured'}.",
-        "- The base of a model is its row in bfloat16 without options.",
+        "- The base of a model is its row in bfloat16 without options; on a GPU that has none, the row that names the "
+        "base's own attention, sdpa.",
         "- MFU: FLOP/s of the work against the published dense peak. Of a step of decode: what its bytes take at the "
         "published bandwidth, its FLOPs at that peak, and neither; – where no peak is known.",
         *(f"- Not measured: {each}" for each in report["missing"]),
     ]
-    bases = {_model(each): each for each in measured if _factor(each) == BASE}
-    return "\n".join([*lines, "", table(HEAD, [_row(each, bases.get(_model(each))) for each in measured])])
+    bases = {_place(each): each for name in (AGAIN, BASE) for each in measured if _factor(each) == name}
+    return "\n".join([*lines, "", table(HEAD, [_row(each, bases.get(_place(each))) for each in measured])])
 
 
 def _row(measurement: Json, base: Json | None) -> list[str]:
@@ -42,6 +56,7 @@ def _row(measurement: Json, base: Json | None) -> list[str]:
     rounds = [round_ for cycle in measurement["cycles"] for round_ in cycle["rounds"]]
     return [
         _model(measurement),
+        _place(measurement)[1][4:12] or "–",
         _factor(measurement),
         _number(joules["value"]) + interval,
         _ratio(measurement, base, "joules_per_token"),
@@ -56,6 +71,11 @@ def _row(measurement: Json, base: Json | None) -> list[str]:
 
 def _model(measurement: Json) -> str:
     return str(measurement["engine"]["requested"]["model"])
+
+
+def _place(measurement: Json) -> tuple[str, str]:
+    """The model, and the GPU that it was measured on (UUID; empty without any)."""
+    return _model(measurement), next((gpu for cycle in measurement["cycles"] for gpu in cycle["gpus"]), "")
 
 
 def _factor(measurement: Json) -> str:
