@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_lem.campaign.order import ORDERS, ordered, williams
+from pytest_lem.campaign.plan import Step, plan
 from pytest_lem.model.errors import UsageError
 
 MATRIX = [(engine, cycle) for engine in "ABC" for _ in range(2) for cycle in (0, 1)]  # two batches, two cycles
@@ -83,6 +84,12 @@ def test_every_order_runs_every_item_once_and_starts_one_engine_a_launch(items, 
 def test_no_order_at_all_starts_fewer_engines_than_grouped(items):
     fewest = min(starts(order) for order in permutations(items))
     assert starts(in_order(items, "grouped")) == fewest
+
+
+@given(few, st.sampled_from(ORDERS))
+def test_the_plan_tells_the_fewest_starts_that_any_order_could_do_with(items, order):
+    steps = [Step(launch[0], launch, 1.0) for launch in in_order(items, order)]
+    assert plan(steps).starts == min(starts(each) for each in permutations(items))
 
 
 @pytest.mark.parametrize("order", ["grouped", "interleaved"])

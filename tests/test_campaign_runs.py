@@ -122,6 +122,12 @@ def test_a_campaign_that_ends_anywhere_and_goes_on_has_measured_everything_once(
     ended_and_continued(labs(matrix), data.draw(endings(matrix)))
 
 
+@pytest.mark.parametrize("order", ORDERS)
+def test_a_run_in_any_order_that_ends_in_its_midst_goes_on_to_have_measured_everything_once(labs, order):
+    matrix = Matrix(precisions=("bf16", "fp16"), batches=(1,), cycles=2, order=order)
+    ended_and_continued(labs(matrix), Fault("window", 5))
+
+
 @pytest.mark.slow
 @drawn(examples=5)
 @given(data=st.data())
@@ -241,7 +247,9 @@ def test_every_point_of_an_items_life_may_be_the_last_of_a_worker_or_of_all(labs
 def test_any_campaign_of_workers_that_ends_anywhere_and_goes_on_has_measured_everything_once(labs, data):
     lab = labs(data.draw(matrices(most=2)))
     fault = Fault(
-        data.draw(st.sampled_from(IN_WORKERS)), 0, data.draw(st.sampled_from(["SIGKILL", "SIGINT:controller"]))
+        data.draw(st.sampled_from(IN_WORKERS)),
+        0,
+        data.draw(st.sampled_from(["SIGKILL", "SIGINT:controller", "SIGKILL:controller"])),
     )
     ended_among_workers(lab, fault, "-n2", "--lem-lanes=2", f"--dist={data.draw(st.sampled_from(MODES))}")
     go_on(lab, *data.draw(st.sampled_from([(), ("-n2", "--lem-lanes=2")])))

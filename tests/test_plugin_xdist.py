@@ -168,3 +168,23 @@ def test_auto_is_a_matter_of_ours_only_where_an_option_asks(project, monkeypatch
     assert auto_workers(project.pytester.parseconfig(*arguments)) == workers
     monkeypatch.setenv("PYTEST_XDIST_AUTO_NUM_WORKERS", "7")
     assert auto_workers(project.pytester.parseconfig(*arguments)) is None  # the user's own word counts more
+
+
+ONE_ENGINE_OF_TWO_FAILS = """
+import pytest
+
+SOUND, BROKEN = {"token_seconds": 0.001}, {"at": "load", "fault": "exit"}
+
+@pytest.mark.lem(backend="fake", fake=[BROKEN, SOUND], batch=[1, 2, 3], output_tokens=4)
+def test_decode(lem_backend, lem_workload, lem_energy):
+    lem_energy.measure(lem_backend, lem_workload)
+"""
+
+
+def test_a_lane_whose_engines_all_fail_gives_up_and_the_other_measures_on(campaign):
+    campaign.project.write(ONE_ENGINE_OF_TWO_FAILS)
+    result = campaign.run(*LANES, "--lem-max-engine-failures=1")
+    result.assert_outcomes(errors=1, skipped=2, passed=3)
+    missing = campaign.project.report()["missing"]
+    assert [": failed: " in line for line in missing] == [True, False, False]
+    assert all(": not run: an engine failed" in line for line in missing[1:])

@@ -76,9 +76,9 @@ def measured(results: Path) -> list[Json]:
 
 
 def all_measure(results: Path) -> bool:
-    """Whether every worker that has measured is within a measurement now: the one that is killed loses what it runs."""
+    """Whether every worker that has measured warms up for its next now: the one that is killed loses what it runs."""
     newest = [path.read_text().splitlines() for path in sorted(results.glob("runs/*/samples-*.jsonl"))]
-    return bool(newest) and all(lines and '"event": "round"' in lines[-1] for lines in newest)
+    return bool(newest) and all(lines and '"phase": "warmup"' in lines[-1] for lines in newest)
 
 
 def workers(pytest: subprocess.Popen[bytes]) -> list[psutil.Process]:
