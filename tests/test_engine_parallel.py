@@ -254,6 +254,25 @@ def test_three_ranks_make_the_tokens_of_one_process(tmp_path, three, way):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("way", ["tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size"])
+def test_the_last_of_three_ranks_that_is_killed_ends_the_others_with_its_log(tmp_path, monkeypatch, three, way):
+    monkeypatch.setenv("PYTHONFAULTHANDLER", "1")
+    with started(split(model=three, options={way: 3}), tmp_path) as engine:
+        pids = engine.pids()
+        engine.prepare(WorkloadSpec(batch=3, prompt_tokens=8, output_tokens=12))
+        last = engine.observed["ranks"][2]["pid"]
+        killer = threading.Timer(1.0, os.kill, (last, signal.SIGABRT))
+        killer.start()
+        with pytest.raises(EngineError) as died:
+            engine.run(100_000)
+        killer.join()
+        left = wait_gone(pids, 0)
+    assert str(died.value) == "engine 'pytorch': run failed: rank 2 died (signal SIGABRT)"
+    assert all(line.startswith("[rank 2] ") for line in died.value.log_tail.splitlines())
+    assert (len(pids), left) == (3, [])
+
+
+@pytest.mark.slow
 def test_killing_pytest_leaves_no_rank(tmp_path):
     asked = 'backend="pytorch", precision="float32"'
     program = PARENT.replace('backend="fake"', asked).replace("WorkloadSpec(output_tokens=1)", "WorkloadSpec()")

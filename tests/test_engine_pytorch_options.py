@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -564,16 +565,17 @@ def test_files_that_run_as_they_are_have_no_such_note(stored, quantised):
     [
         (
             "awq",
-            "the model's files are quantised (awq), which cannot run here: Loading an AWQ quantized model",
+            "the model's files are quantised (awq), which cannot run here (here is bitsandbytes ",
         ),
         (
             "compressed",
-            "the model's files are quantised (compressed-tensors), which cannot run here: compressed-tensors>=",
+            "the model's files are quantised (compressed-tensors), which cannot run here (here is bitsandbytes ",
         ),
     ],
 )
 def test_files_whose_package_is_not_here_are_one_line_before_a_model_is_made(stored, name, words):
     assert stored["refused"][name].startswith(f"pytorch: {words}")
+    assert re.search(r", torchao [\d.]+(, compressed-tensors [\d.]+)?\): \S+", stored["refused"][name])
     assert "\n" not in stored["refused"][name]
 
 
@@ -610,7 +612,7 @@ def test_weights_that_are_otherwise_are_seen(quantised, name, words):
         ("twice", "quantization='8bit': the model's files are quantised already (bitsandbytes); drop it"),
         (
             "gptq",
-            "the model's files are quantised (gptq), which cannot run here: Loading a GPTQ quantized model requires",
+            "the model's files are quantised (gptq), which cannot run here (here is bitsandbytes ",
         ),
         (
             "groups",

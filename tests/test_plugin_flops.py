@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import pytest
 
 FILE = """
@@ -48,3 +50,42 @@ def test_a_method_that_is_none_is_refused_at_once(project):
     project.write()
     result = project.run("--lem-flops=guess")
     result.stderr.fnmatch_lines(["ERROR: --lem-flops=guess: unknown method; known: analytic, counted, calflops"])
+
+
+REAL = """
+import pytest
+
+@pytest.mark.lem(
+    backend="pytorch", model=["synthetic:tiny", "synthetic:tiny-moe"], batch=2, prompt_tokens=16, output_tokens=4
+)
+def test_decode(lem_backend, lem_workload, lem_energy):
+    lem_energy.measure(lem_backend, lem_workload)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.torch
+def test_calflops_is_asked_first_where_that_is_asked_for_and_the_report_says_why_it_did_not_answer(project):
+    if find_spec("calflops") is None:
+        pytest.skip("calflops is not installed")
+    project.write(REAL)
+    result = project.run("--lem-flops=calflops")
+    result.assert_outcomes(passed=2)
+    dense, experts = (each["cycles"][0]["arithmetic"] for each in project.report()["measurements"])
+    assert (dense["method"], dense["notes"]) == ("calflops", [])
+    assert experts["method"] == "analytic"
+    assert experts["notes"][0].startswith("calflops says ")
+    result.stdout.fnmatch_lines(["*FLOPs are analytic: calflops says *"])
+    assert all(project.metric("flops_per_token", number)["source"] == "estimated" for number in (0, 1))
+
+
+@pytest.mark.slow
+@pytest.mark.torch
+def test_torchs_count_is_the_formulas(project):
+    project.write(REAL)
+    found = {}
+    for method in ("counted", "analytic"):
+        project.run("--lem-flops", method).assert_outcomes(passed=2)
+        found[method] = [project.metric("flops_per_token", number)["value"] for number in (0, 1)]
+        assert {each["cycles"][0]["arithmetic"]["method"] for each in project.report()["measurements"]} == {method}
+    assert found["counted"] == found["analytic"]

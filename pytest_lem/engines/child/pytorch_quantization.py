@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from .faults import Refused
 
 EXTRA = "install it with: pip install 'pytest-lem[quantization]'"
 PACKAGES = ("bitsandbytes", "torchao")
+OF_FILES = (*PACKAGES, "compressed-tensors", "gptqmodel")
 OF_PACKAGE = {"4bit": "bitsandbytes", "8bit": "bitsandbytes"}
 TORCHAO = {
     "int8_weight_only": "Int8WeightOnlyConfig",
@@ -45,9 +47,15 @@ def check_quantization(request: dict[str, Any], config: Any, device: torch.devic
 def _check_package(asked: str) -> None:
     package = OF_PACKAGE.get(asked, "torchao")
     if importlib.util.find_spec(package) is None:
-        there = [f"{name} {importlib.metadata.version(name)}" for name in PACKAGES if importlib.util.find_spec(name)]
-        told = f"here is {', '.join(there)}" if there else "no quantiser is here"
+        told = _there(PACKAGES)
         raise Refused(f"pytorch: quantization={asked!r} needs {package}, which is not installed ({told}); {EXTRA}")
+
+
+def _there(packages: Sequence[str]) -> str:
+    """Which of these are installed, in words."""
+    found = [name for name in packages if importlib.util.find_spec(name.replace("-", "_"))]
+    told = [f"{name} {importlib.metadata.version(name)}" for name in found]
+    return f"here is {', '.join(told)}" if told else "no quantiser is here"
 
 
 def _check_int4(config: Any, precision: str, device: torch.device) -> None:
@@ -95,7 +103,8 @@ def _check_stored(config: Any, asked: str | None, device: torch.device) -> None:
         quantizer.validate_environment(device_map={"": str(device)}, weights_only=True)
     except (ImportError, RuntimeError, ValueError) as fault:
         cause = " ".join(str(fault).split())
-        raise Refused(f"pytorch: the model's files are quantised ({method}), which cannot run here: {cause}") from fault
+        asked_for = f"pytorch: the model's files are quantised ({method}), which cannot run here ({_there(OF_FILES)})"
+        raise Refused(f"{asked_for}: {cause}") from fault
 
 
 def quantization_config(asked: str, precision: str) -> Any:
