@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from pydantic import ValidationError
 
 from pytest_lem.campaign.matrix import Emptied, Layers, cells, protocol
 from pytest_lem.model.errors import UsageError
@@ -34,6 +35,13 @@ def test_lists_make_one_experiment_each_grouped_by_engine():
 def test_a_batch_needs_no_new_engine():
     specs = {cell.engine for cell in made({"batch": [1, 8, 32]})}
     assert len(specs) == 1
+
+
+def test_what_an_experiment_is_cannot_be_changed_once_it_is_made():
+    (cell,) = made()
+    for spec, field in ((cell.engine, "precision"), (cell.workload, "batch")):
+        with pytest.raises(ValidationError, match="frozen"):
+            setattr(spec, field, getattr(spec, field))
 
 
 def test_the_model_is_named_in_the_id_only_where_there_are_several():

@@ -27,7 +27,7 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from benchmarks.engines.asked import boards, named
+from benchmarks.engines.asked import boards, by_uuid
 from benchmarks.figures import table
 from benchmarks.graphwork.results import Results
 
@@ -191,7 +191,7 @@ def _spans(results: Path) -> Json:
 
 def render(data: Json) -> str:
     """The evidence page's generated part."""
-    lines = [f"- {named(data['gpus'])}.", f"- Errors on the way: {'; '.join(data['errors']) or 'none'}."]
+    lines = [f"- {by_uuid(data['gpus'])}.", f"- Errors on the way: {'; '.join(data['errors']) or 'none'}."]
     if "killed" in data:
         lines += _killed_lines(data["killed"])
     if "speed" in data:

@@ -35,3 +35,8 @@ def boards(uuids: Sequence[str]) -> list[Json]:
 def named(gpus: Sequence[Json]) -> str:
     """The boards in words."""
     return ", ".join(f"{gpu['name']}, driver {gpu['driver']}" for gpu in gpus) or "no GPU"
+
+
+def by_uuid(gpus: Sequence[Json]) -> str:
+    """The boards in words, told apart."""
+    return ", ".join(f"{gpu['name']} ({gpu['uuid']}, driver {gpu['driver']})" for gpu in gpus) or "no GPU"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from benchmarks.engines.asked import by_uuid
 from benchmarks.figures import percent, table
 
 Json = dict[str, Any]
@@ -34,11 +35,10 @@ def render(data: Json) -> str:
     """`data`: {command, date, title, report}, the report as `report.json` has it."""
     report = data["report"]
     measured = report["measurements"]
-    gpus = ", ".join(f"{gpu['name']} ({gpu['uuid']}, driver {gpu['driver']})" for gpu in report["environment"]["gpus"])
     versions = measured[0]["engine"]["observed"]["versions"] if measured else {}
     told = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
     lines = [
-        f"- {gpus or 'no GPU'}; {told or 'nothing was measured'}.",
+        f"- {by_uuid(report['environment']['gpus'])}; {told or 'nothing was measured'}.",
         "- The base of a model is its row in bfloat16 without options; on a GPU that has none, the row that names the "
         "base's own attention, sdpa.",
         "- MFU: FLOP/s of the work against the published dense peak. Of a step of decode: what its bytes take at the "

@@ -10,6 +10,7 @@ from math import sqrt
 from statistics import fmean
 from typing import Any
 
+from benchmarks.engines.asked import by_uuid
 from benchmarks.engines.summary import MEASURED, round_cv, with_interval
 from benchmarks.figures import table
 from pytest_lem.stats.intervals import Interval, mean_interval, rounds_interval
@@ -21,14 +22,13 @@ SIZES = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
 def render(data: Json) -> str:
     """`data`: {command, date, title, report}, the report as `report.json` has it."""
     report = data["report"]
-    boards = [f"{gpu['name']} ({gpu['uuid']}, driver {gpu['driver']})" for gpu in report["environment"]["gpus"]]
     measured = sorted(report["measurements"], key=lambda each: (_work(each), _gpus(each)))
     alone = {_work(each): each for each in measured if _gpus(each) == 1}
     rows = [_row(each, alone.get(_work(each))) for each in measured]
     head = ["engine", "batch", "J/output token (95 % interval)", "tok/s", "TTFT ms", "TPOT ms", "round CV"]
     return "\n".join(
         [
-            f"- {', '.join(boards) or 'no GPU'}; {_versions(measured)}.",
+            f"- {by_uuid(report['environment']['gpus'])}; {_versions(measured)}.",
             f"- Run `{report['run']['id']}`, {'complete' if report['run']['complete'] else 'incomplete'}.",
             "- A GPU's joules are its own counter's, by UUID, and summed last. Imbalance is how far the GPU that "
             "drew most lies above the mean of all. A GPU's interval is made as that of their sum, from its own rounds.",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from benchmarks.engines.asked import by_uuid
 from benchmarks.figures import table
 
 Json = dict[str, Any]
@@ -27,10 +28,10 @@ PARTS = ("prefill", "decode", "base")
 def render(data: Json) -> str:
     """`data`: {command, date, title, report}, the report as `report.json` has it."""
     report = data["report"]
-    gpus = ", ".join(f"{gpu['name']} ({gpu['uuid']}, driver {gpu['driver']})" for gpu in report["environment"]["gpus"])
+    gpus = by_uuid(report["environment"]["gpus"])
     versions = report["measurements"][0]["engine"]["observed"]["versions"]
     lines = [
-        f"- {gpus or 'no GPU'}; {', '.join(f'{name} {version}' for name, version in versions.items() if version)}.",
+        f"- {gpus}; {', '.join(f'{name} {version}' for name, version in versions.items() if version)}.",
         "- windows: all that is drawn is a phase's, off by is what their sum misses of the whole; regression: what a "
         "token adds to a base, off by is what a fit to half of the windows misses of the others.",
         *(each for split in report["phases"] for each in (*_absent(split), *_notes(split))),

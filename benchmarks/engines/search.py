@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from benchmarks.engines.asked import by_uuid
 from benchmarks.figures import table
 from pytest_lem.model.metrics import METRICS
 from pytest_lem.store.experiments import experiment_of
@@ -18,9 +19,9 @@ Sweep = dict[float, Json]
 def render(data: Json) -> str:
     """`data`: {command, date, title, report}, the report as `report.json` has it."""
     report = data["report"]
-    gpus = ", ".join(f"{gpu['name']} ({gpu['uuid']}, driver {gpu['driver']})" for gpu in report["environment"]["gpus"])
+    gpus = by_uuid(report["environment"]["gpus"])
     versions = report["measurements"][0]["engine"]["observed"]["versions"]
-    head = f"- {gpus or 'no GPU'}; {', '.join(f'{name} {version}' for name, version in versions.items() if version)}."
+    head = f"- {gpus}; {', '.join(f'{name} {version}' for name, version in versions.items() if version)}."
     return "\n\n".join([head, *(_search(each, report["measurements"]) for each in report["searches"])])
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from benchmarks.engines.asked import by_uuid
 from benchmarks.figures import table
 
 Json = dict[str, Any]
@@ -31,12 +32,12 @@ def render(data: Json) -> str:
     """`data`: {command, date, title, report}, the report as `report.json` has it."""
     report = data["report"]
     measured = report["measurements"]
-    gpus = ", ".join(f"{gpu['name']} ({gpu['uuid']}, driver {gpu['driver']})" for gpu in report["environment"]["gpus"])
+    gpus = by_uuid(report["environment"]["gpus"])
     versions = measured[0]["engine"]["observed"]["versions"]
     slo = measured[0]["workload"]["slo"]
     rounds = [round_ for each in measured for cycle in each["cycles"] for round_ in cycle["rounds"]]
     lines = [
-        f"- {gpus or 'no GPU'}; {', '.join(f'{name} {version}' for name, version in versions.items() if version)}.",
+        f"- {gpus}; {', '.join(f'{name} {version}' for name, version in versions.items() if version)}.",
         f"- Service level: {', '.join(f'{name} {value}' for name, value in slo.items() if value is not None)}.",
         f"- Rounds valid: {sum(round_['valid'] for round_ in rounds)} of {len(rounds)}; each is the steady part of one "
         "pass of Poisson arrivals, joules between ticks of the counter.",

@@ -6,6 +6,7 @@ from collections import Counter
 from statistics import fmean, linear_regression
 from typing import Any
 
+from benchmarks.engines.asked import by_uuid
 from benchmarks.figures import table
 
 Json = dict[str, Any]
@@ -28,7 +29,7 @@ HEAD = [
 def render(data: Json) -> str:
     """`data`: {command, date, title, report}, the report as `report.json` has it."""
     report = data["report"]
-    gpus = ", ".join(f"{gpu['name']} ({gpu['uuid']}, driver {gpu['driver']})" for gpu in report["environment"]["gpus"])
+    gpus = by_uuid(report["environment"]["gpus"])
     packages: Json = {}
     for measurement in report["measurements"]:
         packages |= {
@@ -37,7 +38,7 @@ def render(data: Json) -> str:
     rows = [_row(measurement) for measurement in report["measurements"]]
     versions = ", ".join(f"{name} {version}" for name, version in packages.items())
     lines = [
-        f"- {gpus or 'no GPU'}; {versions}.",
+        f"- {gpus}; {versions}.",
         f"- Run `{report['run']['id']}`, {'complete' if report['run']['complete'] else 'incomplete'}; "
         f"intervals cover {_covers(report)}.",
         *_invalid(report),

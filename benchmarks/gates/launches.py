@@ -11,6 +11,7 @@ from math import log
 from statistics import fmean, stdev
 from typing import Any
 
+from benchmarks.engines.asked import by_uuid
 from benchmarks.figures import cv, table
 from pytest_lem.launches import Launch, launches
 from pytest_lem.model.measurement import Measurement
@@ -42,7 +43,7 @@ def render(data: Json) -> str:
     measurement = Measurement.model_validate(report["measurements"][0])
     cut = sum(cycle.cut_short for cycle in measurement.cycles)
     found = launches(measurement, METRIC)
-    gpus = ", ".join(f"{gpu['name']} ({gpu['uuid']}, driver {gpu['driver']})" for gpu in report["environment"]["gpus"])
+    gpus = by_uuid(report["environment"]["gpus"])
     versions = measurement.engine.observed["versions"] if measurement.engine else {}
     logs = [log(summarise(launch.values).median) for launch in found]
     left = [leave_one_out(found, place) for place in range(len(found))]

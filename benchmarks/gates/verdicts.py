@@ -19,6 +19,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from benchmarks.engines.asked import by_uuid
 from benchmarks.figures import table
 from pytest_lem.launches import launches
 from pytest_lem.store.report import Report, read_report
@@ -30,7 +31,7 @@ PAIR = ("order", "launches", "a", "b", "reason")
 
 def render(data: Json) -> str:
     """The evidence page's generated part."""
-    gpus = ", ".join(f"{gpu['name']} ({gpu['uuid']}, driver {gpu['driver']})" for gpu in data["gpus"])
+    gpus = by_uuid(data["gpus"])
     rows = [
         [
             judged["run"],
