@@ -41,13 +41,13 @@ test: lint $(MODEL)
 test-all: test-slow matrix
 
 test-slow: $(MODEL) $(BROWSER) $(MPI)
-	$(PYTEST) -m "slow and not vllm" $(ARGS)
+	$(PYTEST) -m "slow and not vllm and not gptqmodel" $(ARGS)
 
 # Two at a time; those of vLLM by themselves, since what they time would wait for the others, and not for one another:
-# each keeps less than one core busy.
+# each keeps less than one core busy. gptq comes when the first of them is done.
 matrix: $(READY)
 	$(BIN)/tox run-parallel -p 2 -e py313,py312
-	$(BIN)/tox run-parallel -p 2 -e vllm,vllm28
+	$(BIN)/tox run-parallel -p 2 -e vllm,vllm28,gptq
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -15,6 +15,9 @@ from hypothesis import HealthCheck, settings
 pytest_plugins = ["pytester", "no_skips", "users_project", "xdist_campaign", "browser_lab", "forge_lab"]
 collect_ignore = ["experiments"]  # files that tests read; pytest would measure them
 
+PACKAGES = {"torch": "torch", "vllm": "vllm", "gptqmodel": "gptqmodel", "xdist": "pytest-xdist"}
+"""Markers that are called as the module that they need, and the package that brings it."""
+
 # A shared or slow machine must not fail a test: hypothesis times nothing. In CI it draws the same cases every time, so
 # that a red run is the change's own; elsewhere it keeps looking for new ones.
 settings.register_profile(
@@ -54,16 +57,13 @@ def pytester(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pyte
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    if item.get_closest_marker("torch") and find_spec("torch") is None:
-        pytest.skip("torch is not installed")
-    if item.get_closest_marker("vllm") and find_spec("vllm") is None:
-        pytest.skip("vllm is not installed")
+    for marker, package in PACKAGES.items():
+        if item.get_closest_marker(marker) and find_spec(marker) is None:
+            pytest.skip(f"{package} is not installed")
     if item.get_closest_marker("gpu") and not has_gpu():
         pytest.skip("no NVIDIA GPU here")
     if item.get_closest_marker("mpi") and (find_spec("mpi4py") is None or shutil.which("orted") is None):
         pytest.skip("mpi4py is not installed, or there is no Open MPI (.ci/mpi)")
-    if item.get_closest_marker("xdist") and find_spec("xdist") is None:
-        pytest.skip("pytest-xdist is not installed")
     if item.get_closest_marker("browser"):
         from browser_lab import chromium  # registered above, as a plugin
 

@@ -524,9 +524,22 @@ def stored(folder):
     tensors = files(folder, "tensors", quant_method="compressed-tensors", format="pack-quantized")
     refusals = {
         "awq": refused(request(awq, "bfloat16")),
+        "broken": refused(
+            request(awq, "bfloat16"),
+            patch("transformers.quantizers.quantizer_awq.is_gptqmodel_available", lambda: True),
+            patch.dict(sys.modules, {"gptqmodel": None}),  # it is there, and cannot be imported
+        ),
         "compressed": refused(request(tensors, "bfloat16"), *([absent] if there else [])),
     }
-    return {"cases": cases, "refused": refusals}
+    return {"cases": cases, "refused": refusals, "ways": ways_of_gptqmodel()}
+
+
+def ways_of_gptqmodel():
+    """What layers of gptqmodel's classes are called, by what they derive from."""
+    base = {name: type(name, (), {}) for name in ("GPTQQuantLinear", "AWQuantLinear")}
+    kernels = [("MarlinLinear", "GPTQQuantLinear"), ("AwqMarlinLinear", "AWQuantLinear")]
+    kernels += [("W4AFP8Linear", "GPTQQuantLinear")]
+    return {name: pytorch_weights._way(type(name, (base[derived],), {})()) for name, derived in kernels}
 
 
 def offloaded(folder):

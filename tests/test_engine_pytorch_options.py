@@ -554,6 +554,11 @@ def test_files_that_transformers_dequantises_are_told_as_what_they_run_as(stored
 
 
 @pytest.mark.torch
+def test_kernels_of_gptqmodel_are_called_as_their_files_are_but_those_that_narrow_activations_too(stored):
+    assert stored["ways"] == {"MarlinLinear": "gptq", "AwqMarlinLinear": "awq", "W4AFP8Linear": "W4AFP8Linear"}
+
+
+@pytest.mark.torch
 def test_files_that_run_as_they_are_have_no_such_note(stored, quantised):
     assert stored["cases"]["plain"]["observed"]["notes"] == []
     assert quantised["cases"]["stored"]["observed"]["notes"] == []
@@ -565,6 +570,10 @@ def test_files_that_run_as_they_are_have_no_such_note(stored, quantised):
     [
         (
             "awq",
+            "the model's files are quantised (awq), which cannot run here (here is bitsandbytes ",
+        ),
+        (
+            "broken",
             "the model's files are quantised (awq), which cannot run here (here is bitsandbytes ",
         ),
         (

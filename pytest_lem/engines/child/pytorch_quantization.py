@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import importlib.util
 import logging
@@ -17,6 +18,7 @@ from .faults import Refused
 EXTRA = "install it with: pip install 'pytest-lem[quantization]'"
 PACKAGES = ("bitsandbytes", "torchao")
 OF_FILES = (*PACKAGES, "compressed-tensors", "gptqmodel")
+OF_GPTQMODEL = ("awq", "gptq")
 OF_PACKAGE = {"4bit": "bitsandbytes", "8bit": "bitsandbytes"}
 TORCHAO = {
     "int8_weight_only": "Int8WeightOnlyConfig",
@@ -101,6 +103,9 @@ def _check_stored(config: Any, asked: str | None, device: torch.device) -> None:
     try:
         quantizer = AutoHfQuantizer.from_config(stored, pre_quantized=True)
         quantizer.validate_environment(device_map={"": str(device)}, weights_only=True)
+        if method in OF_GPTQMODEL:
+            # transformers looks whether it is there, not whether what it needs is: told here, not while loading.
+            importlib.import_module("gptqmodel")
     except (ImportError, RuntimeError, ValueError) as fault:
         cause = " ".join(str(fault).split())
         asked_for = f"pytorch: the model's files are quantised ({method}), which cannot run here ({_there(OF_FILES)})"

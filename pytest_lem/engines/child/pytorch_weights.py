@@ -17,6 +17,10 @@ FOREIGN_SHARE = 0.01
 # Linear layers that quantisers leave as they are: the head, and what routes tokens to experts.
 LEFT_ALONE = ("lm_head", "gate", "router")
 OF_TORCHAO = {"Int8Tensor": "int8_weight_only", "Float8Tensor": "float8_weight_only"}
+# gptqmodel has a class for each kernel; what they derive from says how the files are packed. Some make activations
+# narrow, too, which neither word says.
+OF_GPTQMODEL = {"GPTQQuantLinear": "gptq", "AWQuantLinear": "awq"}
+NARROW_OF_GPTQMODEL = {"W4AFP8Linear", "W4ANVFP4Linear"}
 WORDS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 INT4_TENSORS = ("Int4TilePackedTo4dTensor", "Int4Tensor")
 
@@ -57,7 +61,7 @@ def _kind(module: Any) -> str:
 def _way(module: Any) -> str | None:
     name, weight = type(module).__name__, getattr(module, "weight", None)
     if weight is None:
-        return name
+        return _way_of_gptqmodel(module) or name
     if name == "Linear4bit" and getattr(weight, "quant_state", None) is not None:
         return {"nf4": "4bit"}.get(weight.quant_type, str(weight.quant_type))
     if name == "Linear8bitLt" and weight.dtype == torch.int8:
@@ -67,6 +71,13 @@ def _way(module: Any) -> str | None:
     if weight.is_floating_point() and weight.dtype.itemsize > 1:
         return None
     return _kind(module) if name == "Linear" else name
+
+
+def _way_of_gptqmodel(module: Any) -> str | None:
+    bases = [base.__name__ for base in type(module).__mro__]
+    if NARROW_OF_GPTQMODEL.intersection(bases):
+        return None
+    return next((OF_GPTQMODEL[base] for base in bases if base in OF_GPTQMODEL), None)
 
 
 def _way_of_torchao(weight: Any) -> str:
