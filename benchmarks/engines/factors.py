@@ -15,18 +15,8 @@ Json = dict[str, Any]
 BASE = "base"
 AGAIN = "attention_implementation=sdpa"
 """The base over again, as a second lane has it: what is asked for by name is what the base takes by itself."""
-HEAD = [
-    "model",
-    "GPU",
-    "factor",
-    "J/output token (95 % interval)",
-    "× base",
-    "tok/s",
-    "× base",
-    "weights GiB",
-    "rounds",
-]
-HEAD += ["MFU", "step: bytes", "step: FLOPs", "step: neither", "observed"]
+HEAD = ["model", "GPU", "factor", "J/output token (95 % interval)", "× base", "tok/s", "× base", "weights GiB"]
+HEAD += ["rounds", "MFU", "step: bytes", "step: FLOPs", "step: neither", "observed"]
 SHARES = ("mfu", "roofline_memory", "roofline_arithmetic", "roofline_rest")
 READ = ("attention_implementation", "cache_implementation", "torch_compile", "quantization", "matmul_precision")
 

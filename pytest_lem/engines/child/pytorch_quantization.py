@@ -108,8 +108,8 @@ def _check_stored(config: Any, asked: str | None, device: torch.device) -> None:
             importlib.import_module("gptqmodel")
     except (ImportError, RuntimeError, ValueError) as fault:
         cause = " ".join(str(fault).split())
-        asked_for = f"pytorch: the model's files are quantised ({method}), which cannot run here ({_there(OF_FILES)})"
-        raise Refused(f"{asked_for}: {cause}") from fault
+        told = f"pytorch: the model's files are quantised ({method}), which cannot run here ({_there(OF_FILES)})"
+        raise Refused(f"{told}: {cause}") from fault
 
 
 def quantization_config(asked: str, precision: str) -> Any:
