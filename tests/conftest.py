@@ -32,6 +32,13 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 
 @cache
+def is_here(module: str) -> bool:
+    """Whether a module can be imported; the folder of compiled files that pip leaves behind is none."""
+    found = find_spec(module)
+    return found is not None and found.origin is not None
+
+
+@cache
 def has_gpu() -> bool:
     try:
         pynvml.nvmlInit()
@@ -58,7 +65,7 @@ def pytester(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pyte
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     for marker, package in PACKAGES.items():
-        if item.get_closest_marker(marker) and find_spec(marker) is None:
+        if item.get_closest_marker(marker) and not is_here(marker):
             pytest.skip(f"{package} is not installed")
     if item.get_closest_marker("gpu") and not has_gpu():
         pytest.skip("no NVIDIA GPU here")
