@@ -77,5 +77,5 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         if not (find_spec("playwright") and chromium()):
             pytest.skip("Playwright is not installed, or there is no Chromium (.ci/browser)")
     for module in (name for mark in item.iter_markers("neighbours") for name in mark.args):
-        if find_spec(module) is None:
+        if not is_here(module):
             pytest.skip(f"{module.replace('_', '-')} is not installed")
