@@ -720,6 +720,7 @@ def placed(folder):
         "placed": device_of(two, 2, device_map="auto"),
         "one": device_of(["GPU-a"], 1),
         "too_many": line(lambda: device_of(two, 2)),
+        "too_late": line(lambda: device_of(two, 2, 1, data_parallel_size=2)),
     }
     return {
         "fingerprints": fingerprints,

@@ -174,6 +174,8 @@ def test_a_replica_takes_the_only_gpu_that_it_sees_and_a_rank_that_of_its_number
         "placed": "cuda:0",
         "one": "cuda:0",
         "too_many": "GPUs: 2 were given, but this engine runs on 1; give it 1",
+        "too_late": "GPUs: a replica sees 2 instead of its own, since something asked for them before it was given "
+        "one; see what this Python imports at its start (.pth files, sitecustomize)",
     }
 
 

@@ -24,7 +24,9 @@ class AdapterProtocol(Protocol):
 
         Where the entry's `ranks` is more than one, as many processes have an adapter, and each method is called in all
         of them. `request` then has `ranks` and this one's `rank`, the environment what torchrun would set, and rank 0
-        the open socket `listen_fd` at MASTER_PORT, for the store where they meet. What rank 0 answers is the engine's:
+        the open socket `listen_fd` at MASTER_PORT, for the store where they meet. Where the entry's `own_gpu` says so,
+        `request` has `own_gpu`, and CUDA_VISIBLE_DEVICES names the GPU of this rank's number alone, since before the
+        adapter was imported; `gpus` are still those of all. What rank 0 answers is the engine's:
         `observed` and what `collect` gives have a list `ranks`, an entry each (see `RankRun`). `run` begins and ends
         with a barrier, so that the window covers all of them.
         """

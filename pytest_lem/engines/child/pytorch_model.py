@@ -37,6 +37,11 @@ def find_device(request: dict[str, Any]) -> torch.device:
     found, needed = torch.cuda.device_count(), 1 if alone else request.get("ranks", 1)
     if request["options"].get("device_map"):
         needed = len(request["gpus"])
+    if alone and found > 1:
+        raise Refused(
+            f"GPUs: a replica sees {found} instead of its own, since something asked for them before it was given one; "
+            "see what this Python imports at its start (.pth files, sitecustomize)"
+        )
     if found != needed:
         raise Refused(f"GPUs: {found} were given, but this engine runs on {needed}; give it {needed}")
     return torch.device("cuda", 0 if alone else request.get("rank", 0))
