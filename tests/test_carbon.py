@@ -79,6 +79,13 @@ def test_a_country_is_looked_up_in_codecarbons_table():
     assert grams_per_joule("pol") > 5 * grams_per_joule("fra")
 
 
+def test_a_country_is_found_where_pandas_cannot_be_loaded(monkeypatch):
+    monkeypatch.setattr("codecarbon.input._STATIC_DATA_LOADED", False)
+    monkeypatch.setitem(sys.modules, "pandas", None)
+
+    assert 0 < grams_per_joule("FRA") * 3.6e6 < 100
+
+
 @pytest.mark.parametrize(
     ("place", "fault"),
     [("FRX", "no country has this code; the nearest is FR"), ("-3", "at least 0"), ("nan", "at least 0")],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 from pathlib import Path
@@ -25,6 +26,10 @@ import pytest_lem.plugin.energy
 import pytest_lem.plugin.gatekeeper
 import pytest_lem.plugin.session
 import pytest_lem.render.terminal  # noqa: F401 - for the same reason
+
+if importlib.util.find_spec("pandas"):
+    # CodeCarbon's models and a report's frames load it. Beside pyarrow it cannot be loaded twice either.
+    importlib.import_module("pandas")
 
 TEST = """
 import pytest

@@ -5,6 +5,7 @@ Only its models and tables are used, not its tracker, which would look for its p
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import os
@@ -96,10 +97,10 @@ def _number(text: str) -> float | None:
 
 def _country(place: str) -> float:
     _require(f"--lem-carbon={place}")
-    from codecarbon.core.emissions import Emissions
     from codecarbon.input import DataSource
 
-    table = DataSource().get_global_energy_mix_data()
+    # The file and not the table that CodeCarbon loads: that one brings pandas and all the other tables along.
+    table = json.loads(DataSource().global_energy_mix_data_path.read_text("utf-8"))
     mix = table.get(place.upper())
     if mix is None:
         near = get_close_matches(place.upper(), table, n=1, cutoff=0.0)[0]
@@ -107,7 +108,7 @@ def _country(place: str) -> float:
             f"--lem-carbon={place}: no country has this code; the nearest is {near} ({table[near]['country_name']}), "
             "or give grams of CO2 per kWh"
         )
-    return float(Emissions._global_energy_mix_to_emissions_rate(mix).kgs_per_kWh * 1000)
+    return float(mix["carbon_intensity"])
 
 
 def _require(place: str = "codecarbon") -> None:
