@@ -139,7 +139,8 @@ def _answering(calls, call, answer):
             raise NVMLError(15)
         if call in handle.gpu.lacks or (handle.instance and call == "nvmlDeviceGetTotalEnergyConsumption"):
             raise NVMLError(3)
-        return answer(handle.gpu, *arguments)
+        told = answer(handle.gpu, *arguments)
+        return f"{told} MIG 1g.10gb" if handle.instance and call == "nvmlDeviceGetName" else told
 
     return ask
 

@@ -135,6 +135,34 @@ def test_a_mig_instance_is_measured_by_the_whole_gpu_that_holds_it(machine):
     assert (driver.uuid, driver.energy_mj(), driver.mig) == (B, 42, True)
 
 
+def test_a_mig_instance_is_told_by_its_own_name_and_the_facts_of_the_gpu_that_holds_it(machine):
+    machine(FakeGpu(A), FakeGpu(B, name="NVIDIA L4", limit_mw=72_000, mig=True, instances=("MIG-1",)))
+
+    instance, whole = nvml.known(("MIG-1", A))
+
+    assert (instance.uuid, instance.name) == ("MIG-1", "NVIDIA L4 MIG 1g.10gb")
+    assert (instance.driver, instance.power_limit_w, instance.clocks_mhz["max"]) == ("580.95.05", 72.0, 1980)
+    assert whole == nvml.gpus()[0]
+
+
+def test_what_is_no_gpu_of_this_machine_is_not_told(machine):
+    machine(FakeGpu(A))
+
+    assert nvml.known(("MIG-gone", A, B)) == nvml.gpus()
+
+
+def test_where_nothing_is_visible_the_driver_is_not_asked(machine):
+    machine(FakeGpu(A, broken={"nvmlDeviceGetName"}))
+
+    assert nvml.known(()) == ()
+
+
+def test_without_the_driver_nothing_is_known(machine):
+    machine(driver=False)
+
+    assert nvml.known((A, "MIG-1")) == ()
+
+
 def simulated(uuid=A, **changes):
     counter = CounterSpec(Ticks(0.1, 0.03))
     return SimulatedGpu(GpuSpec(**{"counter": counter} | changes), seed=1, uuid=uuid)

@@ -15,6 +15,7 @@ import fake_pynvml
 import pytest
 from fake_pynvml import FakeGpu
 from test_campaign_leases import Another
+from test_cli_merge import lem
 from test_plugin_progress import on_a_terminal
 
 from pytest_lem.campaign.leases import Holder, Leases
@@ -336,6 +337,50 @@ def test_lem_gpus_on_a_host_without_gpu_is_refused():
         UsageError, match=r"^--lem-gpus=0: is no visible GPU; visible here: none \(CUDA_VISIBLE_DEVICES"
     ):
         restrict(["0"], [])
+
+
+@pytest.fixture
+def instances(machine, monkeypatch):
+    """The GPUs A and B hold a MIG instance each; the run sees that of A."""
+    for gpu, instance in zip(machine.gpus, ("MIG-a", "MIG-b"), strict=False):
+        gpu.mig, gpu.instances = True, (instance,)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-a")
+    return machine.gpus
+
+
+def test_a_run_on_a_mig_instance_tells_the_board_and_is_not_continued_on_another(project, instances):
+    project.write(ONCE)
+    project.run().assert_outcomes(passed=1)
+    (told,) = project.report()["environment"]["gpus"]
+    assert (told["uuid"], told["name"]) == ("MIG-a", "NVIDIA H100 80GB HBM3 MIG 1g.10gb")
+    assert (told["driver"], told["power_limit_w"]) == ("580.95.05", 700.0)
+    instances[0].limit_mw = 350_000
+    result = project.run("--lem-resume")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: *: GPU MIG-a has another driver, power limit or clocks now; begin a new one"])
+
+
+@pytest.mark.parametrize(
+    ("model", "watts", "refused"),
+    [
+        ("NVIDIA H100 80GB HBM3", 700, ""),
+        ("NVIDIA H100 80GB HBM3", 350, "NVIDIA H100 80GB HBM3 MIG 1g.10gb at 350 W"),
+        ("NVIDIA A100-SXM4-80GB", 700, "NVIDIA A100-SXM4-80GB MIG 1g.10gb at 700 W"),
+    ],
+)
+def test_shards_on_mig_instances_merge_where_their_boards_are_alike(
+    project, instances, monkeypatch, model, watts, refused
+):
+    instances[1].name, instances[1].limit_mw = model, watts * 1000
+    project.write()
+    project.run("--lem-shard=1/2", "--lem-results=one").assert_outcomes(passed=1)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-b")
+    project.run("--lem-shard=2/2", "--lem-results=two").assert_outcomes(passed=1)
+    one, two = (project.pytester.path / name for name in ("one", "two"))
+    result = lem("merge", one, two, "--results", project.pytester.path / "new")
+    fact = f"GPU NVIDIA H100 80GB HBM3 MIG 1g.10gb at 700 W and {refused}"
+    line = f"lem merge: {one} and {two} cannot be merged: {fact}\n" if refused else ""
+    assert (result.exit_code, result.stderr) == (2 if refused else 0, line)
 
 
 def worker(**given) -> SimpleNamespace:

@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from types import ModuleType
 from typing import Any, Literal, TypeVar
@@ -18,6 +18,8 @@ from pytest_lem.model.errors import MeterError
 
 T = TypeVar("T")
 
+_MIG = "MIG-"
+"""What the UUID of a MIG instance begins with."""
 _VALUE_FIELDS = ("dVal", "uiVal", "ulVal", "ullVal", "sllVal", "siVal", "usVal")
 _REASONS = {
     0x01: "idle",
@@ -92,6 +94,17 @@ def visible_gpus(environ: Mapping[str, str]) -> tuple[str, ...]:
     return resolve(environ.get("CUDA_VISIBLE_DEVICES"), tuple(gpu.uuid for gpu in gpus()))
 
 
+def known(uuids: Collection[str]) -> tuple[GpuInfo, ...]:
+    """Those of `uuids` that are GPUs of this machine or MIG instances of them, in the same order.
+
+    An instance has a UUID and a name of its own (`NVIDIA H100 80GB HBM3 MIG 1g.10gb`), all else is that of the GPU that
+    holds it. Raises MeterError if NVML fails.
+    """
+    here = {gpu.uuid: gpu for gpu in gpus()} if uuids else {}
+    found = [_instance(uuid) if uuid.startswith(_MIG) else here.get(uuid) for uuid in uuids if here]
+    return tuple(gpu for gpu in found if gpu is not None)
+
+
 def memory_used(uuid: str) -> int:
     """Bytes of memory in use on the GPU (or MIG instance). Raises MeterError."""
     lib = library()
@@ -103,7 +116,7 @@ class NvmlDriver:
 
     def __init__(self, uuid: str) -> None:
         self._lib = library()
-        self._handle = _ask(uuid, lambda: self._whole(uuid))
+        self._handle = _ask(uuid, lambda: _whole(self._lib, uuid))
         self.uuid: str = self._read("its UUID", self._lib.nvmlDeviceGetUUID)
         self.name: str = self._read("its name", self._lib.nvmlDeviceGetName)
         self.mig = self._mig()
@@ -171,10 +184,6 @@ class NvmlDriver:
         """The GPU's performance counters; whoever opens them closes them. Raises MeterError where it has none."""
         return Gpm(self._lib, self._handle)
 
-    def _whole(self, uuid: str) -> Any:
-        handle = self._lib.nvmlDeviceGetHandleByUUID(uuid)
-        return self._lib.nvmlDeviceGetDeviceHandleFromMigDeviceHandle(handle) if uuid.startswith("MIG-") else handle
-
     def _mig(self) -> bool:
         modes = self._optional(self._lib.nvmlDeviceGetMigMode)
         return bool(modes) and modes[0] == self._lib.NVML_DEVICE_MIG_ENABLE
@@ -195,6 +204,23 @@ class NvmlDriver:
 
 def _named(bits: int) -> tuple[str, ...]:
     return tuple(name for bit, name in _REASONS.items() if bits & bit)
+
+
+def _whole(lib: ModuleType, uuid: str) -> Any:
+    """The handle of a GPU, or of the one that holds the MIG instance."""
+    handle = lib.nvmlDeviceGetHandleByUUID(uuid)
+    return lib.nvmlDeviceGetDeviceHandleFromMigDeviceHandle(handle) if uuid.startswith(_MIG) else handle
+
+
+def _instance(uuid: str) -> GpuInfo | None:
+    """A MIG instance; None where NVML knows none of that name: CUDA has no device for it either."""
+    lib = library()
+    try:
+        handle = lib.nvmlDeviceGetHandleByUUID(uuid)
+    except lib.NVMLError:
+        return None
+    whole = _info(lib, _ask(uuid, lambda: _whole(lib, uuid)))
+    return replace(whole, uuid=uuid, name=_ask(uuid, lambda: lib.nvmlDeviceGetName(handle)))
 
 
 def _info(lib: ModuleType, handle: Any) -> GpuInfo:

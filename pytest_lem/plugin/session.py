@@ -181,8 +181,6 @@ class LemSession:
         self.stopping.give_back()
 
     def _described(self) -> list[Gpu]:
-        found = visible(self.config)
-        known = {gpu.uuid: gpu for gpu in nvml.gpus()} if found else {}
         return [
             Gpu(
                 uuid=gpu.uuid,
@@ -191,7 +189,7 @@ class LemSession:
                 power_limit_w=gpu.power_limit_w,
                 clocks_mhz=dict(gpu.clocks_mhz),
             )
-            for gpu in (known[uuid] for uuid in found if uuid in known)
+            for gpu in nvml.known(visible(self.config))
         ]
 
     def _recall(self) -> Recall:
