@@ -125,6 +125,26 @@ def test_runs_that_cannot_be_mixed_are_refused_and_nothing_is_left(tmp_path):
     assert files(tmp_path) == before
 
 
+def test_shards_of_code_that_was_committed_between_them_are_refused(project):
+    path = project.pytester.path
+
+    def commit(text):
+        project.write(text)
+        for words in (["init", "--quiet"], ["add", "test_it.py"], ["commit", "--quiet", "--message=x"]):
+            subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b.c", *words], cwd=path, check=True)
+        found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=path, check=True, capture_output=True, text=True)
+        return found.stdout[:12]
+
+    commits = []
+    for number, tokens in ((1, 4), (2, 8)):
+        commits.append(commit(TEST.replace("output_tokens=4", f"output_tokens={tokens}")))
+        project.run(f"--lem-shard={number}/2", f"--lem-results={number}").assert_outcomes(passed=1)
+    result = lem("merge", path / "1", path / "2", "--results", path / "new")
+    line = f"lem merge: {path / '1'} and {path / '2'} cannot be merged: commit {commits[0]} and {commits[1]}\n"
+    assert (result.exit_code, result.stderr) == (2, line)
+    assert not (path / "new").exists()
+
+
 def test_a_run_and_its_copy_are_refused(tmp_path):
     one = shard(tmp_path / "1", 1)
     copy = shutil.copytree(one, tmp_path / "copy")

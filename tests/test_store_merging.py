@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -10,11 +11,21 @@ from builders import a_cycle, a_gpu, a_measurement, a_reading, a_round, a_window
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pytest_lem.model.environment import Checkout
 from pytest_lem.model.errors import UsageError
 from pytest_lem.model.specs import ProtocolSpec, WorkloadSpec
 from pytest_lem.reporting import late_metrics
 from pytest_lem.store.experiments import joined
-from pytest_lem.store.merging import Part, absent_shards, conflicts, in_order, labels, merged_record, still_missing
+from pytest_lem.store.merging import (
+    ABOUT_WHERE_AND_WHEN,
+    Part,
+    absent_shards,
+    conflicts,
+    in_order,
+    labels,
+    merged_record,
+    still_missing,
+)
 from pytest_lem.store.parts import find_run, merge
 from pytest_lem.store.report import read_report
 from pytest_lem.store.run import Run, RunRecord
@@ -112,6 +123,45 @@ def test_a_gpu_and_none_are_not_mixed():
     ]
 
 
+def committed(*letters: str | None, changed=()) -> list[Part]:
+    """Shards of commits that consist of one letter, None for a run that tells none."""
+    told = [Checkout(commit=each * 40, branch="main", changed=each in changed) if each else None for each in letters]
+    return [part(n, len(told), environment=an_environment(git=git)) for n, git in enumerate(told, start=1)]
+
+
+def test_shards_of_other_commits_are_not_mixed():
+    assert conflicts(committed("a", "b")) == [FOUND + "commit aaaaaaaaaaaa and bbbbbbbbbbbb"]
+
+
+def test_shards_of_one_commit_are_a_run_of_it():
+    parts = committed("a", "a")
+    assert conflicts(parts) == []
+    assert merged_record(parts, "new").environment.git == Checkout(commit="a" * 40, branch="main")
+
+
+def test_changes_of_one_shard_that_were_not_committed_are_told_of_the_whole():
+    parts = committed("a", "a")
+    changed = committed("a", "a", changed="a")
+    for one, two in ((parts[0], changed[1]), (changed[0], parts[1]), changed):
+        assert conflicts([one, two]) == []
+        assert merged_record([one, two], "new").environment.git == Checkout(
+            commit="a" * 40, branch="main", changed=True
+        )
+
+
+@pytest.mark.parametrize("letters", [(None, None), ("a", None), (None, "a"), ("a", None, "a")])
+def test_a_run_that_tells_no_commit_is_held_against_none_and_then_the_whole_tells_none(letters):
+    parts = committed(*letters)
+    assert conflicts(parts) == []
+    assert merged_record(parts, "new").environment.git is None
+
+
+def test_a_run_without_a_commit_hides_no_other_ones():
+    assert conflicts(committed(None, "a", "b")) == [
+        "run-2 and run-3 cannot be merged: commit aaaaaaaaaaaa and bbbbbbbbbbbb"
+    ]
+
+
 def test_the_same_shard_of_two_campaigns_is_not_two_shards():
     other = part(1, id="id-other", tests=[item(7)], samples=frozenset({"other"}))
     assert conflicts([part(1), other]) == ["run-1 and run-1 cannot be merged: each is shard 1/2"]
@@ -174,6 +224,7 @@ def test_options_about_where_and_when_may_differ():
         "lem_gpus_per_worker": 2,
         "lem_seed": 3,
         "lem_resume": True,
+        "lem_telemetry": "off",
     }
     engines = [an_engine(python=path) for path in ("/a/python", "/b/python")]
     cycles = [measured(item(1, cycle), engine=engine) for cycle, engine in enumerate(engines)]
@@ -182,6 +233,14 @@ def test_options_about_where_and_when_may_differ():
         for number, command, cycle in zip((1, 2), (one, two), cycles, strict=True)
     ]
     assert conflicts(parts) == []
+
+
+def test_every_option_that_may_differ_is_documented():
+    page = (Path(__file__).parents[1] / "docs" / "campaigns.md").read_text()
+    told = page.partition("Options about where and when may differ")[2].partition("\n\n")[0]
+    # Shards and a first look are facts of the run: the page says under which rules they merge.
+    documented = {f"lem_{name.replace('-', '_')}" for name in re.findall(r"`--lem-([a-z-]+)`", told)}
+    assert documented | {"lem_shard", "lem_quick"} == ABOUT_WHERE_AND_WHEN
 
 
 def test_an_option_means_the_same_from_the_ini_and_the_command_line():

@@ -78,7 +78,8 @@ def labels(parts: Sequence[Part]) -> list[str]:
 def conflicts(parts: Sequence[Part]) -> list[str]:
     """Why these runs cannot be one: a line a fact, each naming two of them. None where they can."""
     twice = [f"{one.name} and {other.name} are the same run; name it once" for one, other in _given_twice(parts)]
-    checks: tuple[Callable[[Sequence[Part]], Pairs], ...] = (_shards, _places, _asked, _engines, _specs, _items)
+    checks: tuple[Callable[[Sequence[Part]], Pairs], ...]
+    checks = (_shards, _places, _commits, _asked, _engines, _specs, _items)
     return twice or [
         f"{one.name} and {other.name} cannot be merged: {fact}" for check in checks for one, other, fact in check(parts)
     ]
@@ -168,6 +169,15 @@ def _models(gpus: Iterable[Gpu]) -> str:
 
 def _drivers(gpus: Iterable[Gpu]) -> str:
     return ", ".join(sorted({gpu.driver or "unknown" for gpu in gpus})) or "none"
+
+
+def _commits(parts: Sequence[Part]) -> Pairs:
+    """Other code measures something else. A run that tells no commit is held against none."""
+    told = [(part, git.commit) for part in parts if (git := part.record.environment.git)]
+    for part, commit in told[1:]:
+        first, known = told[0]
+        if commit != known:
+            yield first, part, f"commit {known[:12]} and {commit[:12]}"
 
 
 def _asked(parts: Sequence[Part]) -> Pairs:
@@ -275,8 +285,8 @@ def _environment(all_of_them: Sequence[Environment]) -> Environment:
 
 
 def _git(checkouts: Sequence[Checkout | None]) -> Checkout | None:
-    """The one commit of all of them; None where there are several, or one has none."""
+    """The commit of all of them, changed where it was for one; None where one tells none."""
     known = [each for each in checkouts if each is not None]
-    if len(known) < len(checkouts) or len({each.commit for each in known}) > 1:
+    if len(known) < len(checkouts):
         return None
     return known[0].replace(changed=any(each.changed for each in known))
