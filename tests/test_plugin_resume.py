@@ -183,6 +183,16 @@ def test_other_meters_measure_another_run(project):
     result.stderr.fnmatch_lines(["ERROR: --lem-resume: run * cannot be continued here: --lem-meter was fake then; *"])
 
 
+@pytest.mark.parametrize("again", [("--lem-meter=auto,fake",), ("--lem-meter=auto", "--lem-meter=fake")])
+def test_several_meters_are_the_same_in_one_word_and_in_two(project, again):
+    project.write(TEST.replace("[1, 8]", "1"))
+    project.run("--lem-meter=auto,fake").assert_outcomes(passed=1)
+    project.run("--lem-resume", *again).assert_outcomes(passed=1)
+    result = project.run("--lem-resume", "--lem-meter=auto")
+    result.stderr.fnmatch_lines(["ERROR: *: --lem-meter was auto,fake then; begin a new one"])
+    assert len(measured(project)) == 1
+
+
 def test_only_the_budgets_of_the_last_judgement_stand_in_the_report(project):
     project.write(TEST.replace("[1, 8]", "1"))
     project.run("--lem-budget=tokens_per_second:1e9").assert_outcomes(failed=1)

@@ -125,7 +125,7 @@ def command(config: pytest.Config, name: str) -> Any:
     """What the command line says for `lem_<name>`: a list, a scalar, True, or None where it is silent."""
     option = _BY_DEST[f"lem_{name}"]
     value = config.getoption(option.dest)
-    return _split(value) or None if option.kind == "list" else value
+    return split(value) or None if option.kind == "list" else value
 
 
 def setting(config: pytest.Config, name: str) -> Any:
@@ -133,7 +133,7 @@ def setting(config: pytest.Config, name: str) -> Any:
     option = _BY_DEST[f"lem_{name}"]
     value = config.getini(option.dest)
     if option.kind == "list":
-        return _split(value) or None
+        return split(value) or None
     if not value:
         return None
     try:
@@ -203,12 +203,13 @@ def check(config: pytest.Config) -> None:
         raise pytest.UsageError(str(error)) from None
 
 
+def split(values: list[str] | None) -> list[str]:
+    """The entries of a `list` option, however many of them stood in one word."""
+    return [part.strip() for value in values or [] for part in value.split(",") if part.strip()]
+
+
 def _point_to_demo(config: pytest.Config) -> None:
     if config.args_source == pytest.Config.ArgsSource.ARGS:
         raise pytest.UsageError("--lem-demo runs its own benchmark: leave the paths out")
     config.args = [str(Path(__file__).parent / "demo" / "test_demo.py")]
     config.option.markexpr = config.option.keyword = ""  # a project's own selection is not about the demo
-
-
-def _split(values: list[str] | None) -> list[str]:
-    return [part.strip() for value in values or [] for part in value.split(",") if part.strip()]

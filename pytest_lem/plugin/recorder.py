@@ -23,7 +23,8 @@ from pytest_lem.plugin import options, resume
 from pytest_lem.plugin.state import RUN_NAME, worker_name
 from pytest_lem.runner import Phase
 from pytest_lem.store.environment import Gpu, collect_environment
-from pytest_lem.store.run import Run, unwritable
+from pytest_lem.store.merging import asked_options
+from pytest_lem.store.run import Run, RunRecord, unwritable
 from pytest_lem.store.timelines import TimelineLine, append, pack, set_aside
 
 
@@ -125,17 +126,32 @@ def _open_run(config: pytest.Config, gpus: Iterable[Gpu], plan: Iterable[str]) -
 
 def _continued(config: pytest.Config, run: Run, gpus: Iterable[Gpu], plan: Iterable[str]) -> Run:
     """The run that is continued, with what is new in the plan. Raises UsageError where it was measured elsewhere."""
-    other = resume.differences(run.record.environment, collect_environment(gpus))
-    told = run.record.options
-    meter = (told.get("command", {}).get("lem_meter") or told.get("settings", {}).get("lem_meter")) or ["auto"]
-    if meter != (options.value(config, "meter") or ["auto"]):
-        other.append(f"--lem-meter was {','.join(meter)} then")
-    if run.record.quick != options.quick(config):
-        other.append(f"--lem-quick was {'on' if run.record.quick else 'off'} then")
+    other = [
+        *resume.differences(run.record.environment, collect_environment(gpus)),
+        *_other_options(config, run.record),
+    ]
     if other:
         raise UsageError(f"--lem-resume: run {run.id} cannot be continued here: {'; '.join(other)}; begin a new one")
     known = dict.fromkeys([*run.record.plan, *plan])
     return run if len(known) == len(run.record.plan) else run.with_plan(known)
+
+
+def _other_options(config: pytest.Config, record: RunRecord) -> list[str]:
+    """The options that were others when the run began, of those that make it another run."""
+    asked = asked_options(record)
+    facts = {
+        "--lem-meter": (_meters(options.split(asked.get("lem_meter"))), _meters(options.value(config, "meter"))),
+        "--lem-quick": (_switch(record.quick), _switch(options.quick(config))),
+    }
+    return [f"{option} was {then} then" for option, (then, now) in facts.items() if then != now]
+
+
+def _meters(asked: list[str] | None) -> str:
+    return ",".join(asked or ["auto"])
+
+
+def _switch(on: bool) -> str:
+    return "on" if on else "off"
 
 
 def _record(config: pytest.Config, gpus: Iterable[Gpu], plan: Iterable[str]) -> dict[str, Any]:
