@@ -16,6 +16,7 @@ MEASURING = ("calibrate", "window", "warmup", "warmup-written", "round", "round-
 ENDING = ("call", "teardown", "stop", "stopping", "stopped", "torn-down", "finish", "report", "reported")
 POINTS = (*BEGINNING, *MEASURING, *ENDING)
 DEATHS = {"SIGKILL": -9, "SIGINT": pytest.ExitCode.INTERRUPTED}
+CONTROLLERS = DEATHS | {"SIGTERM": pytest.ExitCode.INTERRUPTED}
 SMALL = Matrix(precisions=("bf16",), batches=(1,), cycles=1)
 
 
@@ -194,7 +195,7 @@ def ended_among_workers(lab, fault, *options):
     """The crash of a worker costs the test that it ran: its lane has measured the rest before the run ended."""
     code = end(lab, fault, *options)
     name, _, who = fault.how.partition(":")
-    assert code == (DEATHS[name] if who else pytest.ExitCode.TESTS_FAILED), lab.output
+    assert code == (CONTROLLERS[name] if who else pytest.ExitCode.TESTS_FAILED), lab.output
     if not who:
         assert len(set(lab.matrix.items()) - set(map(key, lab.whole()))) <= 1
 
@@ -206,6 +207,8 @@ WORKERS = [
     ("-n2", "worksteal", Fault("teardown", 1), ()),
     ("-n2", "load", Fault("round-written", 1, "SIGINT:controller"), ("-n2", "--lem-lanes=2", "--dist=loadfile")),
     ("-n1", "worksteal", Fault("report", 0, "SIGINT:controller"), ()),
+    ("-n2", "load", Fault("window", 2, "SIGTERM:controller"), ()),
+    ("-n1", "worksteal", Fault("report", 0, "SIGTERM:controller"), ("-n1",)),
     ("-n2", "loadgroup", Fault("window", 2, "SIGKILL:controller"), ()),
     ("-n1", "loadscope", Fault("written", 1, "SIGKILL:controller"), ("-n2", "--lem-lanes=2", "--dist=loadscope")),
 ]
@@ -232,7 +235,7 @@ IN_WORKERS = [point for point in POINTS if point not in ("collection", "finish",
 
 @pytest.mark.slow
 @pytest.mark.xdist
-@pytest.mark.parametrize("how", ["SIGKILL", "SIGINT:controller"])
+@pytest.mark.parametrize("how", ["SIGKILL", "SIGINT:controller", "SIGTERM:controller"])
 @pytest.mark.parametrize("point", IN_WORKERS)
 def test_every_point_of_an_items_life_may_be_the_last_of_a_worker_or_of_all(labs, point, how):
     lab = labs(Matrix(precisions=("bf16", "fp16"), batches=(1,), cycles=1))

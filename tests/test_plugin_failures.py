@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+from types import SimpleNamespace
+
 import pytest
 from users_project import TEST
+
+from pytest_lem.plugin.stopping import ControllerStopping
 
 
 def misbehaving(fault: str, at: str = "run", after: int = 4) -> str:
@@ -120,6 +126,97 @@ def test_sigterm_lets_the_round_end_and_keeps_it(project):
     assert cycle["stopped"] == "interrupted"
     assert [round_["end_ns"] - round_["start_ns"] >= 1e9 for round_ in cycle["rounds"]] == [True, True]
     assert report["run"]["complete"] is False
+
+
+@pytest.mark.xdist
+@pytest.mark.parametrize(("mode", "precisions"), [("load", 2), pytest.param("each", 1, marks=pytest.mark.slow)])
+def test_sigterm_to_a_run_of_workers_is_a_ctrl_c_to_all_of_them_and_keeps_what_was_measured(project, mode, precisions):
+    """As a service manager stops a run: it knows the controller alone. Here each worker waits for its own Ctrl-C."""
+    project.pytester.makeconftest(
+        """
+import os, signal, time
+from pathlib import Path
+import pytest
+from pytest_lem.plugin.recorder import Recorder
+
+kept, rounds = Recorder.round, []
+
+def round_(*words, **more):
+    kept(*words, **more)
+    rounds.append(words)
+    if len(rounds) < 4:
+        return
+    here = os.environ["PYTEST_XDIST_WORKER"]
+    try:
+        Path(f"{here}-measured").touch()
+        while here == "gw1" and not Path("gw0-measured").exists():
+            time.sleep(0.01)
+        if here == "gw1":
+            os.kill(os.getppid(), signal.SIGTERM)
+        time.sleep(60)
+    except KeyboardInterrupt:
+        Path(f"{here}-interrupted").touch()
+        raise
+
+def pytest_configure(config):
+    if hasattr(config, "workerinput"):
+        from execnet.gateway_base import WorkerGateway
+        # Without its connection a worker would interrupt itself, if only after five seconds.
+        WorkerGateway._terminate_execution = lambda gateway: gateway._execpool.trigger_shutdown()
+        Recorder.round = round_
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    for item in items:
+        item.add_marker(pytest.mark.lem(warmup_rounds=1, warmup_seconds=0))
+"""
+    )
+    project.write(TEST.replace("batch=[1, 8]", 'precision=["bf16", "fp16"]'))
+    result = project.subprocess("-n2", "--lem-lanes=2", f"--dist={mode}", "--lem-rounds=30")
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    assert sorted(path.name for path in project.pytester.path.glob("*-interrupted")) == [
+        "gw0-interrupted",
+        "gw1-interrupted",
+    ]
+    report = project.report()
+    assert report["run"]["complete"] is False
+    cycles = [cycle for measured in report["measurements"] for cycle in measured["cycles"]]
+    assert [(cycle["stopped"], len(cycle["rounds"])) for cycle in cycles] == [("interrupted", 3)] * precisions
+    powers = [measured["metrics"]["power_w"]["value"] for measured in report["measurements"]]
+    assert powers == [pytest.approx(100)] * precisions
+    result.stdout.fnmatch_lines(["incomplete, 2 missing:", "--lem-resume measures what is missing; *", "report: *"])
+
+
+@pytest.mark.xdist
+def test_sigterm_to_workers_on_another_machine_ends_the_run_here_and_theirs_with_their_connection():
+    execnet = pytest.importorskip("execnet")
+    measuring = {"here": [0], "there": [0], "plain": []}
+    stopping = ControllerStopping(lambda node: measuring[node.gateway.id])
+
+    def node(name, spec, pid):
+        return SimpleNamespace(
+            gateway=SimpleNamespace(id=name, spec=execnet.XSpec(spec), _rinfo=lambda: SimpleNamespace(pid=pid))
+        )
+
+    with subprocess.Popen(["sleep", "60"]) as here, subprocess.Popen(["sleep", "60"]) as same_number:
+        plain, there = node("plain", "popen", 0), node("there", "popen//via=proxy", same_number.pid)
+        ended = node("ended", "popen", same_number.pid)
+        for one in (node("here", "popen", here.pid), there, node("ssh", "ssh=user@host", same_number.pid), ended):
+            stopping.pytest_configure_node(one)
+        stopping.pytest_testnodedown(ended)
+        stopping.pytest_xdist_node_collection_finished(plain)
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL, "plain tests end as they would"
+        stopping.pytest_xdist_node_collection_finished(there)
+        finishing = stopping.pytest_sessionfinish()
+        next(finishing)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+        assert here.wait(60) == -signal.SIGINT
+        assert same_number.poll() is None
+        same_number.kill()
+        with pytest.raises(StopIteration):
+            next(finishing)
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
 def test_a_full_disk_fails_the_test_and_what_was_written_is_readable(project):

@@ -19,6 +19,7 @@ import pytest
 from pytest_lem.plugin import options
 from pytest_lem.plugin.collection import engine_key, is_lem
 from pytest_lem.plugin.ordering import engines
+from pytest_lem.plugin.stopping import ControllerStopping
 
 if TYPE_CHECKING:
     from pytest_lem.campaign.lanes import LaneOptions
@@ -81,6 +82,8 @@ def pytest_configure(config: pytest.Config) -> None:
             raise pytest.UsageError(str(error)) from None
     side = WorkerLane(config) if hasattr(config, "workerinput") else Distribution(config)
     config.pluginmanager.register(side, "lem-lanes")
+    if isinstance(side, Distribution):
+        config.pluginmanager.register(ControllerStopping(side.engines_of), "lem-stopping")
 
 
 class Distribution:
@@ -96,7 +99,12 @@ class Distribution:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
-        """Give a worker the lowest free number of its host; a replacement finds the one that its crash freed."""
+        """Hear what a worker will collect, and give it the lowest free number of its host.
+
+        A replacement finds the one that its crash freed.
+        """
+        node.workerinput["lem_engines"] = channel = node.gateway.newchannel()
+        channel.setcallback(partial(self._engines.__setitem__, node.gateway.id))
         if self._config.getvalue("dist") not in MODES:
             return
         host = self._host(node.gateway.spec)
@@ -105,8 +113,6 @@ class Distribution:
         self._places[node.gateway.id] = place
         node.workerinput["lem_slot"] = place[1]
         node.workerinput["lem_workers"] = sum(self._host(spec) == host for spec in node.nodemanager.specs)
-        node.workerinput["lem_engines"] = channel = node.gateway.newchannel()
-        channel.setcallback(partial(self._engines.__setitem__, node.gateway.id))
         if host != HERE and host not in self._remote_gpus:
             self._remote_gpus[host] = ask(node.gateway)
 
