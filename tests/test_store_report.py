@@ -30,8 +30,8 @@ def test_the_report_has_the_shape_that_other_programs_read(run):
     assert set(report["environment"]) == {"host", "git", "cpu", "python", "platform", "gpus", "packages"}
     assert set(report["environment"]["gpus"][0]) == {"uuid", "name", "driver", "power_limit_w", "clocks_mhz"}
     (measurement,) = report["measurements"]
-    keys = {"id", "test", "name", "known_as", "engine", "workload", "protocol", "meters", "cycles", "metrics"}
-    assert set(measurement) == keys
+    named = {"id", "test", "name", "experiment", "known_as"}
+    assert set(measurement) == named | {"engine", "workload", "protocol", "meters", "cycles", "metrics"}
     assert set(measurement["engine"]) == {"requested", "observed"}
     (cycle,) = measurement["cycles"]
     assert {"index", "launch", "gpus", "warmup_rounds", "steady", "rounds"} <= set(cycle)

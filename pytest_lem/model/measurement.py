@@ -44,13 +44,15 @@ class Measurement(Frozen):
     """Everything one call of `lem_energy.measure` found; `engine` and `workload` are null for a plain window.
 
     Metrics are attributes too: `measurement.joules_per_token` is a Quantity, and raises Unavailable (with the reason)
-    when it could not be measured; `.get(key)` gives None instead. `known_as` is the experiment's name in baselines,
-    where the test gives it one that outlives a rename.
+    when it could not be measured; `.get(key)` gives None instead. `experiment` is the id of what `test` is a cycle of
+    (empty where nobody said so). `known_as` is its name in baselines, where the test gives it one that outlives a
+    rename.
     """
 
     id: str
     test: str
     name: str = ""
+    experiment: str = ""
     known_as: str = ""
     engine: EngineRecord | None = None
     workload: WorkloadSpec | None = None

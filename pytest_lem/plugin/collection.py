@@ -130,7 +130,6 @@ def known_as(item: pytest.Item | Any) -> str:
     Parameters stay behind it: `decode[pytorch-bf16-b8]`. Empty where there is none. Raises UsageError for no word.
     """
     from pytest_lem.model.errors import UsageError
-    from pytest_lem.store.experiments import experiment_of
 
     found = next((mark.kwargs[ID] for mark in item.iter_markers("lem") if ID in mark.kwargs), None)
     if found is None:
@@ -140,7 +139,25 @@ def known_as(item: pytest.Item | Any) -> str:
             f"@pytest.mark.lem: id={found!r}: expected the name of the test in baselines, such as 'decode'"
         )
     name = getattr(item, "originalname", None) or item.name
-    return found + experiment_of(item.name).removeprefix(name)
+    return found + _less_cycle(item, item.name).removeprefix(name)
+
+
+def experiment_id(item: pytest.Item | Any) -> str:
+    """The id of the experiment that the item is a cycle of; its own where it takes no cycle."""
+    return _less_cycle(item, item.nodeid)
+
+
+def _less_cycle(item: pytest.Item | Any, name: str) -> str:
+    """`name` without the cycle at its end; where the item has none, what looks like one is the user's own."""
+    from pytest_lem.store.experiments import experiment_of
+
+    return experiment_of(name) if cycle_index(item) is not None else name
+
+
+def cycle_index(item: pytest.Item | Any) -> int | None:
+    """Which cycle of its experiment the item is; None for one that takes no cycle."""
+    callspec = getattr(item, "callspec", None)
+    return callspec.params.get("lem_cycle") if callspec else None
 
 
 def marker_origins(node: pytest.Item | pytest.Function | Any) -> dict[str, str]:

@@ -28,7 +28,7 @@ from pytest_lem.model.telemetry import Timeline
 from pytest_lem.plugin.aims import aim_of
 from pytest_lem.plugin.backend import Backend
 from pytest_lem.plugin.check import protocol_of
-from pytest_lem.plugin.collection import known_as
+from pytest_lem.plugin.collection import cycle_index, experiment_id, known_as
 from pytest_lem.plugin.distribution import lanes
 from pytest_lem.plugin.phasing import phases_of
 from pytest_lem.plugin.recording import added, checked
@@ -36,7 +36,6 @@ from pytest_lem.plugin.searching import Found, none_kept, search
 from pytest_lem.plugin.session import LemSession
 from pytest_lem.runner import Bench, CycleLog, Phase
 from pytest_lem.served import refusal
-from pytest_lem.store.experiments import cycle_of
 
 
 class Energy:
@@ -62,6 +61,9 @@ class Energy:
         """Measured now, or by the run that is continued."""
         self._session.refuse_inside_window(f"measure(name={name!r})")
         self._refuse_twice(name)
+        self._session.recorder.refuse_another(
+            self._blank(name, engine=EngineRecord(requested=backend.spec), workload=workload, protocol=spec)
+        )
         known = self._session.recall.measurement(self._item.nodeid, name, backend.spec, workload, spec)
         if known is None:
             self._last = self._measure(backend, workload, spec, name)
@@ -212,8 +214,14 @@ class Energy:
 
     def _blank(self, name: str, **fields: Any) -> Measurement:
         test = self._item.nodeid
-        known = known_as(self._item)
-        return Measurement(id=f"{test}#{name}" if name else test, test=test, name=name, known_as=known, **fields)
+        return Measurement(
+            id=f"{test}#{name}" if name else test,
+            test=test,
+            name=name,
+            experiment=experiment_id(self._item),
+            known_as=known_as(self._item),
+            **fields,
+        )
 
     def _refuse_twice(self, name: str) -> None:
         test = self._item.nodeid
@@ -222,7 +230,7 @@ class Energy:
 
     def _finish_window(self, begun: Measurement, context: Context, rounds: tuple[Round, ...], stopped: str) -> None:
         cycle = Cycle(
-            index=cycle_of(self._item.nodeid),
+            index=cycle_index(self._item) or 0,
             launch="window",
             gpus=tuple(self._session.gpus),
             rounds=rounds,

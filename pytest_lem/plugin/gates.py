@@ -12,6 +12,7 @@ from _pytest.runner import runtestprotocol  # what pytest-rerunfailures uses, to
 from pytest_lem.model.errors import EngineError, LemError
 from pytest_lem.plugin import options, resume
 from pytest_lem.plugin.budgets import one_line
+from pytest_lem.plugin.collection import experiment_id, known_as
 from pytest_lem.plugin.state import known_session, open_session
 from pytest_lem.stats.verdict import MOST_LAUNCHES
 
@@ -180,13 +181,11 @@ def _gated(config: pytest.Config) -> bool:
 
 
 def _gates(collector: pytest.Module | pytest.Class, found: Sequence[Any]) -> list[GateItem]:
-    from pytest_lem.store.experiments import experiment_of
-
     groups: dict[str, list[pytest.Function]] = {}
     for item in found:
         ours = isinstance(item, pytest.Function) and "lem_energy" in item.fixturenames
         if ours and not item.get_closest_marker("lem_emptied"):
-            groups.setdefault(experiment_of(item.nodeid), []).append(item)
+            groups.setdefault(experiment_id(item), []).append(item)
     return [
         _item(collector, experiment, tuple(cycles), gate)
         for experiment, cycles in groups.items()
@@ -205,8 +204,6 @@ def _item(
 
 def _subject(item: pytest.Item, experiment: str) -> str:
     """What a baseline calls the experiment: its id, unless the test has one that outlives a rename."""
-    from pytest_lem.plugin.collection import known_as
-
     return known_as(item) or experiment
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_lem.plugin import options, resume
-from pytest_lem.plugin.collection import engine_key, is_lem, plain_name
+from pytest_lem.plugin.collection import engine_key, experiment_id, is_lem, plain_name
 from pytest_lem.plugin.state import RUN_NAME
 
 if TYPE_CHECKING:
@@ -121,7 +121,6 @@ class _Settled:
 def _steps(config: pytest.Config, items: Iterable[pytest.Item]) -> Iterable[Step]:
     from pytest_lem.campaign.plan import Step, expected_seconds
     from pytest_lem.store import durations
-    from pytest_lem.store.experiments import experiment_of
 
     known = durations.read_durations(options.results(config))
     protocols: dict[Hashable, ProtocolSpec] = {}
@@ -138,7 +137,7 @@ def _steps(config: pytest.Config, items: Iterable[pytest.Item]) -> Iterable[Step
         parts = (engine, key_of(workload, attrgetter("key")), key_of(protocol, durations.protocol_key))
         same = known.items.get(durations.item_key(*parts)) if workload else None
         load = known.engines.get(engine)
-        yield Step(experiment_of(item.nodeid), (engine, cycle), expected_seconds(protocol), same, load)
+        yield Step(experiment_id(item), (engine, cycle), expected_seconds(protocol), same, load)
 
 
 class _Keys:

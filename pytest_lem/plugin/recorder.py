@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
+from pytest_lem.campaign.lanes import parse_shard
 from pytest_lem.model.cycle import Cycle, Recorded
 from pytest_lem.model.errors import UsageError
 from pytest_lem.model.measurement import Measurement
@@ -23,6 +24,7 @@ from pytest_lem.plugin import options, resume
 from pytest_lem.plugin.state import RUN_NAME, worker_name
 from pytest_lem.runner import Phase
 from pytest_lem.store.environment import Gpu, collect_environment
+from pytest_lem.store.experiments import apart
 from pytest_lem.store.merging import asked_options
 from pytest_lem.store.run import Run, RunRecord, unwritable
 from pytest_lem.store.timelines import TimelineLine, append, pack, set_aside
@@ -38,12 +40,28 @@ class Recorder:
         self.samples = self.run.samples(worker_name(config) or "main")
         self.measurements: list[Measurement] = []
         self.verdicts: list[Verdict] = []
+        self._asked: dict[tuple[str, str], Measurement] = {}
 
     def close(self) -> None:
         """Nothing more comes from this process: the run may be continued."""
         held, self._held = self._held, None
         if held is not None:
             os.close(held)
+
+    def refuse_another(self, asked: Measurement) -> None:
+        """Raise UsageError where another cycle of this experiment asked for another workload: it is another experiment.
+
+        Seeds may differ. Cycles measured before, or elsewhere, are told apart when the report is made.
+        """
+        known = self._asked.setdefault((asked.experiment, asked.name), asked)
+        if known.test == asked.test:
+            self._asked[asked.experiment, asked.name] = asked
+        elif known.workload and asked.workload and (names := apart(known.workload, asked.workload)):
+            raise UsageError(
+                f"{asked.test}: lem_energy.measure: this cycle asks for another workload than {known.test} did "
+                f"({', '.join(names)}), and cycles repeat one experiment but for its seed; make it a parameter of the "
+                "test, or give each its own name: measure(..., name=...)"
+            )
 
     def begin(self, measurement: Measurement, cycle: Cycle) -> None:
         """Before the first warm-up."""
@@ -141,6 +159,7 @@ def _other_options(config: pytest.Config, record: RunRecord) -> list[str]:
     asked = asked_options(record)
     facts = {
         "--lem-meter": (_meters(options.split(asked.get("lem_meter"))), _meters(options.value(config, "meter"))),
+        "--lem-shard": (_shard(asked.get("lem_shard")), _shard(options.value(config, "shard"))),
         "--lem-quick": (_switch(record.quick), _switch(options.quick(config))),
     }
     return [f"{option} was {then} then" for option, (then, now) in facts.items() if then != now]
@@ -148,6 +167,10 @@ def _other_options(config: pytest.Config, record: RunRecord) -> list[str]:
 
 def _meters(asked: list[str] | None) -> str:
     return ",".join(asked or ["auto"])
+
+
+def _shard(asked: str | None) -> str:
+    return "{}/{}".format(*parse_shard(asked)) if asked else "not given"
 
 
 def _switch(on: bool) -> str:

@@ -16,7 +16,7 @@ def units(ids: Sequence[str], engines: Engines) -> dict[int, Hashable]:
     gated = {gated_by(nodeid) for nodeid in ids}
     found: dict[int, Hashable] = {}
     for index, (nodeid, engine) in enumerate(zip(ids, engines, strict=True)):
-        subject = gated_by(nodeid) or experiment_of(nodeid)
+        subject = gated_by(nodeid) or (nodeid if nodeid in gated else experiment_of(nodeid))
         if engine is not None:
             found[index] = engine
         elif subject in gated:

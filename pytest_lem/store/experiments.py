@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 from pytest_lem.model.measurement import Measurement, MetricValue
+from pytest_lem.model.workload import WorkloadSpec
 from pytest_lem.store.aggregation import Aggregate
 
 Metrics: TypeAlias = Mapping[str, MetricValue]
@@ -18,9 +19,17 @@ def experiment_of(test: str) -> str:
     return _CYCLE.sub("]", test)
 
 
+def measured_experiment(measurement: Measurement) -> str:
+    """The id of the experiment that was measured.
+
+    As whoever measured it said: a user's own parameter may be called `c8`, as our cycles are.
+    """
+    return measurement.experiment or experiment_of(measurement.test)
+
+
 def subject_of(measurement: Measurement) -> str:
     """What baselines call a measurement's experiment: its id, or the name that outlives a rename."""
-    return measurement.known_as or experiment_of(measurement.test)
+    return measurement.known_as or measured_experiment(measurement)
 
 
 def cycle_of(test: str) -> int:
@@ -35,20 +44,44 @@ def is_whole(measurement: Measurement) -> bool:
 
 
 def current(items: Iterable[Measurement]) -> list[Measurement]:
-    """Those of `items`, in the order of time, that measured what the last one of their experiment did.
+    """Those of `items`, in the order of time, that measured what the last one of their item and experiment did.
 
     A run that is continued may ask for another workload, engine or protocol under the same id: what was measured before
-    stays in the samples, and is no cycle of the new one.
+    stays in the samples, and is no cycle of the new one. Cycles may draw prompts of their own.
     """
     items = list(items)
-    last = {(experiment_of(item.test), item.name): _what(item) for item in items}
-    return [item for item in items if _what(item) == last[experiment_of(item.test), item.name]]
+    exactly = {(item.test, item.name): _what(item, item.workload) for item in items}
+    last = {(measured_experiment(item), item.name): repeated(item) for item in items}
+    return [
+        item
+        for item in items
+        if _what(item, item.workload) == exactly[item.test, item.name]
+        and repeated(item) == last[measured_experiment(item), item.name]
+    ]
 
 
-def _what(item: Measurement) -> object:
+def repeated(item: Measurement) -> object:
+    """What all cycles of an experiment have in common: engine, workload but for its seeds, protocol. Comparable."""
+    return _what(item, _unseeded(item.workload))
+
+
+def apart(one: WorkloadSpec, other: WorkloadSpec) -> list[str]:
+    """The names of what differs between two workloads, but for their seeds."""
+    here, there = dict(_unseeded(one) or ()), dict(_unseeded(other) or ())
+    return [name for name in here if here[name] != there[name]]
+
+
+def _unseeded(workload: WorkloadSpec | None) -> WorkloadSpec | None:
+    if workload is None:
+        return None
+    decoding = workload.decoding.model_copy(update={"seed": None})
+    return workload.model_copy(update={"seed": 0, "decoding": decoding})
+
+
+def _what(item: Measurement, workload: WorkloadSpec | None) -> object:
     # How many cycles there are in all changes none of them.
     protocol = item.protocol.model_copy(update={"cycles": 1})
-    return (item.engine.requested if item.engine else None, item.workload, protocol)
+    return (item.engine.requested if item.engine else None, workload, protocol)
 
 
 def whole_tests(items: Iterable[Measurement]) -> set[str]:
@@ -71,9 +104,10 @@ def joined(
     """
     groups: dict[tuple[str, str], list[Measurement]] = {}
     for item in current(items):
-        groups.setdefault((experiment_of(item.test), item.name), []).append(item)
+        groups.setdefault((measured_experiment(item), item.name), []).append(item)
     places: dict[str, int] = {}
     for place, test in enumerate(plan):
+        places.setdefault(test, place)
         places.setdefault(experiment_of(test), place)
     found = [_join(test, attempts, aggregate) for (test, _), attempts in groups.items()]
     return tuple(sorted(found, key=lambda measurement: places.get(measurement.test, len(plan))))

@@ -151,6 +151,6 @@ def _worst(measurement: Measurement, verdicts: Sequence[Verdict]) -> str | None:
     mine = {
         verdict.status
         for verdict in verdicts
-        if (experiment_of(verdict.test), verdict.name) == (measurement.test, measurement.name)
+        if verdict.name == measurement.name and measurement.test in (verdict.test, experiment_of(verdict.test))
     }
     return next((status for status in WORSE if status in mine), None)
