@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 from builders import GPU, a_gpu, an_environment
-from users_project import TEST
+from users_project import SHORT, TEST
 
 from pytest_lem.model.errors import EngineError
 from pytest_lem.plugin.breaker import Breaker
@@ -191,6 +191,37 @@ def test_several_meters_are_the_same_in_one_word_and_in_two(project, again):
     result = project.run("--lem-resume", "--lem-meter=auto")
     result.stderr.fnmatch_lines(["ERROR: *: --lem-meter was auto,fake then; begin a new one"])
     assert len(measured(project)) == 1
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "line"),
+    [
+        ("--lem-shard=1/2", "--lem-shard=2/2", "--lem-shard was 1/2 then"),
+        ("--lem-shard=1/2", "--lem-shard=1/3", "--lem-shard was 1/2 then"),
+        ("--lem-shard=1/2", "-q", "--lem-shard was 1/2 then"),
+        ("-q", "--lem-shard=1/2", "--lem-shard was not given then"),
+    ],
+)
+def test_a_run_goes_on_as_no_other_part_of_the_whole(project, then, now, line):
+    project.write()
+    project.run(then)
+    before = measured(project)
+    result = project.run("--lem-resume", now)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    (run,) = project.runs()
+    result.stderr.fnmatch_lines(
+        [f"ERROR: --lem-resume: run {run.name} cannot be continued here: {line}; begin a new one"]
+    )
+    assert measured(project) == before
+
+
+def test_a_shard_goes_on_as_the_same_shard_wherever_it_is_said(project):
+    project.write(BROKEN)
+    project.run("--lem-shard=2/2").assert_outcomes(failed=1, deselected=1)
+    (project.pytester.path / "mended").touch()
+    project.pytester.makefile(".ini", pytest=f"{SHORT}lem_shard = 2/2\n")
+    project.run("--lem-retry-failed").assert_outcomes(passed=1, deselected=1)
+    assert (len(project.runs()), project.report()["run"]["complete"]) == (1, True)
 
 
 def test_only_the_budgets_of_the_last_judgement_stand_in_the_report(project):
