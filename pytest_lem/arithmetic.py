@@ -18,6 +18,7 @@ from pytest_lem.model.specs import EngineSpec
 from pytest_lem.workloads.work import Work
 
 _BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
+_DRAFTED = ("prompt_lookup_num_tokens", "assistant_model", "speculative_config")
 
 
 def counted(counter: throwaway.Counter, spec: EngineSpec) -> Coefficients:
@@ -107,6 +108,8 @@ def _widths(model: Architecture | None, observed: Mapping[str, Any]) -> tuple[fl
 def _waves(observed: Mapping[str, Any], work: Work) -> tuple[tuple[int, ...], ...]:
     if work.submission != "waves":
         raise Unavailable("bytes", "requests come one by one: how many share a step is not known")
+    if any(observed.get("options", {}).get(option) for option in _DRAFTED):
+        raise Unavailable("bytes", "drafted tokens share a pass: how many steps there are is not known")
     if (observed.get("options", {}).get("data_parallel_size") or 1) > 1:
         raise Unavailable("bytes", "replicas decode side by side, each its own part of the waves")
     if len(observed.get("placement") or ()) > 1 or (observed.get("options", {}).get("pipeline_parallel_size") or 1) > 1:
