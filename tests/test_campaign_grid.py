@@ -223,6 +223,32 @@ def test_unless_knows_options_and_the_numbers_of_a_range():
     ]
 
 
+@pytest.mark.parametrize(
+    ("wanted", "left"),
+    [
+        ({"min": 3, "max": 8}, [2, 16]),
+        ({"min": 3.5}, [2]),
+        ({"min": 2, "max": 9, "num": 3}, [4, 8, 16]),  # 2, 5.5 as the whole number 6, 9
+        ({"min": 2, "max": 8, "pow2": True}, [16]),
+        ([16, {"max": 3}], [4, 8]),
+    ],
+)
+def test_unless_takes_a_range_of_an_option_or_of_a_keywords_field_as_of_a_keyword(wanted, left):
+    vllm = {"backend": "vllm", "vllm": [{"max_num_seqs": number} for number in (2, 4, 8, 16)]}
+    found = made({**vllm, "unless": {"vllm": {"max_num_seqs": wanted}}})
+    assert [cell.engine.options["max_num_seqs"] for cell in found] == left
+    traffic = {"backend": "vllm", "experiments": [{"traffic": {"qps": number}} for number in (2, 4, 8, 16)]}
+    found = made({**traffic, "unless": {"traffic": {"qps": wanted}}})
+    assert [cell.workload.traffic.qps for cell in found] == left
+
+
+def test_unless_takes_an_option_that_is_itself_a_mapping_or_a_list_as_one():
+    given = [{"split": {"max": 8}}, {"split": [2, 3]}, {"split": True}, {"split": 9}]
+    for index, section in enumerate(given):
+        found = made({"pytorch": given, "unless": {"pytorch": section}})
+        assert [cell.engine.options for cell in found] == given[:index] + given[index + 1 :]
+
+
 def test_a_default_can_be_left_out_too():
     assert made({"unless": {"precision": "bf16", "output_tokens": 32}}) == Emptied(
         "unless (@pytest.mark.lem) leaves out all experiments of this test (1)"
@@ -265,6 +291,14 @@ def test_what_is_no_id_is_said_to_be_none(text):
         ),
         ({"unless": {"precision": "fp9"}}, "@pytest.mark.lem: unless: unknown precision 'fp9'"),
         ({"unless": {"batch": []}}, "@pytest.mark.lem: unless: batch is empty"),
+        (
+            {"unless": {"vllm": {"max_num_seqs": {"min": 9, "max": 8}}}},
+            "@pytest.mark.lem: unless: vllm.max_num_seqs: a range's min is above its max: 9 > 8",
+        ),
+        (
+            {"unless": {"traffic": {"qps": {"min": 9, "maxx": 8}}}},
+            "@pytest.mark.lem: unless: traffic.qps: unknown key of a range 'maxx'; the nearest known one is 'max'",
+        ),
         ({"batch": {"min": 1, "max": 4}}, "@pytest.mark.lem: batch: a range needs pow2, or num"),
         ({"device": ["cpu", "gpu"]}, "@pytest.mark.lem: device: Input should be 'auto', 'cuda' or 'cpu' (got 'gpu')"),
         ({"prompt_tokens": True}, "@pytest.mark.lem: prompt_tokens: expected no truth value (got True)"),

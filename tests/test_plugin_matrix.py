@@ -100,6 +100,25 @@ def test_an_excluded_engine_need_not_be_able_to(collected):
 
 
 @pytest.mark.parametrize(
+    ("section", "line"),
+    [
+        ("{'pytorch': {'use_cahce': True}}", "pytorch: unknown option 'use_cahce'; did you mean 'use_cache'? Known *"),
+        ("[{'batch': 1}, {'fake': {'token_secondz': 1}}]", "fake: unknown option 'token_secondz'; did you mean 'tok*"),
+    ],
+)
+def test_an_exclusion_by_a_misspelt_option_is_refused_and_does_not_leave_everything_in(collected, section, line):
+    result = collected(f"unless={section}")
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    result.stdout.fnmatch_lines([f"*test_it.py::test_it: @pytest.mark.lem: unless*: {line}"])
+
+
+def test_an_exclusion_knows_an_option_by_each_of_its_names_and_any_that_the_engine_passes_on(collected):
+    marker = "backend=['pytorch', 'vllm'], pytorch={'attn_implementation': 'eager'}, vllm={'block_size': 16}"
+    assert ids(collected(f"{marker}, unless={{'pytorch': {{'attn_implementation': 'eager'}}}}")) == ["vllm-bf16-b1-c0"]
+    assert ids(collected(f"{marker}, unless={{'vllm': {{'block_size': {{'min': 16}}}}}}")) == ["pytorch-bf16-b1-c0"]
+
+
+@pytest.mark.parametrize(
     ("yaml", "line"),
     [
         ("model: synthetic:tiny\nbacth: 8\n", "lem.yaml:2: unknown keyword 'bacth'; the nearest known one is 'batch'"),
@@ -107,6 +126,7 @@ def test_an_excluded_engine_need_not_be_able_to(collected):
         ("model: synthetic:tyny\n", "lem.yaml:1: unknown model 'synthetic:tyny'; did you mean 'synthetic:tiny'?*"),
         ("\nbackend: pytroch\n", "lem.yaml:2: unknown backend 'pytroch'; did you mean 'pytorch'?*"),
         ("\npytorch:\n  use_cach: 1\n", "lem.yaml:2: pytorch: unknown option 'use_cach'; did you mean 'use_cache'?*"),
+        ("\nunless:\n  pytorch: {use_cach: 1}\n", "lem.yaml:*: unless: pytorch: unknown option 'use_cach'; did you *"),
         ("rounds: 0\n", "lem.yaml:1: rounds: Input should be greater than or equal to 1 (got 0)"),
     ],
 )

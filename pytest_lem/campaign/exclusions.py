@@ -18,6 +18,7 @@ from pytest_lem.model.slo import ServiceLevel
 from pytest_lem.model.traffic import TrafficSpec
 
 Test = Callable[[Point], bool]
+CheckOption = Callable[[str, str], None]
 FIELDS = tuple(name for name in EXPERIMENT_FIELDS if name != "prompts")
 NESTED: Mapping[str, type[Frozen]] = {
     "data": DataSpec,
@@ -28,33 +29,38 @@ NESTED: Mapping[str, type[Frozen]] = {
 """Keywords with fields of their own: a rule may name some of them."""
 
 
-def exclusion(source: Layer | None, known: Collection[str]) -> Test:
+def any_option(backend: str, name: str) -> None:
+    """Of engines that are not asked what options they take."""
+
+
+def exclusion(source: Layer | None, known: Collection[str], check: CheckOption = any_option) -> Test:
     """Whether a point is left out by the `unless` of `source`: a mapping, or a list of them, each of pairs that must
     all match.
 
-    `known` are the engines known here. A value may be a list (any of its entries), or a range: its numbers, or with
-    `min` and `max` alone all between. Raises UsageError for a rule that cannot be, or that would match everything.
+    `known` are the engines known here; `check` raises UsageError for an option (of an engine, by name) that cannot be.
+    A value may be a list (any of its entries), or a range: its numbers, or with `min` and `max` alone all between.
+    Raises UsageError for a rule that cannot be, or that would match everything.
     """
     rules = (
         []
         if source is None
         else [
-            _rule(rule, source.blame(f"unless[{index}]"), known)
+            _rule(rule, source.blame(f"unless[{index}]"), known, check)
             for index, rule in enumerate(as_list(source.values["unless"]))
         ]
     )
     return lambda point: any(all(test(point) for test in rule) for rule in rules)
 
 
-def _rule(rule: object, place: str, known: Collection[str]) -> list[Test]:
+def _rule(rule: object, place: str, known: Collection[str], check: CheckOption) -> list[Test]:
     if not isinstance(rule, Mapping) or not rule:
         raise UsageError(f"{place}: unless: expected keywords with values to leave out, got {rule!r}")
-    return [_test(name, value, f"{place}: unless", known) for name, value in rule.items()]
+    return [_test(name, value, f"{place}: unless", known, check) for name, value in rule.items()]
 
 
-def _test(name: str, value: object, place: str, known: Collection[str]) -> Test:
+def _test(name: str, value: object, place: str, known: Collection[str], check: CheckOption) -> Test:
     if name in known:
-        return _options(name, value, place)
+        return _options(name, value, place, check)
     if name not in FIELDS:
         raise unknown("keyword", name, {*FIELDS, *known}, place)
     if name in NESTED and isinstance(value, Mapping):
@@ -72,8 +78,7 @@ def _test(name: str, value: object, place: str, known: Collection[str]) -> Test:
 
 
 def _accepts(name: str, value: object, place: str, known: Collection[str]) -> Callable[[Any], bool]:
-    distributed = isinstance(value, Mapping) and {"distribution", "histogram"} & set(value)
-    if name in (*WHOLE, "gpus", "seed") and isinstance(value, Mapping) and not distributed:
+    if name in (*WHOLE, "gpus", "seed") and isinstance(value, Mapping) and not _distributed(value):
         return _within(value, whole=name != "target_qps", place=f"{place}: {name}")
     wanted = normal(name, value, place)
     if name == "backend" and wanted not in known:
@@ -81,14 +86,21 @@ def _accepts(name: str, value: object, place: str, known: Collection[str]) -> Ca
     return lambda found: bool(found == wanted)
 
 
+def _distributed(value: Mapping[str, Any]) -> bool:
+    """Whether it is a length that differs from request to request, which has ends of its own."""
+    return bool({"distribution", "histogram"} & set(value))
+
+
 def _within(value: Mapping[str, Any], *, whole: bool, place: str) -> Callable[[Any], bool]:
     if set(value) & {"num", "log", "pow2"}:
         listed = set(numbers(value, whole=whole, place=place))
-        return lambda found: found in listed
+        return lambda found: _is_number(found) and found in listed
     low, high = ends(value, whole=whole, place=place)
-    return lambda found: (
-        isinstance(found, int | float) and (low is None or found >= low) and (high is None or found <= high)
-    )
+    return lambda found: _is_number(found) and (low is None or found >= low) and (high is None or found <= high)
+
+
+def _is_number(found: object) -> bool:
+    return isinstance(found, int | float) and not isinstance(found, bool)
 
 
 def _fields(name: str, value: Mapping[str, Any], place: str) -> Test:
@@ -102,29 +114,45 @@ def _fields(name: str, value: Mapping[str, Any], place: str) -> Test:
     for key in fields:
         if key not in NESTED[name].model_fields:
             raise unknown(f"field of {name}", key, NESTED[name].model_fields, place)
+    given = _given(fields, f"{place}: {name}")
 
     def test(point: Point) -> bool:
         found = point.load.get(name)
-        return found is not None and _given(fields, found.model_dump())
+        return found is not None and given(found.model_dump())
 
     return test
 
 
-def _options(backend: str, value: object, place: str) -> Test:
+def _options(backend: str, value: object, place: str, check: CheckOption) -> Test:
     """Options of an engine's section, as its experiment gives them: one that is left to its default matches nothing."""
     sections = as_list(value)
     for section in sections:
         if not isinstance(section, Mapping) or not section:
             raise UsageError(f"{place}: {backend}: expected options as a dictionary, got {section!r}")
+        for name in section:
+            _check_name(backend, str(name), place, check)
+    given = [_given(section, f"{place}: {backend}") for section in sections]
+    return lambda point: point.setup["backend"] == backend and any(each(point.options) for each in given)
 
-    def test(point: Point) -> bool:
-        return point.setup["backend"] == backend and any(_given(section, point.options) for section in sections)
 
-    return test
+def _check_name(backend: str, name: str, place: str, check: CheckOption) -> None:
+    try:
+        check(backend, name)
+    except UsageError as error:
+        raise UsageError(f"{place}: {error}") from None
 
 
-def _given(section: Mapping[str, Any], options: Mapping[str, Any]) -> bool:
-    return all(
-        name in options and (options[name] == value or (isinstance(value, list | tuple) and options[name] in value))
-        for name, value in section.items()
-    )
+def _given(section: Mapping[str, Any], place: str) -> Callable[[Mapping[str, Any]], bool]:
+    """Whether options, or fields, hold what `section` says of some of them."""
+    accepts = {name: _accepted(value, f"{place}.{name}") for name, value in section.items()}
+    return lambda options: all(name in options and accept(options[name]) for name, accept in accepts.items())
+
+
+def _accepted(value: object, place: str) -> Callable[[Any], bool]:
+    """The value itself, which may be a list or a mapping; any entry of a list; what lies in a range."""
+    if isinstance(value, Mapping) and {"min", "max"} & set(value) and not _distributed(value):
+        whole = not any(isinstance(value.get(end), float) for end in ("min", "max"))
+        within = _within(value, whole=whole, place=place)
+        return lambda found: bool(found == value) or within(found)
+    entries = [_accepted(entry, place) for entry in value] if isinstance(value, list | tuple) else []
+    return lambda found: bool(found == value) or any(accept(found) for accept in entries)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
-from pytest_lem.campaign.exclusions import exclusion
+from pytest_lem.campaign.exclusions import CheckOption, any_option, exclusion
 from pytest_lem.campaign.grid import Emptied, Point, experiments, origins, points
 from pytest_lem.campaign.ids import Names
 from pytest_lem.campaign.layers import Layers, check_keywords, protocol
@@ -48,12 +48,14 @@ def cells(
     *,
     takes: Collection[str] = FIXTURES,
     checked: Callable[[EngineSpec], EngineSpec] = unchanged,
+    check_option: CheckOption = any_option,
 ) -> list[Cell] | Emptied:
     """The experiments of one test, in the order in which its lists name them; each comes once a cycle.
 
     `sections` are the engines known here: a marker may hold a section of options for each. `takes` are the fixtures
     that the test takes: an id names only what reaches the test. `checked` is asked once for each engine, after
-    exclusions, and may return a fuller spec. Raises UsageError for an unknown keyword or a value that cannot be.
+    exclusions, and may return a fuller spec; `check_option` for each option, by its name, that an exclusion speaks of.
+    Raises UsageError for an unknown keyword or a value that cannot be.
     """
     known = frozenset(sections)
     check_keywords(layers, known)
@@ -68,7 +70,7 @@ def cells(
     if not found:
         return Emptied(reasons[0] + (" (nor of its other experiments)" if len(reasons) > 1 else ""))
     source = layers.source("unless")
-    excluded = exclusion(source, known)
+    excluded = exclusion(source, known, check_option)
     kept = [point for point in found if not excluded(point)]
     if not kept and source is not None:
         return Emptied(f"unless ({source.origin('unless')}) leaves out all experiments of this test ({len(found)})")

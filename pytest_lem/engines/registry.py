@@ -10,7 +10,7 @@ from functools import cache
 from importlib.metadata import EntryPoints, entry_points
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import AliasChoices, BaseModel, ValidationError
 
 from pytest_lem.engines.entry import EngineEntry
 from pytest_lem.engines.models import locate
@@ -107,8 +107,22 @@ def option_names(backend: str) -> tuple[str, ...]:
     return () if kind is None else _names(kind)
 
 
+def check_option(backend: str, name: str) -> None:
+    """Raise UsageError, one line, for an option of a name that the engine refuses whatever its value."""
+    kind = entry(backend).options
+    if kind is None:
+        raise UsageError(f"{backend}: this backend takes no options, got {name}")
+    if kind.model_config.get("extra") == "forbid" and name not in (*_names(kind), *_other_names(kind)):
+        raise UsageError(f"{backend}: {_unknown(name, kind)}")
+
+
 def _names(options: type[BaseModel]) -> tuple[str, ...]:
     return tuple(field.alias or key for key, field in options.model_fields.items())
+
+
+def _other_names(options: type[BaseModel]) -> tuple[str, ...]:
+    aliases = [field.validation_alias for field in options.model_fields.values()]
+    return tuple(str(name) for alias in aliases if isinstance(alias, AliasChoices) for name in alias.choices)
 
 
 def _options(known: EngineEntry, spec: EngineSpec) -> dict[str, Any]:
@@ -130,6 +144,10 @@ def _first_fault(fault: ValidationError, options: type[BaseModel]) -> str:
     if first["type"] != "extra_forbidden":
         told = first["msg"].removeprefix("Value error, ")
         return f"option {name}={first['input']!r}: {told}" if name else told
+    return _unknown(name, options)
+
+
+def _unknown(name: str, options: type[BaseModel]) -> str:
     known = _names(options)
     nearest = difflib.get_close_matches(name, known, 1, 0.0)
     return f"unknown option {name!r}; did you mean {nearest[0]!r}? Known options: {', '.join(known)}"

@@ -89,7 +89,7 @@ def checked(path: Path, shown: Shown, project: Document | None = None) -> Checke
         origins={"marker": experiment.origins, "project": below.origins},
         written_down=True,
     )
-    found = cells(layers, registry.names(), checked=registry.validate)
+    found = cells(layers, registry.names(), checked=registry.validate, check_option=registry.check_option)
     protocol(layers, quick=False)
     if isinstance(found, Emptied):
         return Checked(experiment, layers, (), found.reason, experiment.notes)

@@ -32,7 +32,7 @@ def check_options(config: pytest.Config) -> None:
     for backend in options.pythons(config):
         registry.entry(backend, place="--lem-python")
     layers = layers_of(config, None)
-    cells(layers, registry.names(), checked=registry.validate)
+    cells(layers, registry.names(), checked=registry.validate, check_option=registry.check_option)
     protocol(layers, quick=options.quick(config))
     for name in ("cycles", "rounds", "round_seconds", "max_seconds"):
         asked = options.value(config, name)

@@ -70,7 +70,11 @@ def _cells(metafunc: pytest.Metafunc, names: Sequence[str]) -> list[Cell] | str:
     from pytest_lem.plugin.check import layers_of
 
     found = cells(
-        layers_of(metafunc.config, metafunc.definition), registry.names(), takes=names, checked=registry.validate
+        layers_of(metafunc.config, metafunc.definition),
+        registry.names(),
+        takes=names,
+        checked=registry.validate,
+        check_option=registry.check_option,
     )
     if isinstance(found, Emptied):
         return found.reason
