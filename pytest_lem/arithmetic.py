@@ -84,7 +84,7 @@ def _reads(model: Architecture | None, observed: Mapping[str, Any], work: Work) 
     for wave in waves:
         outputs = [work.requests[place].output_tokens for place in wave]
         steps += max(outputs) - 1
-        read += (max(outputs) - 1) * reads.weights_read(model, weights, len(wave))
+        read += (max(outputs) - 1) * reads.weights_read(model, weights, len(wave), observed.get("embedding_bytes"))
     seen = sum(request.positions(len(each.prompt), each.output_tokens) for each in work.requests)
     return {"decode_steps": steps, "weights_read_bytes": read, "kv_read_bytes": seen * reads.kv_bytes(model, width)}
 

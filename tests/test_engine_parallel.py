@@ -114,6 +114,7 @@ def test_every_rank_tells_its_own_memory(life):
     held = [each["weights_bytes"] for each in life.observed["ranks"]]
     # Norms are whole on both ranks: two of 128 in each of two layers, and the last one.
     assert sum(held) == life.observed["weights_bytes"] == 4 * (WHOLE + 5 * 128)
+    assert life.observed["embedding_bytes"] == 4 * 1024 * 128
     for result in life.runs:
         assert [each.weights_bytes for each in result.ranks] == held
         assert result.counters["weights_bytes"] == sum(held)
@@ -222,6 +223,7 @@ def test_two_stages_share_the_layers_and_make_the_tokens_of_one_process(tmp_path
     assert result.token_ids == tokens(split(model=model), tmp_path)
     assert observed["options"]["pipeline_parallel_size"] == 2
     assert [each["layers"] for each in observed["ranks"]] == [[0], [1]]
+    assert observed["embedding_bytes"] == 4 * 1024 * 128
     # No weight is on both stages, so that what they hold is the model.
     assert sum(each.weights_bytes for each in result.ranks) == 4 * observed["parameters"]
     assert [each.tokens for each in result.ranks] == [2 * 24] * 2

@@ -525,6 +525,10 @@ def test_flops_of_quantised_layers_are_those_of_the_plain_model_and_the_bytes_of
         assert each.decode_flops == plain.decode_flops
         assert each.weights_read_bytes < 0.8 * plain.weights_read_bytes
         assert each.kv_read_bytes == plain.kv_read_bytes
+    # Each of the 7 steps reads all but the embedding of 1024 words, which has 16 bits whatever the layers have.
+    for name, each in found.items():
+        weights = cases[name]["observed"]["weights_bytes"]
+        assert each.weights_read_bytes == pytest.approx(7 * (weights - 2 * 1024 * 128)), name
 
 
 @pytest.mark.torch
@@ -556,6 +560,16 @@ def test_files_that_transformers_dequantises_are_told_as_what_they_run_as(stored
 @pytest.mark.torch
 def test_kernels_of_gptqmodel_are_called_as_their_files_are_but_those_that_narrow_activations_too(stored):
     assert stored["ways"] == {"MarlinLinear": "gptq", "AwqMarlinLinear": "awq", "W4AFP8Linear": "W4AFP8Linear"}
+
+
+@pytest.mark.torch
+def test_experts_that_are_quantised_in_their_files_are_told_by_what_holds_them(stored):
+    assert stored["experts"] == {
+        "plain": None,
+        "packed": "Mxfp4GptOssExperts",
+        "taken": "Mxfp4GptOssExperts",
+        "narrow": "FP8Experts",
+    }
 
 
 @pytest.mark.torch
@@ -597,6 +611,9 @@ def test_files_whose_package_is_not_here_are_one_line_before_a_model_is_made(sto
         ("other_compute", "precision: asked 'bfloat16', observed 'float32+bfloat16'"),
         ("other_quantiser", "quantization: asked '8bit', observed 'int8_weight_only'"),
         ("not_quantised", "quantization: asked '8bit', observed None"),
+        ("experts_4bit", "quantization: asked '4bit', observed '4bit+none'"),
+        ("experts_8bit", "quantization: asked '8bit', observed '8bit+none'"),
+        ("experts_int8_weight_only", "quantization: asked 'int8_weight_only', observed 'int8_weight_only+none'"),
     ],
 )
 def test_weights_that_are_otherwise_are_seen(quantised, name, words):
@@ -627,6 +644,15 @@ def test_weights_that_are_otherwise_are_seen(quantised, name, words):
             "groups",
             "quantization='int4_weight_only' takes groups of 128 inputs, and model.layers.0.self_attn.q_proj has 192; "
             "take '4bit' or 'int8_weight_only'",
+        ),
+        *(
+            (
+                f"experts_{word}",
+                f"quantization={word!r} is made of linear layers, and the experts in model.layers.0.mlp.experts "
+                "(Qwen3MoeExperts) are none: they would stay as they are; leave it out, or take files whose experts "
+                "are quantised already",
+            )
+            for word in ("4bit", "8bit", "int8_weight_only")
         ),
     ],
 )

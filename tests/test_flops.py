@@ -185,6 +185,18 @@ def test_a_step_reads_all_weights_but_the_rows_of_an_embedding():
     assert reads.kv_bytes(model, 2) == 2 * 32 * 8 * 128 * 2
 
 
+def test_an_embedding_that_stays_wide_beside_narrow_layers_is_left_out_with_its_own_bytes():
+    """An 8B model in 4 bits: 16-bit embedding and head of 1.05 GB each, 3.93 GB of layers with their scales."""
+    model, embedding = read(shape("llama-3.1-8b")), 2 * 4096 * 128256
+    layers = layer_weights(model) * (4 + 0.5) / 8
+    weights = layers + 2 * embedding
+    assert reads.weights_read(model, weights, 1, embedding) == layers + embedding == pytest.approx(4.98e9, rel=1e-3)
+    # Where nobody tells its bytes it has those of its share.
+    assert reads.weights_read(model, weights, 1) == pytest.approx(5.63e9, rel=1e-3)
+    tied = read(shape("llama-3.2-1b"))
+    assert reads.weights_read(tied, 1e9, 8, 5e8) == 1e9
+
+
 def test_more_requests_meet_more_experts_and_never_more_than_there_are():
     model = read(shape("tiny-moe"))
     weights = 2.0 * (layer_weights(model) + expert_weights(model) + 2 * head_weights(model))

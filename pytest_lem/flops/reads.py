@@ -9,15 +9,20 @@ from pytest_lem.flops.analytic import expert_weights, head_weights, layer_weight
 from pytest_lem.flops.architecture import Architecture
 
 
-def weights_read(model: Architecture, weights_bytes: float, sequences: int) -> float:
+def weights_read(
+    model: Architecture, weights_bytes: float, sequences: int, embedding_bytes: float | None = None
+) -> float:
     """Bytes of weights that one step of `sequences` requests reads, of the `weights_bytes` that the model takes.
 
-    Of experts those that are expected to be chosen at least once, were the choice uniform. Weights are taken to be
-    equally wide: of a model that is quantised in part it is an approximation.
+    Of experts those that are expected to be chosen at least once, were the choice uniform. An embedding that is not the
+    head takes `embedding_bytes`, none of them read. None: not known, it is taken to be as wide as all weights are,
+    which is an approximation where layers are quantised and it is not; so are experts that are narrower than the rest.
     """
-    always = layer_weights(model) + head_weights(model)
-    stored = always + expert_weights(model) + (0 if model.tied else head_weights(model))
-    return weights_bytes * (always + _chosen(model, sequences) * expert_weights(model)) / stored
+    always, experts, head = layer_weights(model) + head_weights(model), expert_weights(model), head_weights(model)
+    if embedding_bytes is None:
+        embedding_bytes = weights_bytes * head / (always + experts + head)
+    read = weights_bytes if model.tied else weights_bytes - embedding_bytes
+    return read * (always + _chosen(model, sequences) * experts) / (always + experts)
 
 
 def kv_bytes(model: Architecture, width: float) -> float:

@@ -58,6 +58,7 @@ def observe(
         "architecture": architecture(text_config),
         "parameters": weights.parameters(model),
         "weights_bytes": weights.weights_bytes(model),
+        "embedding_bytes": weights.embedding_bytes(model),
         "assistant_weights_bytes": weights.weights_bytes(manner.assistant) if manner.assistant is not None else None,
         "vocab_size": text_config.vocab_size,
         "versions": versions(

@@ -70,12 +70,16 @@ def merged(told: list[tuple[dict[str, Any], dict[str, Any]]]) -> dict[str, Any]:
 
 
 def together(observed: list[dict[str, Any]]) -> dict[str, Any]:
-    """What all ranks observed alike; where they differ, their values joined by +, which is a mismatch."""
+    """What all ranks observed alike; where they differ, their values joined by +, which is a mismatch.
+
+    An embedding counts as often as it is there, as `weights_bytes` do.
+    """
     return {
         **observed[0],
         "precision": alike(each["precision"] for each in observed),
         "device": alike(each["device"] for each in observed),
         "gpus": sorted(gpu for each in observed for gpu in each["gpus"]),
+        "embedding_bytes": sum(each["embedding_bytes"] for each in observed),
         "options": {name: alike(each["options"][name] for each in observed) for name in observed[0]["options"]},
     }
 

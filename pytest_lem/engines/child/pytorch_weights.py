@@ -23,13 +23,35 @@ OF_GPTQMODEL = {"GPTQQuantLinear": "gptq", "AWQuantLinear": "awq"}
 NARROW_OF_GPTQMODEL = {"W4AFP8Linear", "W4ANVFP4Linear"}
 WORDS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 INT4_TENSORS = ("Int4TilePackedTo4dTensor", "Int4Tensor")
+# What lies beside the weights of experts, by a word of its name.
+BESIDE = {"bias", "scale", "scales"}
 
 
 def quantization(model: Any) -> str | None:
-    """The word for what all its linear layers are, but the head; several joined by +; None where none is quantised."""
+    """The word for what its linear layers are, but the head, and its experts; several joined by +; None where plain."""
     found = [_way(module) for name, module in _linear_layers(model) if name.rpartition(".")[2] not in LEFT_ALONE]
+    found += [way for _, module in stacked_experts(model) for way in _ways_of_experts(module)]
     kinds = sorted({way or "none" for way in found})
     return None if kinds in ([], ["none"]) else "+".join(kinds)
+
+
+def stacked_experts(model: Any) -> Iterator[tuple[str, Any]]:
+    """Modules that keep all experts of a layer in a tensor each for up, gate and down: no linear layer is in them."""
+    for name, module in model.named_modules():
+        if "Expert" in type(module).__name__ and list(module.parameters(recurse=False)):
+            yield name, module
+
+
+def _ways_of_experts(module: Any) -> list[str | None]:
+    """One for each stack of weights. Those that a kernel takes in a form of its own are no parameters any more."""
+    own = {name: each for name, each in module.named_parameters(recurse=False) if not BESIDE & {*name.split("_")}}
+    return [_way_of_stack(module, each) for each in own.values()] or [type(module).__name__]
+
+
+def _way_of_stack(module: Any, weight: Any) -> str | None:
+    if _parts(weight):
+        return _way_of_torchao(weight)
+    return None if _is_plain(weight) else type(module).__name__
 
 
 def linear_layers(model: Any) -> dict[str, int]:
@@ -68,9 +90,13 @@ def _way(module: Any) -> str | None:
         return "8bit"
     if _parts(weight):
         return _way_of_torchao(weight)
-    if weight.is_floating_point() and weight.dtype.itemsize > 1:
+    if _is_plain(weight):
         return None
     return _kind(module) if name == "Linear" else name
+
+
+def _is_plain(weight: Any) -> bool:
+    return bool(weight.is_floating_point() and weight.dtype.itemsize > 1)
 
 
 def _way_of_gptqmodel(module: Any) -> str | None:
@@ -135,6 +161,12 @@ def weights_bytes(model: Any) -> int:
     Tensors that share their memory count once.
     """
     return sum(bytes_by_device(model).values())
+
+
+def embedding_bytes(model: Any) -> int:
+    """Those of the embedding that tokens are looked up in, be it the head too or not; a later stage has none."""
+    table = getattr(model.get_input_embeddings(), "weight", None)
+    return sum(part.numel() * part.element_size() for part in _leaves(table)) if table is not None else 0
 
 
 def bytes_by_device(model: Any) -> dict[torch.device, int]:
