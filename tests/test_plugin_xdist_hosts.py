@@ -65,6 +65,31 @@ def test_a_lane_may_own_several_of_the_gpus_that_are_left_to_the_run(campaign, g
     assert given(campaign) == {"0": "GPU-d,GPU-c", "1": "GPU-b,GPU-a"}
 
 
+OPENS_CUDA = """
+import sys
+from types import ModuleType, SimpleNamespace
+
+note("seen.txt", os.environ.get("PYTEST_XDIST_WORKER"), os.environ.get("CUDA_VISIBLE_DEVICES"))
+sys.modules["torch"] = torch = ModuleType("torch")  # this conftest imports it, and asks it for its GPUs or does not
+torch.cuda = SimpleNamespace(is_initialized=lambda: {opened})
+torch.Tensor = type("Tensor", (), {{}})
+"""
+
+
+@pytest.mark.parametrize("opened", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_a_conftest_that_opens_cuda_at_import_sees_the_gpus_of_all_lanes_and_is_warned(
+    campaign, gpus, monkeypatch, opened
+):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
+    conftest = campaign.path / "conftest.py"
+    conftest.write_text(conftest.read_text() + OPENS_CUDA.format(opened=opened))
+    result = campaign.run("-n2", "--lem-cycles=1")
+    assert given(campaign) == {"0": "GPU-c", "1": "GPU-d"}
+    assert set((campaign.path / "seen.txt").read_text().split("\n")) >= {"gw0 2,3", "gw1 2,3"}
+    warned = "lem: torch has opened CUDA in a worker before it knew its lane" in result.stdout.str()
+    assert (warned, result.ret) == (opened, 0)
+
+
 def test_lanes_are_made_of_the_gpus_that_the_run_is_restricted_to(campaign, gpus):
     campaign.run("-nauto", "--lem-gpus=1,GPU-d").assert_outcomes(passed=10)
     assert given(campaign) == {"0": "GPU-b", "1": "GPU-d"}

@@ -10,6 +10,7 @@ which a worker tells, once it has collected, which engine each of its items need
 from __future__ import annotations
 
 import os
+import sys
 from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
 MODES = ("load", "loadscope", "loadfile", "loadgroup", "worksteal")
 HERE = ""
 LOOPBACK = ("localhost", "127.0.0.1")
+TOO_LATE = (
+    "lem: torch has opened CUDA in a worker before it knew its lane, and goes on seeing the GPUs of all; "
+    "open it in a fixture or in a test, not where a conftest or a test module is imported"
+)
 ASK_SECONDS = 60
 ASK = """
 import os
@@ -176,7 +181,7 @@ class WorkerLane:
         self._engines: Any = self._input.pop("lem_engines", None)
 
     def pytest_configure(self) -> None:
-        """Where a setting of ours is there: before the project's own code can look for GPUs."""
+        """Where a setting of ours is there: before tests and fixtures look for GPUs. A conftest may have."""
         if options.asked(self._config):
             self._take()
 
@@ -228,6 +233,14 @@ class WorkerLane:
         self._input["lem_lane"], self._input["lem_gpus"] = slot, list(gpus)
         if gpus:
             os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
+            if len(gpus) < len(here) and cuda_is_open():
+                self._config.issue_config_time_warning(pytest.PytestWarning(TOO_LATE), stacklevel=2)
+
+
+def cuda_is_open() -> bool:
+    """Whether torch, in this process, has asked CUDA for its GPUs: once, and for good."""
+    opened = getattr(getattr(sys.modules.get("torch"), "cuda", None), "is_initialized", None)
+    return opened is not None and bool(opened())
 
 
 def ask(gateway: Any) -> tuple[str, ...] | None:
