@@ -40,10 +40,13 @@ from lem_child import (  # noqa: E402
     pytorch_weights,
 )
 from lem_child.faults import Refused  # noqa: E402
-from transformers import LlamaConfig  # noqa: E402
+from transformers import GptOssConfig, LlamaConfig, MixtralConfig  # noqa: E402
 from transformers.distributed.tensor_parallel import ColwiseParallel  # noqa: E402
+from transformers.integrations.finegrained_fp8 import FP8Experts  # noqa: E402
+from transformers.integrations.mxfp4 import Mxfp4GptOssExperts  # noqa: E402
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS  # noqa: E402
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS  # noqa: E402
+from transformers.models.gpt_oss.modeling_gpt_oss import GptOssExperts  # noqa: E402
 from transformers.models.llama.modeling_llama import eager_attention_forward  # noqa: E402
 
 SHORT, LONG = list(range(3, 8)), list(range(20, 41))
@@ -52,6 +55,7 @@ MODULES = {"model.embed_tokens": "cpu", "model.layers": "cpu", "model.norm": "cp
 MODULES["lm_head"] = "cpu"
 OFFLOADED = {**MODULES, "model.layers.0": "cpu", "model.layers.1": "disk"}
 del OFFLOADED["model.layers"]
+OF_EXPERTS = ("4bit", "8bit", "int8_weight_only")
 ASSISTED = {"assistant_model": "synthetic:tiny", "num_assistant_tokens": 4}
 
 
@@ -60,6 +64,12 @@ def request(folder=None, precision="float32", **options):
     asked = {"use_cache": True, "num_threads": 1, **options}
     found = {"model": "synthetic:tiny", "source": source[0], "location": source[1], "options": asked}
     return {**found, "precision": precision, "device": "cpu", "gpus": (), "seed": 0}
+
+
+def mixture(**options):
+    """A request for the tiny mixture of experts."""
+    named = {"model": "synthetic:tiny-moe", "location": str(ENGINES / "synthetic" / "tiny-moe.json")}
+    return {**request(precision="bfloat16", **options), **named}
 
 
 def work(*prompts, tokens=12, waves=None):
@@ -446,6 +456,8 @@ def quantised(folder):
             asked["8bit"], patch.object(pytorch_model, "quantization_config", lambda word, precision: None)
         ),
     }
+    unchecked = patch.object(pytorch_quantization, "check_experts", lambda *_: None)
+    falsifications |= {f"experts_{word}": falsified(mixture(quantization=word), unchecked) for word in OF_EXPERTS}
     (folder / "gptq").mkdir()
     told = {**json.loads((folder / "stored" / "config.json").read_text())}
     told["quantization_config"] = {"quant_method": "gptq", "bits": 4, "group_size": 128}
@@ -456,6 +468,7 @@ def quantised(folder):
         "int4": refused(request(precision="bfloat16", quantization="int4_weight_only")),
         "twice": refused(request(folder / "stored", "bfloat16", quantization="8bit")),
         "gptq": refused(request(folder / "gptq", "bfloat16")),
+        **{f"experts_{word}": refused(mixture(quantization=word)) for word in OF_EXPERTS},
         "groups": line(
             lambda: pytorch_quantization.check_groups(
                 LlamaConfig(
@@ -531,7 +544,18 @@ def stored(folder):
         ),
         "compressed": refused(request(tensors, "bfloat16"), *([absent] if there else [])),
     }
-    return {"cases": cases, "refused": refusals, "ways": ways_of_gptqmodel()}
+    return {"cases": cases, "refused": refusals, "ways": ways_of_gptqmodel(), "experts": experts()}
+
+
+def experts():
+    """How the experts of each class are quantised: plain ones, packed ones, and ones that a kernel has taken over."""
+    config = GptOssConfig(hidden_size=64, intermediate_size=64, num_local_experts=2)
+    with torch.device("meta"):
+        plain, packed, taken = GptOssExperts(config), Mxfp4GptOssExperts(config), Mxfp4GptOssExperts(config)
+        narrow = FP8Experts(MixtralConfig(hidden_size=128, intermediate_size=128, num_local_experts=2))
+    del taken.gate_up_proj, taken.down_proj
+    kinds = {"plain": plain, "packed": packed, "taken": taken, "narrow": narrow}
+    return {name: pytorch_weights.quantization(each) for name, each in kinds.items()}
 
 
 def ways_of_gptqmodel():

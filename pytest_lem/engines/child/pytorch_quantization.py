@@ -14,6 +14,7 @@ import transformers
 from transformers import AutoModelForCausalLM
 
 from .faults import Refused
+from .pytorch_weights import stacked_experts
 
 EXTRA = "install it with: pip install 'pytest-lem[quantization]'"
 PACKAGES = ("bitsandbytes", "torchao")
@@ -44,6 +45,7 @@ def check_quantization(request: dict[str, Any], config: Any, device: torch.devic
         _check_package(asked)
         if asked == "int4_weight_only":
             _check_int4(config, request["precision"], device)
+        check_experts(asked, config)
 
 
 def _check_package(asked: str) -> None:
@@ -74,14 +76,28 @@ def _check_int4(config: Any, precision: str, device: torch.device) -> None:
 
 def check_groups(config: Any) -> None:
     """Raise Refused for a linear layer that torchao would leave as it is: its inputs make no whole groups."""
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)
-    for name, module in model.named_modules():
+    for name, module in _outline(config).named_modules():
         if isinstance(module, torch.nn.Linear) and module.in_features % INT4_GROUP:
             raise Refused(
                 f"pytorch: quantization='int4_weight_only' takes groups of {INT4_GROUP} inputs, and {name} has "
                 f"{module.in_features}; take '4bit' or 'int8_weight_only'"
             )
+
+
+def check_experts(asked: str, config: Any) -> None:
+    """Raise Refused for experts that are no linear layers: quantisers would leave most of the model as it is."""
+    for name, module in stacked_experts(_outline(config)):
+        raise Refused(
+            f"pytorch: quantization={asked!r} is made of linear layers, and the experts in {name} "
+            f"({type(module).__name__}) are none: they would stay as they are; leave it out, or take files whose "
+            "experts are quantised already"
+        )
+
+
+def _outline(config: Any) -> Any:
+    """The model's modules without their weights."""
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config)
 
 
 def stored_method(config: Any, options: dict[str, Any]) -> str | None:
