@@ -151,6 +151,43 @@ def test_whatever_reaches_this_machine_counts_among_its_workers(monkeypatch, spe
     assert node.workerinput == slots | {"lem_engines": channel}
 
 
+@pytest.mark.parametrize(
+    ("proxy", "host"),
+    [
+        ("popen", ""),
+        ("ssh=localhost", ""),
+        ("ssh=user@localhost", ""),
+        ("ssh=user@127.0.0.1", ""),
+        ("ssh=-p 2222 localhost", ""),
+        ("ssh=-p 2222 user@::1", ""),
+        ("socket=localhost:8888", ""),
+        ("socket=[::1]:8888", ""),
+        ("socket=::1:8888", ""),
+        ("ssh=user@h1", "h1"),
+        ("ssh=-p 2222 -i key h1", "h1"),
+        ("socket=h1:8888", "h1"),
+        ("socket=[fe80::1]:8888", "fe80::1"),
+        ("vagrant_ssh=default", "default"),
+    ],
+)
+def test_lanes_are_shared_by_all_that_reach_one_host_as_whichever_user_and_by_whichever_port(monkeypatch, proxy, host):
+    execnet = pytest.importorskip("execnet")
+    monkeypatch.setattr(distribution, "ask", lambda gateway: None)
+    specs = [execnet.XSpec(one) for one in ("popen", "ssh=h1", "ssh=fe80::1", "ssh=default", "popen//via=proxy")]
+    config = SimpleNamespace(getvalue=lambda name: "load", getoption=lambda name: [f"id=proxy//{proxy}"])
+    lanes = distribution.Distribution(config)
+    channel = SimpleNamespace(setcallback=lambda heard: None)
+    numbers = {}
+    for number, spec in enumerate(specs):
+        gateway = SimpleNamespace(id=f"gw{number}", spec=spec, newchannel=lambda: channel)
+        node = SimpleNamespace(gateway=gateway, nodemanager=SimpleNamespace(specs=specs), workerinput={})
+        lanes.pytest_configure_node(node)
+        numbers[str(spec)] = (node.workerinput["lem_slot"], node.workerinput["lem_workers"])
+    shared = {"": "popen", "h1": "ssh=h1", "fe80::1": "ssh=fe80::1", "default": "ssh=default"}[host]
+    assert {spec for spec, (_, workers) in numbers.items() if workers == 2} == {shared, "popen//via=proxy"}
+    assert numbers["popen//via=proxy"] == (1, 2)
+
+
 @pytest.fixture
 def other_host(campaign):
     """An execnet server at an address that is not this machine's usual one; gives the address."""

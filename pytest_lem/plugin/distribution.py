@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 MODES = ("load", "loadscope", "loadfile", "loadgroup", "worksteal")
 HERE = ""
-LOOPBACK = ("localhost", "127.0.0.1")
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
 TOO_LATE = (
     "lem: torch has opened CUDA in a worker before it knew its lane, and goes on seeing the GPUs of all; "
     "open it in a fixture or in a test, not where a conftest or a test module is imported"
@@ -165,8 +165,7 @@ class Distribution:
         if spec.via or spec.installvia:
             proxies = {proxy.id: proxy for proxy in map(type(spec), self._config.getoption("px"))}
             return self._host(proxies[spec.via or spec.installvia])
-        host = str(spec.ssh or spec.vagrant_ssh or spec.socket or HERE)
-        host = host.rpartition(":")[0] if spec.socket else host
+        host = host_of(str(spec.ssh or spec.vagrant_ssh or spec.socket or HERE), port=bool(spec.socket))
         return HERE if host in LOOPBACK else host
 
 
@@ -241,6 +240,12 @@ def cuda_is_open() -> bool:
     """Whether torch, in this process, has asked CUDA for its GPUs: once, and for good."""
     opened = getattr(getattr(sys.modules.get("torch"), "cuda", None), "is_initialized", None)
     return opened is not None and bool(opened())
+
+
+def host_of(address: str, *, port: bool) -> str:
+    """The host in `-p 2222 user@host`, as ssh is given it, or in `[::1]:8888`, where a `port` stands behind it."""
+    last = address.rpartition(" ")[2].rpartition("@")[2]
+    return (last.rpartition(":")[0] if port else last).strip("[]")
 
 
 def ask(gateway: Any) -> tuple[str, ...] | None:
