@@ -91,6 +91,8 @@ def test_powers_of_two_are_all_those_within_the_ends(ends):
         ({"min": 1.5, "max": 8, "num": 3}, "here: min of a range is a whole number, got 1.5"),
         ({"min": True, "max": 8, "num": 3}, "here: min of a range is a whole number, got True"),
         ({"min": 1, "max": float("inf"), "num": 3}, "here: max of a range is a whole number, got inf"),
+        ({"min": 1, "max": 10**400, "pow2": True}, "here: max of a range is a number from -1e+15 to 1e+15"),
+        ({"min": -(10**5000), "max": 1, "num": 3}, "here: min of a range is a number from -1e+15 to 1e+15"),
         ({"min": 0, "max": 8, "num": 3, "log": True}, "here: a log range starts above 0, got min=0"),
         ({"min": 0, "max": 8, "pow2": True}, "here: a pow2 range starts above 0, got min=0"),
         ({"min": 1, "max": 8, "pow2": True, "num": 3}, "here: a pow2 range takes min and max only"),

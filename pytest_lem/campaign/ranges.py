@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from math import ceil, exp, floor, isfinite, log, log2
+from math import ceil, exp, floor, log, log2
 from typing import Any
 
 from pytest_lem.campaign.values import unknown
@@ -52,8 +52,10 @@ def ends(given: Mapping[str, Any], *, whole: bool, place: str) -> tuple[float | 
 
 def _end(key: str, value: object, *, whole: bool, place: str) -> float:
     kinds = int if whole else int | float
-    if isinstance(value, bool) or not isinstance(value, kinds) or not isfinite(value) or abs(value) > LARGEST:
+    if isinstance(value, bool) or not isinstance(value, kinds):
         raise UsageError(f"{place}: {key} of a range is a {'whole ' if whole else ''}number, got {value!r}")
+    if not -LARGEST <= value <= LARGEST:  # nor is NaN; a whole number may be too large to be made a float, or written
+        raise UsageError(f"{place}: {key} of a range is a number from {-LARGEST:g} to {LARGEST:g}")
     return value
 
 
