@@ -27,6 +27,7 @@ import transformers  # noqa: E402
 from lem_child import (  # noqa: E402
     pytorch,
     pytorch_arithmetic,
+    pytorch_assistance,
     pytorch_attention,
     pytorch_compile,
     pytorch_continuous,
@@ -40,7 +41,7 @@ from lem_child import (  # noqa: E402
     pytorch_weights,
 )
 from lem_child.faults import Refused  # noqa: E402
-from transformers import GptOssConfig, LlamaConfig, MixtralConfig  # noqa: E402
+from transformers import GenerationConfig, GptOssConfig, LlamaConfig, MixtralConfig  # noqa: E402
 from transformers.distributed.tensor_parallel import ColwiseParallel  # noqa: E402
 from transformers.integrations.finegrained_fp8 import FP8Experts  # noqa: E402
 from transformers.integrations.mxfp4 import Mxfp4GptOssExperts  # noqa: E402
@@ -258,7 +259,9 @@ def often_wrong():
 
 def kernels(_folder):
     both, one = work(SHORT, LONG), work(LONG)
-    lengths = [work(LONG, tokens=tokens) for tokens in (1, 2, 3, 12)]
+    lengths, sevens = [work(LONG, tokens=tokens) for tokens in (1, 2, 3, 12)], work(LONG, tokens=14)
+    unsure = {"assistant_confidence_threshold": 1.0}  # sure of no token, so that each draft ends with its first
+    shy = patch.object(pytorch_assistance, "_drafting", lambda n: GenerationConfig(num_assistant_tokens=n, **unsure))
     high = {"matmul_precision": "high", "deterministic": True}
     cases = {
         "plain": case(request(), both, one, *lengths),
@@ -266,6 +269,8 @@ def kernels(_folder):
         "lookup": case(request(prompt_lookup_num_tokens=3), *lengths),
         "lookup_hooked": case(request(prompt_lookup_num_tokens=3), one, hooks=True),
         "assisted": case(request(**ASSISTED), *lengths),
+        "six": case(request(**{**ASSISTED, "num_assistant_tokens": 6}), sevens, sevens),
+        "open": case(request(assistant_model="synthetic:tiny"), work(LONG, tokens=21)),
         "assisted_hooked": case(request(**ASSISTED), one, hooks=True),
         "arithmetic": case(request(**high), both),
     }
@@ -280,6 +285,7 @@ def kernels(_folder):
             request(deterministic=True), change=lambda model: torch.use_deterministic_algorithms(False)
         ),
         "other_assistant": falsified(request(**ASSISTED), change=another_assistant),
+        "short_drafts": falsified(request(**ASSISTED), shy),
         "hub_that_is_sdpa": hub_kernel(ALL_ATTENTION_FUNCTIONS["sdpa"]),
     }
     cases["hub"] = hub_kernel(eager_attention_forward)

@@ -210,12 +210,22 @@ def test_drafted_tokens_change_neither_the_answer_nor_its_length(kernels, way):
 @pytest.mark.torch
 def test_drafts_are_counted_and_those_that_the_model_took(kernels):
     counters = [run["counters"] for run in kernels["cases"]["assisted"]["runs"]]
-    assert all(0 <= each["accepted_tokens"] <= each["draft_tokens"] for each in counters)
-    # It is its own assistant: nothing that it drafts is wrong, and one pass is as the other.
-    assert counters[-1]["accepted_tokens"] == counters[-1]["draft_tokens"] > 0
-    assert counters[-1]["draft_tokens"] % 2 == 0
-    assert counters[0]["draft_tokens"] == 0
+    # It is its own assistant: nothing that it drafts is wrong. Two passes each; the last draft takes what room is left.
+    assert [each["draft_tokens"] for each in counters] == [0, 2 * 1, 2 * 2, 2 * (4 + 4 + 1)]
+    assert all(each["accepted_tokens"] == each["draft_tokens"] for each in counters)
     assert "draft_tokens" not in kernels["cases"]["plain"]["runs"][0]["counters"]
+
+
+@pytest.mark.torch
+def test_an_assistant_drafts_as_many_tokens_at_a_time_as_it_is_asked_for_in_every_round(kernels):
+    six, open_ = kernels["cases"]["six"], kernels["cases"]["open"]
+    assert runs_as_asked(six)
+    assert six["options"]["num_assistant_tokens"] == 6
+    # Fourteen tokens in two passes: twice six drafts, and one token of the model's own after each.
+    assert [run["counters"]["draft_tokens"] for run in six["runs"]] == [2 * 12, 2 * 12]
+    # Where it is left open, transformers' own number holds: 20 drafts and one token more.
+    assert open_["options"]["num_assistant_tokens"] == 20
+    assert open_["runs"][0]["counters"]["draft_tokens"] == 2 * 20
 
 
 @pytest.mark.torch
@@ -263,6 +273,7 @@ def test_tf32_sets_how_float32_is_multiplied_on_a_gpu(kernels):
         ("nothing_looked_up", "prompt_lookup_num_tokens: asked 3, observed None"),
         ("other_lookup", "prompt_lookup_num_tokens: asked 3, observed 5"),
         ("other_assistant", "assistant_model: asked 'synthetic:tiny', observed None"),
+        ("short_drafts", "num_assistant_tokens: asked 4, observed 1"),
         ("other_precision", "matmul_precision: asked 'high', observed 'medium'"),
         ("not_deterministic", "deterministic: asked True, observed False"),
         (

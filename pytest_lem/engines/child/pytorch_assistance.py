@@ -24,8 +24,8 @@ class Drafts:
         self.forget()
 
     def forget(self) -> None:
-        """Forget the last run."""
-        self.drafted = 0
+        """Forget the last run: how many tokens were drafted, and how many at a time at the most."""
+        self.drafted = self.longest = 0
         self._accepted: list[Any] = []
         self.facts: dict[str, Any] = {}
 
@@ -38,7 +38,9 @@ class Drafts:
 
         def get_candidates(input_ids: Any, *args: Any, **kwargs: Any) -> Any:
             found = draft(input_ids, *args, **kwargs)
-            self.drafted += found[0].shape[1] - input_ids.shape[1]
+            length = found[0].shape[1] - input_ids.shape[1]
+            self.drafted += length
+            self.longest = max(self.longest, length)
             return found
 
         def update_candidate_strategy(input_ids: Any, scores: Any, num_matches: Any) -> Any:
@@ -74,6 +76,16 @@ def load_assistant(request: dict[str, Any], model_config: Any, device: Any) -> A
             "take one with the same tokenizer"
         )
     assistant = pytorch_model.load_model(asked, device)
-    if options.get("num_assistant_tokens"):
-        assistant.generation_config = GenerationConfig(num_assistant_tokens=options["num_assistant_tokens"])
+    assistant.generation_config = _drafting(options.get("num_assistant_tokens"))
     return assistant
+
+
+def _drafting(count: int | None) -> GenerationConfig:
+    """Drafts of as many tokens each, or of transformers' own number.
+
+    By its defaults it would end a draft at a token that the assistant is not sure of, and learn from each answer how
+    sure is sure enough: what a round drafts would depend on the rounds before.
+    """
+    return GenerationConfig(
+        num_assistant_tokens=count, num_assistant_tokens_schedule="constant", assistant_confidence_threshold=0.0
+    )

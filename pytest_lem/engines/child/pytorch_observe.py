@@ -140,13 +140,16 @@ def _assistance(model: Any, options: dict[str, Any], manner: Manner, drafts: Dra
     if drafts is None:
         return {}
     keywords = {} if manner.assistant is None else {"assistant_model": manner.assistant}
-    _generate(model, generation({}, 4, manner), **keywords)
+    asked = options.get("num_assistant_tokens")
+    drafts.forget()
+    # Room for one whole draft, and for the token that the model itself makes of it.
+    _generate(model, generation({}, (asked or 3) + 1, manner), **keywords)
     facts = drafts.facts
     mine = facts.get("assistant") is manner.assistant
     return {
         "prompt_lookup_num_tokens": facts.get("num_output_tokens"),
         "assistant_model": options.get("assistant_model") if mine else None,
-        "num_assistant_tokens": facts.get("num_assistant_tokens"),
+        "num_assistant_tokens": drafts.longest if asked else facts.get("num_assistant_tokens"),
     }
 
 
