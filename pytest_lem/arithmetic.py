@@ -21,18 +21,22 @@ _BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 _DRAFTED = ("prompt_lookup_num_tokens", "assistant_model", "speculative_config")
 
 
-def counted(counter: throwaway.Counter, spec: EngineSpec) -> Coefficients:
-    """What one token costs, counted under the engine's interpreter, once a model. Raises Unavailable."""
+def counted(counter: throwaway.Counter, spec: EngineSpec, longest: int) -> Coefficients:
+    """What one token costs in contexts up to the `longest`, counted under the engine's interpreter, once for each.
+
+    Raises Unavailable.
+    """
     if spec.options.get("gguf_file"):
         raise Unavailable("flops", f"{counter}: a GGUF file is not counted")
     source = locate(spec.model)
-    return _counted(counter, source.kind, source.location, spec.python)
+    return _counted(counter, source.kind, source.location, spec.python, max(longest, throwaway.SHORTEST))
 
 
 @cache
-def _counted(counter: throwaway.Counter, source: str, location: str, python: str | None) -> Coefficients:
+def _counted(counter: throwaway.Counter, source: str, location: str, python: str | None, longest: int) -> Coefficients:
     environment = child_environment((), hide_gpus=True, other_python=python is not None)
-    found = throwaway.count(counter, {"source": source, "location": location}, python or sys.executable, environment)
+    model = {"source": source, "location": location}
+    found = throwaway.count(counter, model, python or sys.executable, environment, longest=longest)
     return throwaway.coefficients(counter, found)
 
 
@@ -69,7 +73,8 @@ def _answer(spec: EngineSpec, observed: Mapping[str, Any], lengths: list[tuple[i
     if observed.get("options", {}).get("use_cache") is False:
         raise Unavailable("flops", "without a cache every token is computed again and again")
     config = observed.get("architecture") or {}
-    return answer(asked, config, observed.get("parameters"), lengths, lambda counter: counted(counter, spec))
+    longest = max(prompt + output - 1 for prompt, output in lengths)
+    return answer(asked, config, observed.get("parameters"), lengths, lambda counter: counted(counter, spec, longest))
 
 
 def _reads(model: Architecture | None, observed: Mapping[str, Any], work: Work) -> dict[str, Any]:

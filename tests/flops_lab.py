@@ -1,7 +1,8 @@
 """Run as a program in a process of its own, so that no test process imports torch: `python flops_lab.py`.
 
-Counts one small model of each kind that the formula knows, every other one tied, and prints JSON: kind →
-its live configuration and counts.
+Counts one small model of each kind that the formula knows, every other one tied, and one of another kind, which has a
+window of 256, up to two lengths. Prints JSON: `known`, kind → its live configuration and counts; `windowed`, length →
+counts.
 """
 
 from __future__ import annotations
@@ -36,6 +37,9 @@ SHAPES = dict.fromkeys((*GROUPED, "qwen2", "qwen3", "smollm3", "starcoder2"), BA
     "qwen3_moe": {**BASE, **SPARSE, "mlp_only_layers": [0]},
 }
 
+WINDOWED = {**BASE, "model_type": "cohere2", "sliding_window": 256, "layer_types": ["sliding_attention"] * 2}
+LENGTHS = (256, 2000)
+
 
 def main() -> None:
     child = runpy.run_path(str(PACKAGE / "flops" / "child" / "count.py"))
@@ -45,7 +49,12 @@ def main() -> None:
         own = {**shape, **NONE, "tie_word_embeddings": number % 2 == 0}
         request = {"method": "counted", "contexts": CONTEXTS, "shape": {"model_type": kind, **own}}
         found[kind] = {"config": seen(AutoConfig.for_model(kind, **own)), **child["count"](request)}
-    print(json.dumps(found))  # noqa: T201 - what the test reads
+    windowed = {length: child["count"](up_to(length)) for length in LENGTHS}
+    print(json.dumps({"known": found, "windowed": windowed}))  # noqa: T201 - what the test reads
+
+
+def up_to(length: int) -> dict:
+    return {"method": "counted", "contexts": (1, length // 2, length), "shape": WINDOWED}
 
 
 if __name__ == "__main__":

@@ -170,10 +170,11 @@ def test_twice_the_parameters_is_the_last_resort():
 
 
 def test_counts_that_do_not_grow_evenly_with_the_context_are_refused():
-    straight = throwaway.coefficients("counted", {"tokens": [110, 110 + 63 * 10, 110 + 127 * 10], "head": 40})
-    assert straight == Coefficients(per_token=60, per_position=10, per_sample=40)
-    with pytest.raises(Unavailable, match="do not grow evenly"):
-        throwaway.coefficients("counted", {"tokens": [110, 900, 110 + 127 * 10], "head": 40})
+    found = {"contexts": [1, 64, 128], "tokens": [110, 110 + 63 * 10, 110 + 127 * 10], "head": 40}
+    straight = throwaway.coefficients("counted", found)
+    assert straight == Coefficients(per_token=60, per_position=10, per_sample=40, positions=128)
+    with pytest.raises(Unavailable, match="counted: FLOPs do not grow evenly with the context up to 128 tokens"):
+        throwaway.coefficients("counted", {**found, "tokens": [110, 900, 110 + 127 * 10]})
 
 
 def test_a_step_reads_all_weights_but_the_rows_of_an_embedding():

@@ -15,7 +15,7 @@ from engine_starts import spec, started
 from pytest_lem.arithmetic import arithmetic_of, counted
 from pytest_lem.engines.models import SYNTHETIC
 from pytest_lem.engines.process import child_environment
-from pytest_lem.flops import analytic, throwaway
+from pytest_lem.flops import analytic, request, throwaway
 from pytest_lem.flops.architecture import GATED, PLAIN, read
 from pytest_lem.model.errors import Unavailable
 from pytest_lem.model.specs import WorkloadSpec
@@ -39,11 +39,21 @@ def lab():
 
 
 def test_the_formula_is_what_torch_counts_for_every_kind_of_model_that_it_knows(lab):
-    assert set(lab) == GATED | PLAIN
-    for name, found in lab.items():
+    assert set(lab["known"]) == GATED | PLAIN
+    for name, found in lab["known"].items():
         ours = analytic.coefficients(read(found["config"]))
         torchs = throwaway.coefficients("counted", found)
         assert ours.model_dump(exclude={"positions"}) == torchs.model_dump(exclude={"positions"}), name
+
+
+def test_layers_that_attend_to_a_window_are_counted_within_it_and_nothing_is_told_beyond(lab):
+    """Two layers of 4 heads of 16: 512 FLOPs a position, which are no more than 256 of them."""
+    within, beyond = lab["windowed"]["256"], lab["windowed"]["2000"]
+    cost = throwaway.coefficients("counted", within)
+    assert (cost.per_position, cost.positions) == (512, 256)
+    assert request.token(cost, 256, sampled=True) == within["tokens"][-1] == beyond["tokens"][-1]
+    with pytest.raises(Unavailable, match="counted: FLOPs do not grow evenly with the context up to 2000 tokens"):
+        throwaway.coefficients("counted", beyond)
 
 
 def test_counted_is_what_the_formula_says_of_the_live_engine(tmp_path):
@@ -81,7 +91,8 @@ def test_a_counter_that_breaks_is_a_reason_and_the_formula_answers(tmp_path, mon
     (tmp_path / "calflops.py").write_text("raise RuntimeError('torch is patched')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with pytest.raises(Unavailable, match="calflops: RuntimeError: torch is patched"):
-        counted("calflops", spec("pytorch", model="synthetic:llama-3.2-1b"))  # counts are kept: no other test's model
+        # Counts are kept: no other test's model.
+        counted("calflops", spec("pytorch", model="synthetic:llama-3.2-1b"), 64)
 
 
 def test_an_interpreter_that_is_not_there_is_a_reason():

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 from builders import a_cycle, a_measurement, a_meter, a_round, a_window, an_engine
 
+import pytest_lem.arithmetic
 from pytest_lem.aggregate import metrics
 from pytest_lem.arithmetic import arithmetic_of
 from pytest_lem.launches import context_of, launches, ungateable
-from pytest_lem.model.arithmetic import Arithmetic
+from pytest_lem.model.arithmetic import Arithmetic, Coefficients
 from pytest_lem.model.latency import LatencyPass, RequestTimes
 from pytest_lem.model.measurement import Measurement
 from pytest_lem.model.reading import MeterDevice
@@ -218,6 +219,18 @@ def test_the_work_of_a_pass_is_that_of_its_requests_and_its_waves():
     # an untied embedding's rows are not read: 2 × 1024 × 128 of 557,056 weights that are
     assert found.weights_read_bytes == pytest.approx(8 * 1_115_392 * (1 - 1024 * 128 / 557_056))
     assert found.kv_read_bytes == 4 * (11 + 12 + 13 + 14) * 2 * 2 * 2 * 32 * 2
+
+
+def test_counting_reaches_to_the_longest_request(monkeypatch):
+    """Where layers attend to a window, what shorter contexts cost says nothing of a longer one."""
+    cost = Coefficients(per_token=60, per_position=10, per_sample=40, positions=324)
+    asked = []
+    monkeypatch.setattr(pytest_lem.arithmetic, "counted", lambda *how: asked.append(how[2]) or cost)
+    work = build_work(WorkloadSpec(batch=2, prompts=((2,) * 100, (2,) * 300), output_tokens=25), 1024, lambda texts: [])
+    observed = OBSERVED | {"architecture": {"model_type": "new"}}
+    found = arithmetic_of(EngineSpec(backend="pytorch"), observed, work, "counted")
+    assert asked == [300 + 25 - 1]
+    assert (found.method, found.coefficients) == ("counted", cost)
 
 
 def test_quantised_weights_are_fewer_bytes_and_the_same_flops():

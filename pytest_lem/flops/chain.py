@@ -61,7 +61,7 @@ def answer(
             notes.append(error.reason)
             continue
         if cost is not None:
-            window = architecture.window if architecture else None
+            window = architecture.window if architecture else cost.positions
             return Answer(method, cost.model_copy(update={"positions": window}), architecture, tuple(notes))
     raise Unavailable("flops", "; ".join(notes))
 

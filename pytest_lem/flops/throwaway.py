@@ -19,19 +19,23 @@ Counter = Literal["counted", "calflops"]
 
 SCRIPT = Path(__file__).parent / "child" / "count.py"
 SECONDS = 300.0
-CONTEXTS = (1, 64, 128)
+# Three contexts have to differ; and where nobody says how long requests are.
+SHORTEST, LONGEST = 3, 128
 STRAIGHT = {"counted": 1e-6, "calflops": 1e-3}
-"""How far a third context may be off the line through two others (relative): calflops counts what is no product too."""
+"""How far the middle context may be off the line through the others (relative): calflops counts more than products."""
 
 
 def coefficients(counter: Counter, found: Mapping[str, Any]) -> Coefficients:
-    """What one token costs, out of the counts at `CONTEXTS`. Raises Unavailable where they are on no line."""
-    first, second, third = found["tokens"]
-    slope = (third - first) / (CONTEXTS[2] - CONTEXTS[0])
-    if abs(first + slope * (CONTEXTS[1] - CONTEXTS[0]) - second) > STRAIGHT[counter] * second:
-        raise Unavailable("flops", f"{counter}: FLOPs do not grow evenly with the context")
-    per_token = first - slope * CONTEXTS[0] - found["head"]
-    return Coefficients(per_token=per_token, per_position=slope, per_sample=found["head"])
+    """What one token costs in contexts up to the longest that was counted at.
+
+    Raises Unavailable where counts are on no line, as beyond a window that layers attend to.
+    """
+    (start, middle, end), (first, second, third) = found["contexts"], found["tokens"]
+    slope = (third - first) / (end - start)
+    if abs(first + slope * (middle - start) - second) > STRAIGHT[counter] * second:
+        raise Unavailable("flops", f"{counter}: FLOPs do not grow evenly with the context up to {end} tokens")
+    per_token = first - slope * start - found["head"]
+    return Coefficients(per_token=per_token, per_position=slope, per_sample=found["head"], positions=end)
 
 
 def count(
@@ -40,17 +44,19 @@ def count(
     python: str,
     environment: Mapping[str, str],
     *,
+    longest: int = LONGEST,
     prompt: int | None = None,
 ) -> dict[str, Any]:
     """What the counter sees of `model` (`source` and `location` as a load request has them, or `shape`).
 
-    `tokens`: FLOPs of one sampled token at each of `CONTEXTS`, `head` those of the head, `parameters` their number;
-    with `prompt` also those of so many tokens at once, as eager attention computes them, the masked half included.
-    Raises Unavailable with the last line of what went wrong.
+    `tokens`: FLOPs of one sampled token at each of `contexts` up to the `longest`, half of it among them: layers that
+    attend to fewer positions from some context on are seen there. `head` are those of the head, `parameters` their
+    number; with `prompt` also those of so many tokens at once, as eager attention computes them, the masked half
+    included. Raises Unavailable with the last line of what went wrong.
     """
     with tempfile.TemporaryDirectory(prefix="lem-flops-") as folder:
         request, result = Path(folder, "request.json"), Path(folder, "result.json")
-        asked = {**model, "method": counter, "contexts": CONTEXTS, "prompt": prompt}
+        asked = {**model, "method": counter, "contexts": (1, (1 + longest) // 2, longest), "prompt": prompt}
         request.write_text(json.dumps(asked), encoding="utf-8")
         command = [python, str(SCRIPT), str(request), str(result)]
         try:

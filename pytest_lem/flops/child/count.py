@@ -89,6 +89,7 @@ def count(request: dict[str, Any]) -> dict[str, Any]:
 
     with torch.no_grad():
         found: dict[str, Any] = {
+            "contexts": request["contexts"],
             "tokens": [flops(1, context - 1, 1) for context in request["contexts"]],
             "head": flops(2, 0, 2) - flops(2, 0, 1),
             "parameters": sum(parameter.numel() for parameter in model.parameters()),
