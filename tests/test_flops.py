@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import pytest_lem.engines
+from pytest_lem.engines.child.architecture import architecture
 from pytest_lem.flops import reads, request, throwaway
 from pytest_lem.flops.analytic import coefficients, expert_weights, head_weights, layer_weights
 from pytest_lem.flops.architecture import Architecture, Experts, read
@@ -167,6 +169,25 @@ def test_twice_the_parameters_is_the_last_resort():
     assert error.value.reason == (
         "the engine does not tell the model's architecture; the engine does not tell how many parameters the model has"
     )
+
+
+@pytest.mark.parametrize("name", ["num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts"])
+def test_of_an_unknown_mixture_twice_all_parameters_is_no_answer_and_who_has_one_is_named(name):
+    """A token of a gpt_oss of 20.9 billion parameters meets 3.6 billion of them."""
+    mixture = architecture(SimpleNamespace(model_type="new", **{name: 32}))
+    with pytest.raises(Unavailable) as error:
+        answer("analytic", mixture, 20_900_000_000, WORK, never)
+    unknown = "the FLOPs of the architecture 'new' are not known"
+    unmet = "of a mixture of experts a token does not meet every parameter"
+    assert error.value.reason == f"{unknown}; {unmet}; --lem-flops=counted has torch count them"
+    assert answer("counted", mixture, 20_900_000_000, WORK, lambda counter: TINY).cost == TINY
+
+    def broken(counter):
+        raise Unavailable("flops", "counted: TimeoutExpired")
+
+    with pytest.raises(Unavailable) as error:
+        answer("counted", mixture, 20_900_000_000, WORK, broken)
+    assert error.value.reason == f"{unknown}; counted: TimeoutExpired; {unmet}"
 
 
 def test_counts_that_do_not_grow_evenly_with_the_context_are_refused():

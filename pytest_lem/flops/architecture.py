@@ -14,6 +14,8 @@ GATED = frozenset({*_DENSE, *_SPARSE, "smollm3"})
 """Kinds of model with three matrices in each feed-forward network. All of these were held against counted FLOPs."""
 PLAIN = frozenset({"gpt2", "gpt_neox", "phi", "starcoder2"})
 """Those with two."""
+EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
+"""What configurations call the number of their experts."""
 FULL = frozenset({"full_attention", "sliding_attention"})
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from pytest_lem.flops import analytic
-from pytest_lem.flops.architecture import Architecture, read
+from pytest_lem.flops.architecture import EXPERTS, Architecture, read
 from pytest_lem.flops.request import whole
 from pytest_lem.flops.throwaway import Counter
 from pytest_lem.model.arithmetic import Coefficients, Method
@@ -52,7 +52,7 @@ def answer(
             if method == "analytic":
                 cost = formula
             elif method == "parameters":
-                cost = _by_parameters(parameters)
+                cost = _by_parameters(config, parameters, asked)
             else:
                 cost = count(method)
                 if method == "calflops":
@@ -75,8 +75,11 @@ def _architecture(config: Mapping[str, Any]) -> tuple[Architecture | None, list[
         return None, [error.reason]
 
 
-def _by_parameters(parameters: int | None) -> Coefficients:
-    """2 FLOPs a parameter and token: right but for attention where each is met once, as no mixture of experts does."""
+def _by_parameters(config: Mapping[str, Any], parameters: int | None, asked: Asked) -> Coefficients:
+    """2 FLOPs a parameter and token: right but for attention where each is met once, as in no mixture of experts."""
+    if any(config.get(name) for name in EXPERTS):
+        mend = "; --lem-flops=counted has torch count them" if asked == "analytic" else ""
+        raise Unavailable("flops", f"of a mixture of experts a token does not meet every parameter{mend}")
     if not parameters:
         raise Unavailable("flops", "the engine does not tell how many parameters the model has")
     return Coefficients(per_token=2.0 * parameters, per_position=0, per_sample=0)

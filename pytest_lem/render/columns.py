@@ -236,11 +236,12 @@ def _tags(measurement: Measurement, notes: Notes, *, quick: bool) -> list[str]:
 
 
 def _flops_notes(cycle: Cycle) -> list[str]:
-    """What a method that was asked for FLOPs said, where another answered; the last resort is asked by nobody."""
+    """What a method that was asked for FLOPs said, where another answered."""
     found = cycle.arithmetic
-    if found is None or found.method in (None, "parameters"):
+    if found is None or found.method is None:
         return []
-    return [f"FLOPs are {found.method}: {note}" for note in found.notes]
+    how = "2 × parameters" if found.method == "parameters" else found.method
+    return [f"FLOPs are {how}: {note}" for note in found.notes]
 
 
 def _interval(measurement: Measurement, key: str) -> MetricValue | None:

@@ -20,6 +20,8 @@ NAMES = (
     "use_sliding_window",
     "num_experts",
     "num_local_experts",
+    "n_routed_experts",
+    "moe_num_experts",
     "num_experts_per_tok",
     "moe_intermediate_size",
     "shared_expert_intermediate_size",
