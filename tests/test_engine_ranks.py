@@ -141,9 +141,25 @@ def test_a_rank_that_dies_between_two_runs_is_told_at_the_next(tmp_path):
             engine.run(1)
 
 
-def test_the_death_of_the_first_rank_ends_the_others(tmp_path, members):
+def test_the_death_of_the_first_rank_ends_the_others_and_is_told_with_its_own_log(tmp_path):
     error = run_once(tmp_path, ranks=3, at="run", fault="kill")
-    assert str(error) == "engine 'fake' died during run (signal SIGKILL)"
+    assert str(error) == "engine 'fake': rank 0 died during run (signal SIGKILL)"
+    assert error.kind == "died"
+    # The others wrote that they load, too.
+    assert error.log_tail.splitlines() == [
+        "fake engine: loading synthetic:tiny",
+        "fake engine: about to kill at run",
+    ]
+
+
+def test_a_first_rank_that_dies_between_two_runs_is_told_at_the_next(tmp_path):
+    with fake(tmp_path, ranks=2) as engine:
+        engine.prepare(WorkloadSpec(output_tokens=2))
+        os.kill(engine.pid, signal.SIGKILL)
+        time.sleep(0.3)
+        with pytest.raises(EngineError) as error:
+            engine.run(1)
+    assert str(error.value) == "engine 'fake': rank 0 is not running any more (run was asked) (signal SIGKILL)"
 
 
 def test_a_rank_that_hangs_is_killed_when_the_time_is_up(tmp_path):

@@ -297,11 +297,16 @@ class Engine:
         raise EngineError(f"{self._name}: {message}", kind=failure.kind, log_tail=self._process.log_tail(failure.rank))
 
     def _fail(self, kind: str, message: str) -> NoReturn:
-        """End the engine and raise what went wrong; a process that died by itself is named with its exit."""
+        """End the engine and raise what went wrong; a process that died by itself is named with its exit.
+
+        Of several ranks that is the first, which tells of all others while it lives.
+        """
         died = kind == "died" and self._process.wait(1.0)
         status = self._process.reap()
         words = f" ({exit_words(status)})" if died else ""
-        raise EngineError(f"{self._name} {message}{words}", kind=kind, log_tail=self._process.log_tail())
+        rank = 0 if died and self._ranks > 1 else None
+        who = self._name if rank is None else f"{self._name}: rank {rank}"
+        raise EngineError(f"{who} {message}{words}", kind=kind, log_tail=self._process.log_tail(rank))
 
 
 def _groups(work: Work) -> int:
