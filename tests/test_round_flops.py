@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 from builders import a_cycle, a_measurement, a_meter, a_round, a_window, an_engine
 
 import pytest_lem.arithmetic
 from pytest_lem.aggregate import metrics
 from pytest_lem.arithmetic import arithmetic_of
+from pytest_lem.engines.models import SYNTHETIC
 from pytest_lem.launches import context_of, launches, ungateable
 from pytest_lem.model.arithmetic import Arithmetic, Coefficients
 from pytest_lem.model.latency import LatencyPass, RequestTimes
@@ -181,6 +185,17 @@ def test_the_line_says_what_binds_decode(gap_ms, arithmetic, bound):
     line = roofline(measured(arithmetic, gap_ms))
     assert line.startswith(f"decode is bound by {bound}")
     assert line.endswith("(FLOPs: analytic)")
+
+
+def test_the_line_on_the_page_is_that_of_an_8b_shape_at_batch_8_in_steps_of_5_7_ms_on_an_h100():
+    shape = json.loads((SYNTHETIC / "llama-3.1-8b.json").read_text())
+    table = 2 * shape["vocab_size"] * shape["hidden_size"]
+    observed = {"architecture": shape, "weights_bytes": 2 * 8_030_261_248, "embedding_bytes": table}
+    known = arithmetic(WorkloadSpec(batch=8, prompt_tokens=256, output_tokens=128), **observed)
+    line = roofline(measured(known, gap_ms=5.72))
+    assert line.startswith("decode is bound by memory: of a step 80 % are 14.3 GiB read, 2.1 % are 121 GFLOP")
+    page = (Path(__file__).parents[1] / "docs" / "flops.md").read_text()
+    assert f"test_decode[pytorch-bf16-b8-c0]: {line}" in " ".join(page.split())
 
 
 def test_the_table_has_a_line_of_each_measurement_whose_roofline_is_known_and_none_where_none_is():
