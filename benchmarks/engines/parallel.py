@@ -26,18 +26,16 @@ def render(data: Json) -> str:
     alone = {_work(each): each for each in measured if _gpus(each) == 1}
     rows = [_row(each, alone.get(_work(each))) for each in measured]
     head = ["engine", "batch", "J/output token (95 % interval)", "tok/s", "TTFT ms", "TPOT ms", "round CV"]
+    head += ["each GPU, J/output token (95 % interval)", "most over mean", "J × one GPU's", "tok/s × one GPU's"]
     return "\n".join(
         [
             f"- {by_uuid(report['environment']['gpus'])}; {_versions(measured)}.",
             f"- Run `{report['run']['id']}`, {'complete' if report['run']['complete'] else 'incomplete'}.",
-            "- A GPU's joules are its own counter's, by UUID, and summed last. A GPU's interval is made as that of their "
-            "sum, from its own rounds. Most over mean: how far the GPU that drew most over all rounds lies above the mean "
-            "of all (`gpu_imbalance` of a report is the most less the least, in each round).",
+            "- A GPU's joules are its own counter's, by UUID, and summed last. A GPU's interval is made as that of "
+            "their sum, from its own rounds. Most over mean: how far the GPU that drew most over all rounds lies above "
+            "the mean of all (`gpu_imbalance` of a report is the most less the least, in each round).",
             "",
-            table(
-                [*head, "each GPU, J/output token (95 % interval)", "most over mean", "J × one GPU's", "tok/s × one GPU's"],
-                rows,
-            ),
+            table(head, rows),
         ]
     )
 
