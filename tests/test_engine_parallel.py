@@ -102,6 +102,7 @@ def test_what_runs_is_read_from_the_shards_of_every_rank(life):
     ranks, options = life.observed["ranks"], life.observed["options"]
     assert (options["tensor_parallel_size"], options["pipeline_parallel_size"]) == (2, 1)
     assert (life.observed["precision"], life.observed["parameters"]) == ("float32", WHOLE)
+    assert life.observed["linear_layers"] == {"Linear float32": 15}
     told = [(each["rank"], each["world_size"], each["distributed_backend"], each["precision"]) for each in ranks]
     assert told == [(0, 2, "gloo", "float32"), (1, 2, "gloo", "float32")]
     assert {each["pid"] for each in ranks} == life.pids
@@ -224,6 +225,9 @@ def test_two_stages_share_the_layers_and_make_the_tokens_of_one_process(tmp_path
     assert observed["options"]["pipeline_parallel_size"] == 2
     assert [each["layers"] for each in observed["ranks"]] == [[0], [1]]
     assert observed["embedding_bytes"] == 4 * 1024 * 128
+    # A layer of tiny has 7 of them, one with experts attention's 4 beside stacks of experts; and there is the head.
+    layers = {"synthetic:tiny": 7, "synthetic:tiny-moe": 4}[model]
+    assert observed["linear_layers"] == {"Linear float32": 2 * layers + 1}
     # No weight is on both stages, so that what they hold is the model.
     assert sum(each.weights_bytes for each in result.ranks) == 4 * observed["parameters"]
     assert [each.tokens for each in result.ranks] == [2 * 24] * 2

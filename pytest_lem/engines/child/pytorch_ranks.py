@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -60,9 +61,10 @@ def merged(told: list[tuple[dict[str, Any], dict[str, Any]]]) -> dict[str, Any]:
 
     Raises RuntimeError where their parts of a parameter are not the whole of it.
     """
-    ranks = [own for own, _ in told]
+    ranks, observed = [own for own, _ in told], [each for _, each in told]
     return {
-        **together([each for _, each in told]),
+        **together(observed),
+        "linear_layers": _linear_layers(observed),
         "parameters": _whole([own.pop("parts") for own in ranks], ranks),
         "weights_bytes": sum(own["weights_bytes"] for own in ranks),
         "ranks": ranks,
@@ -82,6 +84,17 @@ def together(observed: list[dict[str, Any]]) -> dict[str, Any]:
         "embedding_bytes": sum(each["embedding_bytes"] for each in observed),
         "options": {name: alike(each["options"][name] for each in observed) for name in observed[0]["options"]},
     }
+
+
+def _linear_layers(observed: list[dict[str, Any]]) -> Any:
+    """How many there are of each kind: those of all stages together, or those that all ranks have a part of."""
+    told = [each["linear_layers"] for each in observed]
+    if observed[0]["options"]["pipeline_parallel_size"] == 1:
+        return alike(told)
+    total: Counter[str] = Counter()
+    for each in told:
+        total.update(each)
+    return dict(total)
 
 
 def _whole(parts: list[dict[str, Any]], ranks: list[dict[str, Any]]) -> int:
