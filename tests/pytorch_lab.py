@@ -41,7 +41,14 @@ from lem_child import (  # noqa: E402
     pytorch_weights,
 )
 from lem_child.faults import Refused  # noqa: E402
-from transformers import GenerationConfig, GptOssConfig, LlamaConfig, MixtralConfig  # noqa: E402
+from transformers import (  # noqa: E402
+    GenerationConfig,
+    GPT2Config,
+    GPTNeoXConfig,
+    GptOssConfig,
+    LlamaConfig,
+    MixtralConfig,
+)
 from transformers.distributed.tensor_parallel import ColwiseParallel  # noqa: E402
 from transformers.integrations.finegrained_fp8 import FP8Experts  # noqa: E402
 from transformers.integrations.mxfp4 import Mxfp4GptOssExperts  # noqa: E402
@@ -176,8 +183,9 @@ def on_a_gpu():
     gpu, bfloat16, float32 = torch.device("cuda", 0), {"precision": "bfloat16"}, {"precision": "float32"}
     packages = ("flash_attn", "flash_attn_interface")
 
-    def attention(name, *patches, capability=(9, 0)):
-        return checked(lambda: pytorch_attention.check_attention(name, gpu), *patches, capability=capability)
+    def attention(name, *patches, capability=(9, 0), precision="bfloat16"):
+        check = pytorch_attention.check_attention
+        return checked(lambda: check(name, gpu, precision), *patches, capability=capability)
 
     def int4(asked, **how):
         options = {"options": {"quantization": "int4_weight_only"}}
@@ -198,6 +206,9 @@ def on_a_gpu():
         "flash3_old": attention("flash_attention_3", here, capability=(8, 9)),
         "flash3_new": attention("flash_attention_3", here, capability=(10, 0)),
         "flash3_here": attention("flash_attention_3", here),
+        "flash2_float32": attention("flash_attention_2", here, precision="float32"),
+        "flash3_float32": attention("flash_attention_3", here, precision="float32"),
+        "flash2_float16": attention("flash_attention_2", here, precision="float16"),
         "flex_here": attention("flex_attention", absent),
         "triton": checked(lambda: pytorch_compile.check_compile({"torch_compile": True}, gpu), absent),
         "triton_here": checked(lambda: pytorch_compile.check_compile({"torch_compile": True}, gpu), found("triton")),
@@ -543,6 +554,7 @@ def stored(folder):
     tensors = files(folder, "tensors", quant_method="compressed-tensors", format="pack-quantized")
     refusals = {
         "awq": refused(request(awq, "bfloat16")),
+        "assistant": refused(request(precision="bfloat16", assistant_model=str(awq))),
         "broken": refused(
             request(awq, "bfloat16"),
             patch("transformers.quantizers.quantizer_awq.is_gptqmodel_available", lambda: True),
@@ -674,10 +686,12 @@ def unshared():
     class WithoutStages:
         tp_size: int = 1
 
-    def join(vocabulary=1024, **options):
-        config = LlamaConfig(num_attention_heads=4, num_key_value_heads=2, num_hidden_layers=2, vocab_size=vocabulary)
+    def join(vocabulary=1024, config=None, **options):
+        config = config or LlamaConfig(**four, num_key_value_heads=2, num_hidden_layers=2, vocab_size=vocabulary)
         return pytorch_parallel.join({**request(**options), "ranks": 2}, torch.device("cpu"), config)
 
+    four, gpt2 = {"num_attention_heads": 4}, GPT2Config(n_head=4, n_layer=2)
+    neox = GPTNeoXConfig(**four, hidden_size=64, num_hidden_layers=2)
     unknown = patch.object(transformers, "DistributedConfig", None)
     known = patch.object(transformers, "DistributedConfig", WithoutStages)
     even = patch.object(ColwiseParallel, "validate_param", lambda *_: None)
@@ -691,6 +705,13 @@ def unshared():
         found["vocabulary"] = line(lambda: join(1023, tensor_parallel_size=2))
     with uneven:
         found["uneven"] = join(1023, tensor_parallel_size=2)
+        found["stages"] = join(pipeline_parallel_size=2)
+        found["shared_neox"] = join(config=neox, tensor_parallel_size=2)
+    found["no_plan"] = line(lambda: join(config=gpt2, tensor_parallel_size=2))
+    found["no_parts"] = line(lambda: join(config=gpt2, pipeline_parallel_size=2))
+    found["other_parts"] = line(lambda: join(config=neox, pipeline_parallel_size=2))
+    packed = LlamaConfig(**four, num_hidden_layers=2, quantization_config={"quant_method": "fp8"})
+    found["packed"] = line(lambda: join(config=packed, tensor_parallel_size=2))
     return found
 
 

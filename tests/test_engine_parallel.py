@@ -191,6 +191,13 @@ def test_a_size_that_does_not_fit_the_model_is_refused_before_a_start(options, w
             {},
             "gguf_file: a GGUF file is not split among ranks; save the model with save_pretrained, and give its folder",
         ),
+        (
+            {"pipeline_parallel_size": 2},
+            {"num_hidden_layers": 2, "quantization_config": {"quant_method": "awq", "bits": 4}},
+            "the model's files are quantised (awq), and a model that ranks share is not quantised here; take files "
+            "that are not, or data_parallel_size",
+        ),
+        ({"data_parallel_size": 2}, {"quantization_config": {"quant_method": "awq", "bits": 4}}, None),
         ({"tensor_parallel_size": 64}, {}, None),  # a hub's model: its engine tells
     ],
 )

@@ -251,10 +251,36 @@ def test_one_weight_in_half_a_million_makes_another_fingerprint(found):
             r"tensor_parallel_size=2 does not divide the model's vocabulary of 1023 tokens, as transformers [\d.]+ "
             "needs; take 1, or install transformers>=5.23",
         ),
+        (
+            "no_plan",
+            r"tensor_parallel_size=2: transformers [\d.]+ has no plan \(tp_plan\) by which ranks could share a "
+            "GPT2LMHeadModel; take 1",
+        ),
+        (
+            "no_parts",
+            r"pipeline_parallel_size=2: transformers [\d.]+ deals out embed_tokens, layers and norm, and GPT2Model "
+            "is made of wte, wpe, h, ln_f; take 1",
+        ),
+        (
+            "other_parts",  # its last norm would run behind each stage
+            r"pipeline_parallel_size=2: transformers [\d.]+ deals out embed_tokens, layers and norm, and "
+            "GPTNeoXModel is made of embed_in, layers, final_layer_norm; take 1",
+        ),
+        (
+            "packed",
+            r"the model's files are quantised \(fp8\), and a model that ranks share is not quantised here; take files "
+            "that are not, or data_parallel_size",
+        ),
     ],
 )
 def test_a_split_that_this_transformers_cannot_do_is_refused_before_anything_loads(found, name, pattern):
     assert re.fullmatch(pattern, found["refused"][name])
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("name", ["stages", "shared_neox"])
+def test_a_class_that_transformers_can_split_is_split(found, name):
+    assert found["refused"][name] == "joined"
 
 
 @pytest.mark.torch

@@ -398,6 +398,14 @@ def test_what_cannot_be_had_here_is_one_line_before_a_model_is_made(kernels, nam
             "flash3_new",
             f"attention_implementation='flash_attention_3' needs compute capability 9.0, this GPU has 10.0; {ON_GPU}",
         ),
+        *(
+            (
+                f"flash{number}_float32",
+                f"attention_implementation='flash_attention_{number}' has kernels of float16 and bfloat16 alone; take "
+                f"one of these; {ON_GPU}",
+            )
+            for number in (2, 3)
+        ),
         ("triton", "torch_compile: inductor needs triton for a GPU, which is not installed; install triton"),
         ("tf32", "tf32=True needs compute capability 8.0 or newer, this GPU has 7.5; leave it out"),
         (
@@ -415,7 +423,9 @@ def test_what_a_gpu_lacks_is_one_line_with_what_is_there(kernels, name, words):
 
 
 @pytest.mark.torch
-@pytest.mark.parametrize("name", ["flash2_here", "flash3_here", "flex_here", "triton_here", "int4_here"])
+@pytest.mark.parametrize(
+    "name", ["flash2_here", "flash2_float16", "flash3_here", "flex_here", "triton_here", "int4_here"]
+)
 def test_what_a_gpu_has_is_not_refused(kernels, name):
     assert kernels["gpu"][name] is None
 
@@ -596,6 +606,10 @@ def test_files_that_run_as_they_are_have_no_such_note(stored, quantised):
         (
             "awq",
             "the model's files are quantised (awq), which cannot run here (here is bitsandbytes ",
+        ),
+        (
+            "assistant",
+            "the assistant's files are quantised (awq), which cannot run here (here is bitsandbytes ",
         ),
         (
             "broken",

@@ -33,7 +33,7 @@ class Adapter:
         self.device = pytorch_model.find_device(request)
         if options.get("num_threads"):
             torch.set_num_threads(options["num_threads"])
-        check_attention(options.get("attention_implementation"), self.device)
+        check_attention(options.get("attention_implementation"), self.device, request["precision"])
         check_compile(options, self.device)
         check_placement(options, self.device)
         config = pytorch_model.model_config(request)

@@ -8,6 +8,7 @@ from transformers import GenerationConfig
 
 from . import pytorch_model
 from .faults import Refused
+from .pytorch_quantization import check_quantization
 
 
 class Drafts:
@@ -61,20 +62,22 @@ class Drafts:
 def load_assistant(request: dict[str, Any], model_config: Any, device: Any) -> Any:
     """The model that drafts, in the same precision on the same device, or None.
 
-    Raises Refused, before any weights are made, for one whose tokens are others.
+    Raises Refused, before any weights are made, for one whose tokens are others, or whose files cannot be read here.
     """
     options = request["options"]
     name = options.get("assistant_model")
     if not name:
         return None
     asked = {**request, **pytorch_model.source_of(name), "model": name, "options": {}}
-    theirs = pytorch_model.model_config(asked).get_text_config().vocab_size
+    config = pytorch_model.model_config(asked)
+    theirs = config.get_text_config().vocab_size
     ours = model_config.get_text_config().vocab_size
     if theirs != ours:
         raise Refused(
             f"pytorch: assistant_model={name!r} has a vocabulary of {theirs} tokens, the model {ours}; "
             "take one with the same tokenizer"
         )
+    check_quantization(asked, config, device, "the assistant's")
     assistant = pytorch_model.load_model(asked, device)
     assistant.generation_config = _drafting(options.get("num_assistant_tokens"))
     return assistant

@@ -29,8 +29,11 @@ KERNELS = {"sdpa": "sdpa", "flex_attention": "flex", "flash_attention_2": "flash
 HUB = "hub kernel"
 
 
-def check_attention(name: str | None, device: torch.device) -> None:
-    """Raise Refused for an attention whose package or device is not here: transformers would take another."""
+def check_attention(name: str | None, device: torch.device, precision: str) -> None:
+    """Raise Refused for an attention whose package or device is not here: transformers would take another.
+
+    So it is for one in a precision that its kernels do not have, which fails at the first token.
+    """
     if name in (None, "eager", "sdpa") or (name == "flex_attention" and device.type == "cuda"):
         return
     asked = f"pytorch: attention_implementation={name!r}"
@@ -51,6 +54,8 @@ def check_attention(name: str | None, device: torch.device) -> None:
         raise Refused(f"{asked} needs compute capability {told}, this GPU has {found[0]}.{found[1]}{here}")
     if importlib.util.find_spec(module) is None:
         raise Refused(f"{asked} needs the package {package!r}, which is not installed{here}")
+    if precision == "float32":
+        raise Refused(f"{asked} has kernels of float16 and bfloat16 alone; take one of these{here}")
 
 
 def _check_hub_kernel(name: str | None, asked: str, here: str) -> None:

@@ -14,10 +14,13 @@ import transformers
 
 from .faults import Refused
 from .pytorch_group import Alone, Group
+from .pytorch_outline import outline
 from .pytorch_ranks import facts, local_part, merged, own_layers
 from .pytorch_replicas import Replicas
 from .pytorch_split import is_split, misfit, sizes
 
+# The parts of a model that transformers gives to one stage, or shares among them.
+STAGED = {"embed_tokens", "layers", "norm"}
 Make = Callable[[dict[str, Any], torch.device, dict[str, Any]], Any]
 
 
@@ -30,10 +33,12 @@ def join(request: dict[str, Any], device: torch.device, config: Any) -> Alone | 
         return Alone()
     _check_transformers(request["options"])
     text_config = config.get_text_config()
-    reason = misfit(request["options"], text_config.to_dict())
+    reason = misfit(request["options"], {**config.to_dict(), **text_config.to_dict()})
     if reason:
         raise Refused(reason)
     _check_vocabulary(request["options"], text_config.vocab_size)
+    if is_split(request["options"]):
+        _check_class(request["options"], outline(config))
     if device.type == "cpu" and not request["options"].get("num_threads"):
         # As torchrun would not let them fight for the cores: each rank gets its share.
         torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // request["ranks"]))
@@ -59,6 +64,23 @@ def _check_vocabulary(options: dict[str, Any], tokens: int) -> None:
         raise Refused(
             f"tensor_parallel_size={tensor} does not divide the model's vocabulary of {tokens} tokens, as transformers "
             f"{transformers.__version__} needs; take 1, or install transformers>=5.23"
+        )
+
+
+def _check_class(options: dict[str, Any], model: Any) -> None:
+    """Only some classes of transformers say how their layers are shared, or are built of the parts it deals out."""
+    tensor, stages = sizes(options)
+    if tensor > 1 and not model.tp_plan:
+        raise Refused(
+            f"tensor_parallel_size={tensor}: transformers {transformers.__version__} has no plan (tp_plan) by which "
+            f"ranks could share a {type(model).__name__}; take 1"
+        )
+    # What has another name would run on each stage: other tokens, and no error.
+    parts = [name for name, part in model.base_model.named_children() if list(part.parameters())]
+    if stages > 1 and {*parts} != STAGED:
+        raise Refused(
+            f"pipeline_parallel_size={stages}: transformers {transformers.__version__} deals out embed_tokens, layers "
+            f"and norm, and {type(model.base_model).__name__} is made of {', '.join(parts)}; take 1"
         )
 
 

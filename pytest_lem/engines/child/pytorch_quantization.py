@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import AutoModelForCausalLM
 
 from .faults import Refused
+from .pytorch_outline import outline
 from .pytorch_weights import stacked_experts
 
 EXTRA = "install it with: pip install 'pytest-lem[quantization]'"
@@ -32,15 +32,16 @@ INT4_GROUP = 128
 FIRST_WITH_INT4 = (8, 0)
 
 
-def check_quantization(request: dict[str, Any], config: Any, device: torch.device) -> None:
+def check_quantization(request: dict[str, Any], config: Any, device: torch.device, whose: str = "the model's") -> None:
     """Raise Refused, before weights are made or read, for a quantiser, device or size that is not here.
 
-    `config` is the model's own; one that is quantised already is left to transformers' check of its quantiser.
+    `config` is the model's own; one that is quantised already is left to transformers' check of its quantiser. `whose`
+    files they are is told.
     """
     asked = request["options"].get("quantization")
     stored = getattr(config, "quantization_config", None)
     if stored is not None:
-        _check_stored(config, asked, device)
+        _check_stored(config, asked, device, whose)
     elif asked:
         _check_package(asked)
         if asked == "int4_weight_only":
@@ -76,7 +77,7 @@ def _check_int4(config: Any, precision: str, device: torch.device) -> None:
 
 def check_groups(config: Any) -> None:
     """Raise Refused for a linear layer that torchao would leave as it is: its inputs make no whole groups."""
-    for name, module in _outline(config).named_modules():
+    for name, module in outline(config).named_modules():
         if isinstance(module, torch.nn.Linear) and module.in_features % INT4_GROUP:
             raise Refused(
                 f"pytorch: quantization='int4_weight_only' takes groups of {INT4_GROUP} inputs, and {name} has "
@@ -86,18 +87,12 @@ def check_groups(config: Any) -> None:
 
 def check_experts(asked: str, config: Any) -> None:
     """Raise Refused for experts that are no linear layers: quantisers would leave most of the model as it is."""
-    for name, module in stacked_experts(_outline(config)):
+    for name, module in stacked_experts(outline(config)):
         raise Refused(
             f"pytorch: quantization={asked!r} is made of linear layers, and the experts in {name} "
             f"({type(module).__name__}) are none: they would stay as they are; leave it out, or take files whose "
             "experts are quantised already"
         )
-
-
-def _outline(config: Any) -> Any:
-    """The model's modules without their weights."""
-    with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(config)
 
 
 def stored_method(config: Any, options: dict[str, Any]) -> str | None:
@@ -109,11 +104,11 @@ def stored_method(config: Any, options: dict[str, Any]) -> str | None:
     return str(told.get("quant_method"))
 
 
-def _check_stored(config: Any, asked: str | None, device: torch.device) -> None:
+def _check_stored(config: Any, asked: str | None, device: torch.device, whose: str) -> None:
     """A model whose files are quantised: what loads them has to be here."""
     stored, method = config.quantization_config, stored_method(config, {})
     if asked:
-        raise Refused(f"pytorch: quantization={asked!r}: the model's files are quantised already ({method}); drop it")
+        raise Refused(f"pytorch: quantization={asked!r}: {whose} files are quantised already ({method}); drop it")
     from transformers.quantizers.auto import AutoHfQuantizer
 
     try:
@@ -124,7 +119,7 @@ def _check_stored(config: Any, asked: str | None, device: torch.device) -> None:
             importlib.import_module("gptqmodel")
     except (ImportError, RuntimeError, ValueError) as fault:
         cause = " ".join(str(fault).split())
-        told = f"pytorch: the model's files are quantised ({method}), which cannot run here ({_there(OF_FILES)})"
+        told = f"pytorch: {whose} files are quantised ({method}), which cannot run here ({_there(OF_FILES)})"
         raise Refused(f"{told}: {cause}") from fault
 
 

@@ -30,6 +30,12 @@ def misfit(options: Mapping[str, Any], config: Mapping[str, Any]) -> str | None:
         return (
             "gguf_file: a GGUF file is not split among ranks; save the model with save_pretrained, and give its folder"
         )
+    stored = config.get("quantization_config")
+    if tensor * stages > 1 and isinstance(stored, Mapping):
+        return (
+            f"the model's files are quantised ({stored.get('quant_method')}), and a model that ranks share is not "
+            "quantised here; take files that are not, or data_parallel_size"
+        )
     if tensor > 1 and stages > 1:
         # transformers 5.23 looks for every layer that it would share on each stage, and fails on those of the others.
         return f"tensor_parallel_size={tensor} and pipeline_parallel_size={stages}: take one of them"
