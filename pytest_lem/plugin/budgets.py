@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_lem.model.errors import EngineError, LemError, Unavailable
+from pytest_lem.model.errors import EngineError, LemError, MeterError, Unavailable
 from pytest_lem.plugin.collection import is_lem
 from pytest_lem.plugin.state import open_session
 
 if TYPE_CHECKING:
     from pytest_lem.model.verdict import Verdict
     from pytest_lem.plugin.limits import Limit
+
+
+_CAUSE = "lem_cause"
+"""The attribute of a failure that holds the error of ours which it tells."""
 
 
 @pytest.hookimpl(wrapper=True)
@@ -39,8 +43,15 @@ def one_line(item: pytest.Item | None = None) -> Iterator[None]:
     if isinstance(caught, Unavailable) and item is not None:
         _absent(item, caught)
     if caught is not None:
+        failure = pytest.fail.Exception(told(caught), pytrace=False)
+        setattr(failure, _CAUSE, caught)
         # `from None`: pytest would print the error twice, as the cause of the failure too.
-        raise pytest.fail.Exception(told(caught), pytrace=False) from None
+        raise failure from None
+
+
+def is_cut(excinfo: pytest.ExceptionInfo[BaseException] | None) -> bool:
+    """Whether a test ended where an engine or a meter failed: it may have had more to measure."""
+    return excinfo is not None and isinstance(getattr(excinfo.value, _CAUSE, None), EngineError | MeterError)
 
 
 def told(error: LemError) -> str:

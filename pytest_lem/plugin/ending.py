@@ -12,7 +12,7 @@ from pytest_lem.plugin import options
 from pytest_lem.plugin.state import NOT_RUN
 from pytest_lem.reporting import late_metrics
 from pytest_lem.store.durations import remember
-from pytest_lem.store.experiments import joined, whole_tests
+from pytest_lem.store.experiments import joined
 from pytest_lem.store.files import write_atomic
 from pytest_lem.store.rebuild import gather, still_failed
 from pytest_lem.store.report import Report, read_report, save_report
@@ -26,7 +26,7 @@ def finished_report(config: pytest.Config, folder: Path, outcomes: dict[str, str
     """
     run = Run.open(folder)
     found = gather(folder, aggregate=late_metrics)
-    whole = whole_tests(found.measurements)
+    whole = found.whole
     known = {test: f"failed: {reason}" for test, reason in still_failed(found).items()} | outcomes
     missing = [_reason(test, known) for test in run.record.plan if test not in whole]
     told = [line for line in missing if line is not None]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_lem.campaign.lanes import is_gate
 from pytest_lem.model.errors import LemError
 from pytest_lem.plugin import budgets, options, resume
 from pytest_lem.plugin.collection import engine_key, gpu_counts, is_lem
@@ -93,6 +94,10 @@ class Lifecycle:
         session = known_session(self.config)
         if session is not None:
             session.pool.keep_for(engine_key(nextitem))
+            # A plain item of a worker waits for other lanes to end. One that held its GPUs meanwhile, while another run
+            # holds those of such a lane, would wait for ever.
+            if worker_name(self.config) and nextitem is not None and not _measures(nextitem):
+                session.give_back()
         return result
 
     @pytest.hookimpl(wrapper=True)
@@ -110,8 +115,8 @@ class Lifecycle:
             report.user_properties = [(str(key), plain(value)) for key, value in report.user_properties]
         if session is not None:
             setattr(report, "lem", {"run": session.recorder.run.id})  # noqa: B010 - no declared attribute
-            if report.failed and report.when != "teardown":
-                _remember_failure(session, item.nodeid, _why(report))
+            if report.when != "teardown":
+                _remember(session, item.nodeid, report, cut=budgets.is_cut(call.excinfo))
         return report
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -229,6 +234,11 @@ class Lifecycle:
             reporter.write_line(f"lem: {line}", red=True)
 
 
+def _measures(item: pytest.Item) -> bool:
+    """Whether the item may need GPUs: a test of ours, or a gate, which may measure once more."""
+    return is_lem(item) or is_gate(item.nodeid)
+
+
 def _why(report: pytest.TestReport) -> str:
     """The first line of what went wrong."""
     crash = getattr(report.longrepr, "reprcrash", None)
@@ -245,15 +255,21 @@ def _skipped(report: pytest.TestReport) -> str:
     return not_run if not_run.startswith(NOT_RUN) else report.outcome
 
 
-def _remember_failure(session: LemSession, test: str, reason: str) -> None:
-    """Note an item that has nothing to show, so that a continued run can tell it from one that never ran."""
+def _remember(session: LemSession, test: str, report: pytest.TestReport, *, cut: bool) -> None:
+    """Note that an item has ended, or has nothing to show: a continued run can tell it from one that never ran.
+
+    `cut`: an engine or a meter failed within it, so that what it has measured is not all that it would have.
+    """
     from pytest_lem.store.experiments import whole_tests
 
-    if test in session.recall.failures or whole_tests(session.recorder.measured(test)):
+    if test in session.recall.failures:
         return
     # The failure itself is what the user must read, not that a full disk cannot keep it.
     with suppress(LemError):
-        session.recorder.failed(test, reason)
+        if report.failed and (cut or not whole_tests(session.recorder.measured(test))):
+            session.recorder.failed(test, _why(report))
+        else:
+            session.recorder.ended(test)
 
 
 def plain(value: object) -> object:

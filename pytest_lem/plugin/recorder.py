@@ -40,6 +40,7 @@ class Recorder:
         self.samples = self.run.samples(worker_name(config) or "main")
         self.measurements: list[Measurement] = []
         self.verdicts: list[Verdict] = []
+        self._open = ""
         self._asked: dict[tuple[str, str], Measurement] = {}
 
     def close(self) -> None:
@@ -65,6 +66,7 @@ class Recorder:
 
     def begin(self, measurement: Measurement, cycle: Cycle) -> None:
         """Before the first warm-up."""
+        self._start(measurement.test)
         self.samples.begin(measurement)
         self.samples.cycle(measurement.id, cycle)
         set_aside(self.run.directory, measurement.id, cycle.index)
@@ -79,6 +81,7 @@ class Recorder:
 
     def finish(self, measurement: Measurement) -> Measurement:
         """After the last round; gives what the hooks made of it."""
+        self._start(measurement.test)
         changed = self.config.hook.pytest_lem_update_record(config=self.config, measurement=measurement)
         final: Measurement = changed if changed is not None else measurement
         self.measurements.append(final)
@@ -96,8 +99,20 @@ class Recorder:
 
     def recall(self, measurement: Measurement) -> Measurement:
         """What the run has on disk already: judged as if measured now."""
+        self._start(measurement.test)
         self.measurements.append(measurement)
         return measurement
+
+    def ended(self, test: str) -> None:
+        """After an item came to its own end: what it measured is all there will be of it."""
+        if self._open == test:
+            self.samples.ended(test)
+            self._open = ""
+
+    def _start(self, test: str) -> None:
+        if self._open != test:
+            self._open = test
+            self.samples.started(test)
 
     def failed(self, test: str, reason: str) -> None:
         """After an item that could not be measured."""
@@ -120,6 +135,7 @@ class Recorder:
 
     def forget(self, test: str) -> None:
         """Take this item's earlier attempts out of what budgets and properties see."""
+        self._open = ""
         self.measurements = [measurement for measurement in self.measurements if measurement.test != test]
 
     def measured(self, test: str) -> list[Measurement]:

@@ -97,6 +97,10 @@ class LemSession:
         finally:
             self.progress.clear()
 
+    def give_back(self) -> None:
+        """Let others have the GPUs; whoever needs them next in this run leases them again."""
+        self._gpus.release()
+
     def refuse_inside_window(self, what: str) -> None:
         """Raise UsageError while a window is open: each meter reads one window at a time."""
         if self.window is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -14,7 +15,7 @@ from pytest_lem.campaign.lanes import parse_shard
 from pytest_lem.model.environment import Checkout
 from pytest_lem.model.measurement import Measurement
 from pytest_lem.store.environment import Environment, Gpu
-from pytest_lem.store.experiments import experiment_of, whole_tests
+from pytest_lem.store.experiments import measured_experiment, whole_tests
 from pytest_lem.store.run import RunRecord
 
 ABOUT_WHERE_AND_WHEN = frozenset(
@@ -43,7 +44,8 @@ ABOUT_WHERE_AND_WHEN = frozenset(
 class Part:
     """One of the runs: `name` is what the user called it, `missing` what its own report tells.
 
-    `ended` is None where nothing is known of its end, `samples` holds a hash for each of its samples files.
+    `ended` is None where nothing is known of its end, `samples` holds a hash for each of its samples files. `unended`
+    are items that were cut short, maybe between two measurements.
     """
 
     name: str
@@ -53,6 +55,12 @@ class Part:
     missing: tuple[str, ...] = ()
     ended: datetime | None = None
     samples: frozenset[str] = frozenset()
+    unended: frozenset[str] = frozenset()
+
+    @cached_property
+    def whole(self) -> set[str]:
+        """The items that came to their end, with all that they measured."""
+        return whole_tests(self.measurements) - self.unended
 
     @property
     def shard(self) -> tuple[int, int] | None:
@@ -99,7 +107,7 @@ def absent_shards(parts: Sequence[Part]) -> list[str]:
 
 def still_missing(parts: Sequence[Part]) -> list[str]:
     """What the runs' own reports tell, less the items that another of them measured; then the absent shards."""
-    measured = whole_tests(item for part in parts for item in part.measurements)
+    measured = {test for part in parts for test in part.whole}
     told = [line for part in parts for line in part.missing if not _is_about(line, measured)]
     return [*told, *absent_shards(parts)]
 
@@ -218,7 +226,7 @@ def _specs(parts: Sequence[Part]) -> Pairs:
     seen: dict[tuple[str, str], tuple[Part, dict[str, Any]]] = {}
     for part in parts:
         for item in part.measurements:
-            experiment = experiment_of(item.test)
+            experiment = measured_experiment(item)
             other, known = seen.setdefault((experiment, item.name), (part, _spec(item)))
             if other is not part and (facts := _differences(known, _spec(item))):
                 yield other, part, f"{experiment} with {', '.join(facts)}"
@@ -239,15 +247,14 @@ def _spec(item: Measurement) -> dict[str, Any]:
 def _items(parts: Sequence[Part]) -> Pairs:
     owner: dict[str, Part] = {}
     for part in parts:
-        whole = whole_tests(part.measurements)
         both: dict[str, list[str]] = {}
-        for test in dict.fromkeys(item.test for item in part.measurements if item.test in whole):
+        for test in dict.fromkeys(item.test for item in part.measurements if item.test in part.whole):
             if test in owner:
                 both.setdefault(owner[test].name, []).append(test)
         for tests in both.values():
             more = f" and {len(tests) - 1} more" if len(tests) > 1 else ""
             yield owner[tests[0]], part, f"both measured {tests[0]}{more}"
-        owner = dict.fromkeys(whole, part) | owner
+        owner = dict.fromkeys(part.whole, part) | owner
 
 
 def _differences(here: Mapping[str, Any], there: Mapping[str, Any]) -> list[str]:

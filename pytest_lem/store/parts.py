@@ -71,6 +71,7 @@ def read_part(folder: Path) -> Part:
         folder=place,
         record=record,
         measurements=found.measurements,
+        unended=found.unended,
         missing=tuple(
             f"run {record.id}: {line}" if line == UNENDED or line.startswith("samples-") else line
             for line in report.missing

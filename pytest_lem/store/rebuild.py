@@ -20,6 +20,7 @@ from pytest_lem.store.run import Run
 from pytest_lem.store.samples import (
     BeginLine,
     CycleLine,
+    EndedLine,
     FailedLine,
     Line,
     MeasurementLine,
@@ -29,6 +30,7 @@ from pytest_lem.store.samples import (
     RecordedLine,
     RoundLine,
     SearchLine,
+    StartedLine,
     VerdictLine,
     read_samples,
 )
@@ -42,7 +44,8 @@ class Gathered:
     """What every process of a run wrote: measurements (one an attempt at an item), verdicts, remarks on what was lost.
 
     A measurement that was cut short has no remark where another attempt came to its end. `torn` names the lines that
-    were cut short themselves. `failures` maps an item that could not be measured to the reason.
+    were cut short themselves. `failures` maps an item that could not be measured to the reason; `unended` are items
+    that began to measure and were cut short, maybe between two measurements.
     """
 
     measurements: tuple[Measurement, ...]
@@ -53,6 +56,12 @@ class Gathered:
     torn: tuple[str, ...] = ()
     searches: tuple[Search, ...] = ()
     phases: tuple[Phases, ...] = ()
+    unended: frozenset[str] = frozenset()
+
+    @property
+    def whole(self) -> set[str]:
+        """The items that came to their end, with all that they measured."""
+        return whole_tests(self.measurements) - self.unended
 
 
 def gather(directory: Path, *, aggregate: Aggregate | None = None) -> Gathered:
@@ -80,7 +89,13 @@ def gather(directory: Path, *, aggregate: Aggregate | None = None) -> Gathered:
         torn=tuple(torn),
         searches=tuple(_searches(lines)),
         phases=tuple(_phases(lines)),
+        unended=_unended(lines),
     )
+
+
+def _unended(lines: Iterable[Line]) -> frozenset[str]:
+    last = {line.test: line for line in _in_order(lines) if isinstance(line, StartedLine | EndedLine)}
+    return frozenset(test for test, line in last.items() if isinstance(line, StartedLine))
 
 
 def _searches(lines: Iterable[Line]) -> Iterable[Search]:
@@ -114,7 +129,7 @@ def _in_time(logs: Iterable[_Log]) -> list[_Attempt]:
 
 def still_failed(found: Gathered) -> dict[str, str]:
     """The items that failed and were not measured by a later attempt, each with its reason."""
-    whole = whole_tests(found.measurements)
+    whole = found.whole
     return {test: reason for test, reason in found.failures.items() if test not in whole}
 
 
@@ -128,6 +143,7 @@ def rebuild(directory: Path, *, aggregate: Aggregate | None = None) -> Report:
     found = gather(directory, aggregate=aggregate)
     missing = [UNENDED, *found.torn, *found.remarks]
     missing += [f"{test}: failed: {reason}" for test, reason in still_failed(found).items()]
+    missing += _cut_between(found, missing)
     missing += _unmeasured(run.record.plan, found.measurements, missing)
     return Report(
         run=run.info(ended=found.last, complete=False),
@@ -238,6 +254,12 @@ class _Log:
             self.attempts.append(attempt)
         attempt.head, attempt.ended = measurement, True
         self.strays.pop(measurement.id, None)
+
+
+def _cut_between(found: Gathered, said: list[str]) -> list[str]:
+    """Items whose measurements are whole, and which may have had more to measure."""
+    cut = sorted(whole_tests(found.measurements) & found.unended)
+    return [f"{test}: cut short after a measurement" for test in cut if not any(t.startswith(f"{test}:") for t in said)]
 
 
 def _unmeasured(plan: tuple[str, ...], measurements: tuple[Measurement, ...], said: list[str]) -> list[str]:

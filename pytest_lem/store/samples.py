@@ -111,6 +111,20 @@ class FailedLine(_Line):
     reason: str
 
 
+class StartedLine(_Line):
+    """An item begins to measure; what it measures has lines of its own."""
+
+    event: Literal["started"] = "started"
+    test: str
+
+
+class EndedLine(_Line):
+    """An item that began to measure came to its own end: it measures no more."""
+
+    event: Literal["ended"] = "ended"
+    test: str
+
+
 Line = Annotated[
     BeginLine
     | CycleLine
@@ -121,7 +135,9 @@ Line = Annotated[
     | PhasesLine
     | VerdictLine
     | MissingLine
-    | FailedLine,
+    | FailedLine
+    | StartedLine
+    | EndedLine,
     Field(discriminator="event"),
 ]
 LINES: TypeAdapter[Line] = TypeAdapter(Line)
@@ -177,6 +193,14 @@ class Samples:
     def failed(self, test: str, reason: str) -> None:
         """An item that has no whole measurement, and why."""
         self._append(FailedLine(test=test, reason=reason))
+
+    def started(self, test: str) -> None:
+        """Before the first measurement of an item."""
+        self._append(StartedLine(test=test))
+
+    def ended(self, test: str) -> None:
+        """After an item whose test came to its end, whatever it says of what was measured."""
+        self._append(EndedLine(test=test))
 
     def _append(self, line: _Line) -> None:
         append_line(self.path, to_json(line))
