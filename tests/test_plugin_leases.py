@@ -206,6 +206,44 @@ def test_workers_with_a_lane_each_measure_side_by_side(project, start):
     assert sorted(used) == [[A], [B]]
 
 
+def test_a_worker_whose_lane_is_done_holds_no_gpu_while_its_plain_tests_wait_for_other_lanes(project, start):
+    # Two runs of workers would wait for each other else: each with a lane that is done, and one that waits for a GPU.
+    project.write(
+        """
+        import os, time
+        import pytest
+
+        @pytest.mark.lem(backend="fake", precision=["fp32", "bf16"], output_tokens=4, fake={"token_seconds": 0.001})
+        def test_lanes(lem_backend, lem_workload, lem_energy):
+            while lem_backend.spec.precision == "bfloat16" and not os.path.exists("go"):
+                time.sleep(0.01)
+            lem_energy.measure(lem_backend, lem_workload)
+
+        def test_plain(): pass
+        def test_another(): pass
+        """,
+        "test_lanes",
+    )
+    project.write(ONCE, "test_once")
+    both = start("both", "0,1", "-n2", "-v", "test_lanes.py")
+    wait_until(lambda: both.says("PASSED test_lanes.py::test_lanes[fake-fp32-b1-c0]"))
+
+    assert start("other", "0", "test_once.py").ends() == 0
+    assert list(both.results.glob("runs/*/report.json")) == []
+    (project.pytester.path / "go").touch()
+    assert both.ends() == 0
+
+
+def test_engines_that_want_more_gpus_than_there_are_keep_no_other_from_being_measured(project, machine):
+    four = ONCE.replace('": 0.001', '": 0.001, "gpus": 4')
+    project.write(four.replace("output", "batch=[1, 2, 4], output"), "test_a")
+    project.write(ONCE, "test_b")
+    result = project.run("test_a.py", "test_b.py")
+
+    result.assert_outcomes(errors=3, passed=1)
+    result.stdout.fnmatch_lines(["*fake needs 4 GPU(s), 3 visible here (*"])
+
+
 def test_nothing_is_leased_by_plain_tests_by_engines_on_the_cpu_or_while_collecting(project, machine, locks):
     project.write("def test_plain(): pass", "test_plain")
     project.run("test_plain.py").assert_outcomes(passed=1)
@@ -243,7 +281,7 @@ def test_an_engine_that_needs_more_gpus_than_there_are_fails_without_a_lease(pro
     project.write(ONCE.replace('": 0.001', '": 0.001, "gpus": 4'))
     result = project.run()
     result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["*fake needs 4 GPU(s), 3 visible here (CUDA_VISIBLE_DEVICES and --lem-gpus count)*"])
+    result.stdout.fnmatch_lines(["*fake needs 4 GPU(s), 3 visible here (CUDA_VISIBLE_DEVICES, --lem-gpus and *"])
     assert leased(locks) == []
 
 

@@ -151,8 +151,9 @@ class EnginePool:
         visible = len(self.gpus.candidates)
         if visible < spec.gpus:
             raise EngineError(
-                f"{spec.backend} needs {spec.gpus} GPU(s), {visible} visible here (CUDA_VISIBLE_DEVICES and "
-                "--lem-gpus count); ask for fewer (gpus=), or for device='cpu'"
+                f"{spec.backend} needs {spec.gpus} GPU(s), {visible} visible here (CUDA_VISIBLE_DEVICES, --lem-gpus "
+                "and a worker's --lem-gpus-per-worker count); ask for fewer (gpus=), or for device='cpu'",
+                kind="usage",
             )
         return spec, self.gpus.lease()[: spec.gpus]
 
