@@ -60,6 +60,18 @@ def test_a_run_that_goes_on_plans_what_is_left(project):
     )
 
 
+def test_what_would_be_measured_anew_is_not_planned_as_measured(project):
+    project.write(MATRIX)
+    project.run("-k", "c0")
+    asked = ["--collect-only", "--lem-resume"]
+    assert "4 measured already, 2 engine starts" in said(project.run(*asked, "--lem-cycles=2"))
+    assert said(project.run(*asked, "--lem-rounds=5")).startswith(
+        "lem: 8 tests of 4 experiments in 2 cycles, 4 engine starts, about "
+    )
+    project.write(MATRIX.replace("0.001", "0.002"))
+    assert "in 2 cycles, 4 engine starts" in said(project.run(*asked))
+
+
 def test_a_run_that_goes_on_plans_no_engine_for_what_failed_until_another_try_is_asked_for(project):
     """One engine's tests are measured, but for a batch in cycle 1, which failed; the other engine's never ran."""
     fails = "    assert (lem_backend.cycle, lem_workload.batch) != (1, 8)\n    lem_energy.measure("

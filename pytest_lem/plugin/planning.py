@@ -16,7 +16,9 @@ from pytest_lem.plugin.state import RUN_NAME
 
 if TYPE_CHECKING:
     from pytest_lem.campaign.plan import Pause, Step
-    from pytest_lem.model.specs import ProtocolSpec
+    from pytest_lem.model.measurement import Measurement
+    from pytest_lem.model.specs import EngineSpec, ProtocolSpec
+    from pytest_lem.store.rebuild import Gathered
 
 
 BY_NAME = "as tests of these names took before"
@@ -29,7 +31,7 @@ def pytest_report_collectionfinish(config: pytest.Config, items: Sequence[pytest
         return None
     from pytest_lem.campaign.plan import plan
 
-    settled = _Settled.of(config, [item.nodeid for item in ours])
+    settled = _Settled.of(config, {item.nodeid: item for item in ours})
     steps = list(_steps(config, [item for item in ours if item.nodeid in settled.left]))
     return f"lem: {plan(steps, done=settled.done, failed=settled.failed, gap=_gap(config)).line}"
 
@@ -49,7 +51,7 @@ def announce(config: pytest.Config, ids: Sequence[str], engines: Sequence[int | 
     guess = expected_seconds(ProtocolSpec())
     needed = zip(ids, engines, strict=True)
     ours = {test: engine for test, engine in needed if engine is not None and not is_gate(test)}
-    settled = _Settled.of(config, list(ours))
+    settled = _Settled.of(config, dict.fromkeys(ours))
     steps = [
         Step(experiment_of(test), (ours[test], cycle_of(test)), guess, known.get(experiment_of(test)))
         for test in settled.left
@@ -96,12 +98,15 @@ class _Settled:
     failed: Sequence[str] = ()
 
     @classmethod
-    def of(cls, config: pytest.Config, tests: Sequence[str]) -> _Settled:
-        """Out of the samples of the run that goes on; a new run has everything left."""
+    def of(cls, config: pytest.Config, tests: Mapping[str, pytest.Item | None]) -> _Settled:
+        """Out of the samples of the run that goes on; a new run has everything left.
+
+        Where a test's item is known, what was measured by another protocol or engine does not count.
+        """
         if not resume.asked(config):
             return cls(dict.fromkeys(tests))
         from pytest_lem.model.errors import LemError
-        from pytest_lem.store.experiments import experiment_of, whole_tests
+        from pytest_lem.store.experiments import experiment_of
         from pytest_lem.store.rebuild import gather, still_failed
 
         whole: Container[str] = ()
@@ -109,13 +114,39 @@ class _Settled:
         # What cannot be read is told when the run opens it.
         with suppress(LemError):
             found = gather(options.results(config) / "runs" / config.stash[RUN_NAME])
-            whole = whole_tests(found.measurements)
+            whole = found.whole - _others(tests, found)
             failed = () if options.retry_failed(config) else still_failed(found)
         return cls(
             dict.fromkeys(test for test in tests if test not in whole and test not in failed),
             [experiment_of(test) for test in tests if test in whole],
             [experiment_of(test) for test in tests if test in failed],
         )
+
+
+def _others(tests: Mapping[str, pytest.Item | None], found: Gathered) -> set[str]:
+    """The tests of which nothing valid was measured as their items ask for now; the workload may be a test's own."""
+    known: dict[Hashable, ProtocolSpec] = {}
+    asked = {
+        test: (needed[0], _protocol(item, known))
+        for test, item in tests.items()
+        if item is not None and (needed := engine_key(item)) is not None
+    }
+    same = {
+        each.test
+        for each in found.measurements
+        if each.test in asked and resume.has_valid(each) and _is_same(each, *asked[each.test])
+    }
+    return asked.keys() - same
+
+
+def _is_same(measured: Measurement, spec: EngineSpec, protocol: ProtocolSpec) -> bool:
+    if measured.engine is None:
+        return False
+    requested, took = measured.engine.requested, measured.protocol
+    # Where they are left open, a run finds the device, and `phases` the rounds.
+    spec = spec.replace(device=requested.device) if spec.device == "auto" else spec
+    protocol = protocol.replace(cycles=took.cycles, rounds=protocol.rounds or took.rounds)
+    return (requested, took) == (spec, protocol)
 
 
 def _steps(config: pytest.Config, items: Iterable[pytest.Item]) -> Iterable[Step]:

@@ -98,7 +98,7 @@ class Recall:
         whole: dict[str, list[Measurement]] = {}
         versions: dict[str, dict[str, str | None]] = {}
         for each in current(found.measurements):
-            if is_whole(each) and _has_valid(each):
+            if is_whole(each) and has_valid(each):
                 whole.setdefault(each.test, []).append(each)
                 if each.engine is not None and (told := each.engine.observed.get("versions")):
                     versions[each.engine.requested.backend] = told
@@ -143,6 +143,6 @@ class Recall:
         return [each for each in found if each.engine is not None and each.engine.requested == spec]
 
 
-def _has_valid(measurement: Measurement) -> bool:
+def has_valid(measurement: Measurement) -> bool:
     """Whether any of its rounds counts: a stranger on the GPU may be gone by now."""
     return any(round_.valid for cycle in measurement.cycles for round_ in cycle.rounds)
