@@ -314,6 +314,8 @@ def kernels(_folder):
         "flash2": refused(request(attention_implementation="flash_attention_2")),
         "tf32": refused(request(tf32=True)),
         "backend": refused(request(torch_compile=True, torch_compile_backend="tvn")),
+        "graphs": refused(request(torch_compile="reduce-overhead", cache_implementation="static")),
+        "tuned_graphs": refused(request(torch_compile="max-autotune", cache_implementation="static")),
         "mode": refused(request(torch_compile="max-autotune-no-cudagraphs", torch_compile_backend="eager")),
         "vocabulary": refused(request(assistant_model="synthetic:qwen2.5-0.5b")),
         "batch": line(lambda: loaded(request(prompt_lookup_num_tokens=3))[0].prepare(both)),
@@ -383,6 +385,28 @@ def endless():
         pytorch_compile.warm_up(lambda: None)
 
 
+def leaves_graphs_out(model):
+    """Each call of its generate counts, where torch does, a CUDA graph that was not recorded."""
+    from torch._dynamo.utils import counters
+
+    generate = model.generate
+
+    def other(**keywords):
+        counters["inductor"]["cudagraph_skips"] += 1
+        return generate(**keywords)
+
+    model.generate = other
+
+
+def graphs_left_out():
+    """What is said of a warm-up in which CUDA graphs are left out, by an engine that is to record some and one not."""
+    adapter, _ = loaded(request(cache_implementation="static", **EAGER))
+    leaves_graphs_out(adapter.model)
+    adapter.prepare(work(SHORT))
+    adapter.records = True
+    return line(lambda: adapter.prepare(work(SHORT)))
+
+
 def compiled_within_a_run():
     adapter, _ = loaded(request(cache_implementation="static", **EAGER))
     adapter.prepare(work(SHORT))
@@ -417,9 +441,10 @@ def compiled(_folder):
     falsifications = {
         "not_compiled": falsified(request(**EAGER), not_compiled),
         "compiled_by_another": falsified(request(**EAGER), otherwise),
+        "graphs_left_out": falsified(static, change=leaves_graphs_out),
         "not_compiled_by_generate": falsified(static, change=without(compile_config=None, disable_compile=True)),
     }
-    told = {"refused": {"within": line(compiled_within_a_run)}}
+    told = {"refused": {"within": line(compiled_within_a_run), "graphs": graphs_left_out()}}
     told["graphs"] = {"growing": graphs(request(**EAGER)), "static": graphs(static)}
     return {"cases": cases, "falsified": falsifications, **told}
 
@@ -431,7 +456,9 @@ def inductor(_folder):
         "compiled": case(request(**full), both),
         "static_compiled": case(request(cache_implementation="static", **full), both),
     }
-    return {"cases": cases}
+    recording = request(cache_implementation="static", torch_compile="reduce-overhead")
+    unchecked = patch.object(pytorch, "check_compile", lambda *_: None)
+    return {"cases": cases, "falsified": {"recording": falsified(recording, unchecked)}}
 
 
 def one_layer_left(model):

@@ -17,6 +17,9 @@ from .faults import Refused
 # CUDA graphs are recorded in the second call of a shape, and only the third replays them.
 LEAST_PASSES = 3
 MOST_PASSES = 8
+# The modes that record CUDA graphs, and what runs by the same settings without any.
+GRAPHS = {"reduce-overhead": "default", "max-autotune": "max-autotune-no-cudagraphs"}
+WITHOUT_GRAPHS = " without CUDA graphs"
 
 
 def compile_fields(options: dict[str, Any], device: torch.device) -> dict[str, Any]:
@@ -38,10 +41,16 @@ def mode_of(asked: bool | str) -> str | None:
 
 
 def check_compile(options: dict[str, Any], device: torch.device) -> None:
-    """Raise Refused, before the model is made, for a backend that is not here, or whose own compiler is not."""
-    backend = options.get("torch_compile_backend")
+    """Raise Refused, before the model is made, for a backend that is not here, or whose own compiler is not.
+
+    So are CUDA graphs on a CPU: inductor would leave them out in silence.
+    """
+    backend, asked = options.get("torch_compile_backend"), options.get("torch_compile")
     if backend in (None, "inductor"):
-        if options.get("torch_compile"):
+        if asked in GRAPHS and device.type != "cuda":
+            told = f"torch_compile={asked!r} records CUDA graphs, which a CPU does not have"
+            raise Refused(f"pytorch: {told}; take {GRAPHS[asked]!r}")
+        if asked:
             _check_inductor(device)
         return
     if backend not in torch.compiler.list_backends(exclude_tags=()):
@@ -113,6 +122,15 @@ def _mode(callback: Any) -> str:
     if tuned:
         return "max-autotune" if graphs else "max-autotune-no-cudagraphs"
     return "reduce-overhead" if graphs else "default"
+
+
+def graphs_left_out() -> int:
+    """How often inductor was to record a CUDA graph in this process, and did not."""
+    if "torch._dynamo" not in sys.modules:
+        return 0
+    from torch._dynamo.utils import counters
+
+    return int(counters["inductor"]["cudagraph_skips"])
 
 
 def compiles() -> int:

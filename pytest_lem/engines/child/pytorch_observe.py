@@ -16,7 +16,7 @@ from .libraries import versions
 from .pytorch_arithmetic import arithmetic
 from .pytorch_assistance import Drafts
 from .pytorch_attention import attention, counted_kernels
-from .pytorch_compile import compile_model, compiled, forget_compiled
+from .pytorch_compile import WITHOUT_GRAPHS, compile_model, compiled, forget_compiled, graphs_left_out
 from .pytorch_decoding import Manner, generation
 from .pytorch_memory import gpu_uuid
 from .pytorch_placement import placement, read_device_map
@@ -128,9 +128,12 @@ def _compilation(model: Any, options: dict[str, Any], manner: Manner) -> dict[st
     static = manner.fields.get("cache_implementation") == "static"
     forget_compiled(model)
     compile_model(model, options)
+    left_out = graphs_left_out()
     if asked or (static and asked is None):
         _generate(model, generation({}, 2 if static else 1, manner))
     mode, backend = compiled(model)
+    if mode and graphs_left_out() > left_out:
+        mode += WITHOUT_GRAPHS
     forget_compiled(model)
     return {"torch_compile": (asked is True and mode == "default") or mode or False, "torch_compile_backend": backend}
 
