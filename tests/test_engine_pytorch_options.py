@@ -469,7 +469,6 @@ def test_a_compiled_model_gives_the_tokens_of_the_plain_one_and_compiles_nothing
         ("not_compiled", "torch_compile: asked True, observed False"),
         ("compiled_by_another", "torch_compile_backend: asked 'eager', observed 'aot_eager'"),
         ("not_compiled_by_generate", "torch_compile: asked True, observed False"),
-        ("graphs_left_out", "torch_compile: asked True, observed 'default without CUDA graphs'"),
     ],
 )
 def test_what_is_not_compiled_as_asked_is_seen(compiled, name, words):
@@ -493,24 +492,16 @@ def test_a_run_in_which_something_compiles_is_no_run(compiled):
 
 @pytest.mark.torch
 @pytest.mark.slow
-def test_cuda_graphs_that_are_left_out_in_the_warm_up_are_an_error(compiled):
-    assert compiled["refused"]["graphs"] == (
-        "torch_compile was to record CUDA graphs, but some were left out in the warm-up"
-    )
-
-
-@pytest.mark.torch
-@pytest.mark.slow
 def test_inductor_gives_the_tokens_of_the_plain_model_and_tells_of_graphs_that_it_left_out(tmp_path):
-    told = lab("inductor", tmp_path)
-    cases = told["cases"]
-    assert difference(told["falsified"]["recording"]) == (
-        "torch_compile: asked 'reduce-overhead', observed 'reduce-overhead without CUDA graphs'"
-    )
+    cases = lab("inductor", tmp_path)["cases"]
     for name in ("compiled", "static_compiled"):
         assert runs_as_asked(cases[name])
         assert made(cases[name]) == made(cases["plain"])
+        assert cases[name]["observed"]["notes"] == []
     assert cases["compiled"]["options"]["torch_compile_backend"] == "inductor"
+    # As nothing but a GPU has them: torch leaves them out in silence, and counts.
+    (note,) = cases["recording"]["observed"]["notes"]
+    assert re.fullmatch(r"torch left out \d+ CUDA graphs that it was to record \(TORCH_LOGS=\w+ says why\)", note)
 
 
 # Quantisation.

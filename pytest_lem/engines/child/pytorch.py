@@ -13,16 +13,7 @@ from .faults import Refused
 from .pytorch_arithmetic import set_arithmetic
 from .pytorch_assistance import Drafts, load_assistant
 from .pytorch_attention import check_attention
-from .pytorch_compile import (
-    GRAPHS,
-    check_compile,
-    compile_fields,
-    compiled,
-    compiles,
-    forget_compiled,
-    graphs_left_out,
-    warm_up,
-)
+from .pytorch_compile import check_compile, compile_fields, compiled, compiles, forget_compiled, warm_up
 from .pytorch_continuous import Continuous, reason_against
 from .pytorch_decoding import Manner, check_decoding
 from .pytorch_memory import device_peaks, forget_peaks, memory_faults, wait_for
@@ -65,7 +56,6 @@ class Adapter:
             observed = pytorch_observe.observe(self.model, told, self.manner, self.drafts, stored)
             observed = self.group.observed(self.model, observed)
         self.compiled = observed["options"]["torch_compile"] is not False
-        self.records = options.get("torch_compile") in GRAPHS
         # These compile their kernels themselves, as often as shapes are new.
         self.warms_up = self.compiled or observed["options"]["attention_implementation"] == "flex_attention"
         self.weights_bytes = observed["weights_bytes"]
@@ -152,10 +142,7 @@ class Adapter:
         if self.warms_up:
             forget_compiled(self.model)
             waves.arm(1, hooks=False)
-            left_out = graphs_left_out()
             warm_up(waves.run_pass)
-            if self.records and graphs_left_out() > left_out:
-                raise RuntimeError("torch_compile was to record CUDA graphs, but some were left out in the warm-up")
         if self.compiled and compiled(self.model) == (None, None):
             raise RuntimeError("torch_compile was asked for, but nothing is compiled after the warm-up")
         return waves

@@ -19,7 +19,6 @@ LEAST_PASSES = 3
 MOST_PASSES = 8
 # The modes that record CUDA graphs, and what runs by the same settings without any.
 GRAPHS = {"reduce-overhead": "default", "max-autotune": "max-autotune-no-cudagraphs"}
-WITHOUT_GRAPHS = " without CUDA graphs"
 
 
 def compile_fields(options: dict[str, Any], device: torch.device) -> dict[str, Any]:

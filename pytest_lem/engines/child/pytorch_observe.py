@@ -16,12 +16,14 @@ from .libraries import versions
 from .pytorch_arithmetic import arithmetic
 from .pytorch_assistance import Drafts
 from .pytorch_attention import attention, counted_kernels
-from .pytorch_compile import WITHOUT_GRAPHS, compile_model, compiled, forget_compiled, graphs_left_out
+from .pytorch_compile import compile_model, compiled, forget_compiled, graphs_left_out
 from .pytorch_decoding import Manner, generation
 from .pytorch_memory import gpu_uuid
 from .pytorch_placement import placement, read_device_map
 from .pytorch_ranks import pipeline_parallel_size, tensor_parallel_size
 
+# A note and no difference: which of them matter, only torch's own log can tell.
+GRAPHS_LEFT_OUT = "torch left out {} CUDA graphs that it was to record (TORCH_LOGS=perf_hints says why)"
 DEQUANTISED = "the model's files are quantised ({}), but transformers dequantised them: its linear layers run in {}"
 
 
@@ -41,7 +43,9 @@ def observe(
     Compiles the model where that is asked for, and leaves nothing compiled behind. `stored` is how its files are
     quantised, which the model itself forgets where transformers dequantises them.
     """
+    left_out = graphs_left_out()
     read_back = _options(model, options, manner, drafts)  # first: what the model is may change when it runs
+    left_out = graphs_left_out() - left_out
     text_config = model.config.get_text_config()
     devices = {parameter.device for parameter in model.parameters()}
     precision = weights.precision(model)
@@ -65,7 +69,10 @@ def observe(
             {"torch": torch.__version__, "transformers": transformers.__version__}, torch.version.cuda
         ),
         "executable": sys.executable,
-        "notes": [] if stored is None or read_back["quantization"] else [DEQUANTISED.format(stored, precision)],
+        "notes": [
+            *([] if stored is None or read_back["quantization"] else [DEQUANTISED.format(stored, precision)]),
+            *([GRAPHS_LEFT_OUT.format(left_out)] if left_out else []),
+        ],
         "imported": sorted(name for name in ("pytest_lem", "pydantic", "pytest") if name in sys.modules),
     }
 
@@ -128,12 +135,9 @@ def _compilation(model: Any, options: dict[str, Any], manner: Manner) -> dict[st
     static = manner.fields.get("cache_implementation") == "static"
     forget_compiled(model)
     compile_model(model, options)
-    left_out = graphs_left_out()
     if asked or (static and asked is None):
         _generate(model, generation({}, 2 if static else 1, manner))
     mode, backend = compiled(model)
-    if mode and graphs_left_out() > left_out:
-        mode += WITHOUT_GRAPHS
     forget_compiled(model)
     return {"torch_compile": (asked is True and mode == "default") or mode or False, "torch_compile_backend": backend}
 
