@@ -46,6 +46,7 @@ from transformers import (  # noqa: E402
     GPT2Config,
     GPTNeoXConfig,
     GptOssConfig,
+    GraniteConfig,
     LlamaConfig,
     MixtralConfig,
 )
@@ -715,6 +716,8 @@ def unshared():
     found["no_plan"] = line(lambda: join(config=gpt2, tensor_parallel_size=2))
     found["no_parts"] = line(lambda: join(config=gpt2, pipeline_parallel_size=2))
     found["other_parts"] = line(lambda: join(config=neox, pipeline_parallel_size=2))
+    granite = GraniteConfig(**four, hidden_size=64, num_hidden_layers=2, embedding_multiplier=12.0)
+    found["scaled"] = line(lambda: join(config=granite, pipeline_parallel_size=2))
     packed = LlamaConfig(**four, num_hidden_layers=2, quantization_config={"quant_method": "fp8"})
     found["packed"] = line(lambda: join(config=packed, tensor_parallel_size=2))
     return found

@@ -267,6 +267,10 @@ def test_one_weight_in_half_a_million_makes_another_fingerprint(found):
             "GPTNeoXModel is made of embed_in, layers, final_layer_norm; take 1",
         ),
         (
+            "scaled",
+            r"pipeline_parallel_size=2: GraniteModel scales its embedding, and would do so again on each stage; take 1",
+        ),
+        (
             "packed",
             r"the model's files are quantised \(fp8\), and a model that ranks share is not quantised here; take files "
             "that are not, or data_parallel_size",

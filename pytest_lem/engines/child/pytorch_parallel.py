@@ -14,13 +14,11 @@ import transformers
 
 from .faults import Refused
 from .pytorch_group import Alone, Group
-from .pytorch_outline import outline
+from .pytorch_outline import STAGED, hands_on, outline
 from .pytorch_ranks import facts, local_part, merged, own_layers
 from .pytorch_replicas import Replicas
 from .pytorch_split import is_split, misfit, sizes
 
-# The parts of a model that transformers gives to one stage, or shares among them.
-STAGED = {"embed_tokens", "layers", "norm"}
 Make = Callable[[dict[str, Any], torch.device, dict[str, Any]], Any]
 
 
@@ -81,6 +79,11 @@ def _check_class(options: dict[str, Any], model: Any) -> None:
         raise Refused(
             f"pipeline_parallel_size={stages}: transformers {transformers.__version__} deals out embed_tokens, layers "
             f"and norm, and {type(model.base_model).__name__} is made of {', '.join(parts)}; take 1"
+        )
+    if stages > 1 and not hands_on(model):
+        raise Refused(
+            f"pipeline_parallel_size={stages}: {type(model.base_model).__name__} scales its embedding, and would do so "
+            "again on each stage; take 1"
         )
 
 
