@@ -103,7 +103,7 @@ def test_a_run_that_was_killed_keeps_what_was_recorded(project):
     assert measurement.metrics["quality"].value == 72.0
     assert [each.value for each in measurement.cycles[0].recorded] == [71.0, 74.0, 72.0]
     events = [json.loads(line)["event"] for line in (folder / "samples-main.jsonl").read_text().splitlines()]
-    assert events[-4:] == ["measurement", "recorded", "recorded", "recorded"]
+    assert events[-5:] == ["measurement", "recorded", "recorded", "recorded", "ended"]
 
 
 def test_a_run_that_is_continued_records_nothing_twice_and_what_is_missing(project):
