@@ -206,6 +206,7 @@ def test_workers_with_a_lane_each_measure_side_by_side(project, start):
     assert sorted(used) == [[A], [B]]
 
 
+@pytest.mark.xdist
 def test_a_worker_whose_lane_is_done_holds_no_gpu_while_its_plain_tests_wait_for_other_lanes(project, start):
     # Two runs of workers would wait for each other else: each with a lane that is done, and one that waits for a GPU.
     project.write(
