@@ -7,7 +7,7 @@ import pytest
 OWN_PROMPTS = """
 import pytest
 
-@pytest.mark.lem(backend="fake", cycles=3, output_tokens=4)
+@pytest.mark.lem(backend="fake", cycles=3, output_tokens=4, fake={"token_seconds": 0.001})
 def test_decode(lem_backend, lem_workload, lem_energy, lem_cycle):
     lem_energy.measure(lem_backend, lem_workload.replace(seed=lem_cycle))
 """

@@ -14,7 +14,7 @@ import pathlib
 import signal
 import pytest
 
-@pytest.mark.lem(backend="fake", batch=[1, 8], output_tokens=4)
+@pytest.mark.lem(backend="fake", batch=[1, 8], output_tokens=4, fake={"token_seconds": 0.001})
 def test_decode(lem_backend, lem_workload, lem_energy):
     lem_energy.measure(lem_backend, lem_workload, name="cold")
     BETWEEN
