@@ -231,12 +231,14 @@ def test_workers_that_end_anywhere_have_measured_everything_once_when_the_run_wa
 
 IN_WORKERS = [point for point in POINTS if point not in ("collection", "finish", "report", "reported")]
 """The life of an item itself; a worker that dies while it collects, or after its last item, has lost none."""
+LASTS = [(point, how) for how in ("SIGKILL", "SIGINT:controller") for point in IN_WORKERS]
+# What comes to the workers is the same interrupt.
+LASTS += [(point, "SIGTERM:controller") for point in ("calibrate", "round", "teardown")]
 
 
 @pytest.mark.slow
 @pytest.mark.xdist
-@pytest.mark.parametrize("how", ["SIGKILL", "SIGINT:controller", "SIGTERM:controller"])
-@pytest.mark.parametrize("point", IN_WORKERS)
+@pytest.mark.parametrize(("point", "how"), LASTS)
 def test_every_point_of_an_items_life_may_be_the_last_of_a_worker_or_of_all(labs, point, how):
     lab = labs(Matrix(precisions=("bf16", "fp16"), batches=(1,), cycles=1))
     ended_among_workers(lab, Fault(point, 0, how), "-n2", "--lem-lanes=2")
