@@ -56,7 +56,7 @@ from transformers.integrations.mxfp4 import Mxfp4GptOssExperts  # noqa: E402
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS  # noqa: E402
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS  # noqa: E402
 from transformers.models.gpt_oss.modeling_gpt_oss import GptOssExperts  # noqa: E402
-from transformers.models.llama.modeling_llama import eager_attention_forward  # noqa: E402
+from transformers.models.llama.modeling_llama import LlamaModel, eager_attention_forward  # noqa: E402
 
 SHORT, LONG = list(range(3, 8)), list(range(20, 41))
 EAGER = {"torch_compile": True, "torch_compile_backend": "eager"}
@@ -718,6 +718,8 @@ def unshared():
     found["other_parts"] = line(lambda: join(config=neox, pipeline_parallel_size=2))
     granite = GraniteConfig(**four, hidden_size=64, num_hidden_layers=2, embedding_multiplier=12.0)
     found["scaled"] = line(lambda: join(config=granite, pipeline_parallel_size=2))
+    with patch.object(LlamaModel, "forward", side_effect=TypeError("no embeddings here")):
+        found["unseen"] = line(lambda: join(pipeline_parallel_size=2))
     packed = LlamaConfig(**four, num_hidden_layers=2, quantization_config={"quant_method": "fp8"})
     found["packed"] = line(lambda: join(config=packed, tensor_parallel_size=2))
     return found

@@ -80,11 +80,20 @@ def _check_class(options: dict[str, Any], model: Any) -> None:
             f"pipeline_parallel_size={stages}: transformers {transformers.__version__} deals out embed_tokens, layers "
             f"and norm, and {type(model.base_model).__name__} is made of {', '.join(parts)}; take 1"
         )
-    if stages > 1 and not hands_on(model):
+    if stages > 1 and not _hands_on(model, stages):
         raise Refused(
             f"pipeline_parallel_size={stages}: {type(model.base_model).__name__} scales its embedding, and would do so "
             "again on each stage; take 1"
         )
+
+
+def _hands_on(model: Any, stages: int) -> bool:
+    """As `hands_on`. Raises Refused, in one line, for a class that cannot be asked: it could make other tokens."""
+    try:
+        return hands_on(model)
+    except Exception as error:  # noqa: BLE001 - a class may fail in any way
+        told = f"whether stages of a {type(model.base_model).__name__} hand on what they get cannot be seen here"
+        raise Refused(f"pipeline_parallel_size={stages}: {told} ({type(error).__name__}: {error}); take 1") from None
 
 
 def _gathers_even_parts_alone() -> bool:
