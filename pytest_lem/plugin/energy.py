@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -18,10 +17,8 @@ from pytest_lem.meters.host_clock import HostClock
 from pytest_lem.model.cycle import Cycle
 from pytest_lem.model.errors import EngineError, LemError, UsageError
 from pytest_lem.model.measurement import EngineRecord, Measurement
-from pytest_lem.model.metrics import METRICS
 from pytest_lem.model.phases import Phases
 from pytest_lem.model.quantity import Quantity
-from pytest_lem.model.reading import DeviceReading
 from pytest_lem.model.round import Round
 from pytest_lem.model.specs import EngineSpec, ProtocolSpec, WorkloadSpec
 from pytest_lem.model.telemetry import Timeline
@@ -34,8 +31,8 @@ from pytest_lem.plugin.phasing import phases_of
 from pytest_lem.plugin.recording import added, checked
 from pytest_lem.plugin.searching import Found, none_kept, search
 from pytest_lem.plugin.session import LemSession
+from pytest_lem.plugin.window import Window, torch_sync, window_round
 from pytest_lem.runner import Bench, CycleLog, Phase
-from pytest_lem.served import refusal
 
 
 class Energy:
@@ -160,7 +157,7 @@ class Energy:
         meters = self._session.meters(self._session.gpus)
         context = self._session.context("cuda" if self._session.gpus else "cpu", meters, None)
         begun = self._blank(name, protocol=protocol_of(self._item), meters=meters.records)
-        synchronise = sync or _torch_sync
+        synchronise = sync or torch_sync
         handle = Window()
         synchronise()
         HostClock().sleep_until_ns(meters.begin(self._windows))
@@ -177,7 +174,7 @@ class Energy:
         finally:
             self._session.window = None
         end = time.monotonic_ns()
-        round_ = _window_round(start, end, meters.end(start, end))
+        round_ = window_round(start, end, meters.end(start, end))
         self._finish_window(begun, context, (round_,), "rounds")
         handle.measurement = self._last
 
@@ -248,20 +245,6 @@ class Energy:
         return self._last
 
 
-class Window:
-    """Holds a window's Measurement when its block has ended; its metrics are attributes."""
-
-    measurement: Measurement | None = None
-
-    def __getattr__(self, name: str) -> Quantity:
-        if name not in METRICS:
-            raise AttributeError(f"a window has no metric {name!r}")
-        if self.measurement is None:
-            raise UsageError(f"{name} was read inside its window: it is known when the block has ended")
-        quantity: Quantity = getattr(self.measurement, name)
-        return quantity
-
-
 class _Listener:
     """Writes each round down as it ends, and shows what is being done."""
 
@@ -278,26 +261,3 @@ class _Listener:
         """Append it to the samples. Raises KeyboardInterrupt where the run was told to end after it."""
         self._session.recorder.round(self._measurement, self._cycle, phase, round_, timelines)
         self._session.stopping.round_ended()
-
-
-def _window_round(start: int, end: int, readings: tuple[DeviceReading, ...]) -> Round:
-    """A window as its one round: the user's own code has no tokens or requests."""
-    refused = refusal(readings)
-    return Round(
-        index=0,
-        start_ns=start,
-        end_ns=end,
-        passes=1,
-        requests=0,
-        prompt_tokens=0,
-        tokens=0,
-        valid=refused is None,
-        reason=refused,
-        devices=readings,
-    )
-
-
-def _torch_sync() -> None:
-    torch: Any = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
-        torch.cuda.synchronize()

@@ -25,7 +25,6 @@ from pytest_lem.plugin.state import RUN_NAME, worker_name
 from pytest_lem.runner import Phase
 from pytest_lem.store.environment import Gpu, collect_environment
 from pytest_lem.store.experiments import apart
-from pytest_lem.store.merging import asked_options
 from pytest_lem.store.run import Run, RunRecord, unwritable
 from pytest_lem.store.timelines import TimelineLine, append, pack, set_aside
 
@@ -172,7 +171,7 @@ def _continued(config: pytest.Config, run: Run, gpus: Iterable[Gpu], plan: Itera
 
 def _other_options(config: pytest.Config, record: RunRecord) -> list[str]:
     """The options that were others when the run began, of those that make it another run."""
-    asked = asked_options(record)
+    asked = record.asked
     facts = {
         "--lem-meter": (_meters(options.split(asked.get("lem_meter"))), _meters(options.value(config, "meter"))),
         "--lem-shard": (_shard(asked.get("lem_shard")), _shard(options.value(config, "shard"))),

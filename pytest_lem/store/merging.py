@@ -65,7 +65,7 @@ class Part:
     @property
     def shard(self) -> tuple[int, int] | None:
         """(I, N) of `--lem-shard=I/N`, None for a run that was no shard. Raises UsageError for anything else."""
-        asked = asked_options(self.record).get("lem_shard")
+        asked = self.record.asked.get("lem_shard")
         return parse_shard(str(asked)) if asked else None
 
 
@@ -123,11 +123,6 @@ def merged_record(parts: Sequence[Part], name: str) -> RunRecord:
         environment=_environment([part.record.environment for part in parts]),
         plan=tuple(dict.fromkeys(test for part in parts for test in part.record.plan)),
     )
-
-
-def asked_options(record: RunRecord) -> dict[str, Any]:
-    """The lem options that held for a run: the ini's, below those of its command line."""
-    return {**record.options.get("settings", {}), **record.options.get("command", {})}
 
 
 def _given_twice(parts: Sequence[Part]) -> Iterator[tuple[Part, Part]]:
@@ -197,7 +192,7 @@ def _asked(parts: Sequence[Part]) -> Pairs:
 
 
 def _comparable(record: RunRecord) -> dict[str, Any]:
-    asked = {name: value for name, value in asked_options(record).items() if name not in ABOUT_WHERE_AND_WHEN}
+    asked = {name: value for name, value in record.asked.items() if name not in ABOUT_WHERE_AND_WHEN}
     flags = {f"--{name.replace('_', '-')}": _text(value) for name, value in asked.items()}
     return flags | {"--lem-quick": "on" if record.quick else "off"}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 
 from pytest_lem.model.cycle import Cycle
@@ -58,7 +59,7 @@ class Gathered:
     phases: tuple[Phases, ...] = ()
     unended: frozenset[str] = frozenset()
 
-    @property
+    @cached_property
     def whole(self) -> set[str]:
         """The items that came to their end, with all that they measured."""
         return whole_tests(self.measurements) - self.unended
@@ -129,8 +130,7 @@ def _in_time(logs: Iterable[_Log]) -> list[_Attempt]:
 
 def still_failed(found: Gathered) -> dict[str, str]:
     """The items that failed and were not measured by a later attempt, each with its reason."""
-    whole = found.whole
-    return {test: reason for test, reason in found.failures.items() if test not in whole}
+    return {test: reason for test, reason in found.failures.items() if test not in found.whole}
 
 
 def rebuild(directory: Path, *, aggregate: Aggregate | None = None) -> Report:

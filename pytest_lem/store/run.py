@@ -46,6 +46,11 @@ class RunRecord(Frozen):
     environment: Environment
     plan: tuple[str, ...] = ()
 
+    @property
+    def asked(self) -> dict[str, Any]:
+        """The lem options that held: the ini's, below those of the command line."""
+        return {**self.options.get("settings", {}), **self.options.get("command", {})}
+
 
 @dataclass(frozen=True)
 class Run:
