@@ -60,7 +60,8 @@ def test_the_engines_stamps_add_up_to_the_childs_own_clock(engine):
     engine.prepare(WorkloadSpec(batch=4, prompt_tokens=32, output_tokens=tokens, seed=13))
     for times in engine.run(1, hooks=True).request_times:
         assert times.e2e_ms > 2000
-        assert times.queue_ms + times.prefill_ms + times.decode_ms == pytest.approx(times.e2e_ms, rel=0.05)
+        # What is left is the way to the engine's core and back, which is long where the machine is busy.
+        assert times.queue_ms + times.prefill_ms + times.decode_ms == pytest.approx(times.e2e_ms, abs=400)
         assert sum(times.gaps_ms) == pytest.approx(times.decode_ms, abs=0.01)
         assert len(times.gaps_ms) == tokens - 1
 
@@ -71,8 +72,10 @@ def test_requests_are_sent_when_they_are_due(engine):
     due = [request.arrival_s for request in engine.work.requests]
     result = engine.run(1, hooks=True)
     assert result.seconds >= due[-1] > 1
+    start = result.request_times[0].due_ms - 1e3 * due[0]
+    assert start >= 0
     for at, times in zip(due, result.request_times, strict=True):
-        assert times.due_ms == pytest.approx(1e3 * at, abs=5)
+        assert times.due_ms - start == pytest.approx(1e3 * at, abs=0.01)
         assert 0 <= times.sent_ms - times.due_ms < times.ttft_ms <= times.e2e_ms <= 1e3 * (result.seconds - at)
 
 
