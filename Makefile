@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 RESULTS ?= .lem
 # Tests mostly wait for processes that they start. 0 runs them one by one: for --pdb, and where tests share a GPU.
-WORKERS ?= 2
+WORKERS ?= 3
 EXTRAS := pytorch,quantization,checkpoints,flops,carbon,xdist,schedule,test,lint,build
 
 PYTEST := $(BIN)/pytest -n $(WORKERS) --dist worksteal
