@@ -50,6 +50,11 @@ def no_pyarrow(monkeypatch):
     monkeypatch.setattr(timelines, "find_spec", lambda name: None if name == "pyarrow" else find_spec(name))
 
 
+def pairs(edges):
+    """The head and the tail of each window."""
+    return list(zip(edges[::2], edges[1::2], strict=True))
+
+
 def kept(project) -> list[Path]:
     return sorted((project.runs()[-1] / "telemetry").glob("*"))
 
@@ -106,10 +111,15 @@ def test_each_round_says_how_its_gpu_was_used_and_the_report_what_that_comes_to(
     # Nor between one round's tail and the next one's head: only from a head's end to its tail's beginning.
     calls = list(enumerate(gpu.calls))[edges[0][0] :]
     asked = [index for index, (name, _) in calls if name == "nvmlDeviceGetUtilizationRates"]
-    assert len(asked) >= 3
-    assert all(
-        any(head[1] <= index < tail[0] for head, tail in zip(*[iter(edges)] * 2, strict=True)) for index in asked
-    )
+    rounds = [*cycle["warmup_rounds"], *cycle["rounds"]]
+    of_rounds = [[index for index in asked if head[1] <= index < tail[0]] for head, tail in pairs(edges)]
+    assert sum(map(len, of_rounds)) == len(asked) >= 3
+    # There it is asked before the work begins, and between its end and its message, no more often than the rate lets.
+    for (head, tail), round_, indices in zip(pairs(edges), rounds, of_rounds, strict=True):
+        begin, end = round_["start_ns"], round_["end_ns"]
+        outside = [index for index in indices if not begin <= gpu.calls[index][1] <= end]
+        idle = (gpu.calls[tail[0]][1] - gpu.calls[head[1] - 1][1] - (end - begin)) / 1e9
+        assert len(outside) <= 2 + 40 * idle
 
 
 def test_off_means_that_no_gpu_is_asked(project, gpu):

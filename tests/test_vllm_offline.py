@@ -53,8 +53,7 @@ def test_the_engines_stamps_add_up_to_the_childs_own_clock(engine):
     assert len(result.request_times) == 4
     for times in result.request_times:
         assert times.e2e_ms > 2000
-        # What is left is the way to the engine's core and back, which is long where the machine is busy.
-        assert times.queue_ms + times.prefill_ms + times.decode_ms == pytest.approx(times.e2e_ms, abs=400)
+        assert times.queue_ms + times.prefill_ms + times.decode_ms == pytest.approx(times.e2e_ms, rel=0.05)
         assert sum(times.gaps_ms) == pytest.approx(times.decode_ms, abs=0.01)
         assert times.ttft_ms + times.decode_ms <= times.e2e_ms <= 1e3 * result.seconds
         assert times.ttft_ms >= times.queue_ms + times.prefill_ms

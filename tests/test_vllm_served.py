@@ -60,8 +60,7 @@ def test_the_engines_stamps_add_up_to_the_childs_own_clock(engine):
     engine.prepare(WorkloadSpec(batch=4, prompt_tokens=32, output_tokens=tokens, seed=13))
     for times in engine.run(1, hooks=True).request_times:
         assert times.e2e_ms > 2000
-        # What is left is the way to the engine's core and back, which is long where the machine is busy.
-        assert times.queue_ms + times.prefill_ms + times.decode_ms == pytest.approx(times.e2e_ms, abs=400)
+        assert times.queue_ms + times.prefill_ms + times.decode_ms == pytest.approx(times.e2e_ms, rel=0.05)
         assert sum(times.gaps_ms) == pytest.approx(times.decode_ms, abs=0.01)
         assert len(times.gaps_ms) == tokens - 1
 
